@@ -1,0 +1,36 @@
+"""A report made by hand: the phantom, with each region's prior for its map."""
+
+import numpy as np
+
+from xr2text.anatomy import REGION_NAMES, REGIONS
+from xr2text.imaging.phantom import draw_phantom
+from xr2text.imaging.transform import Geometry
+from xr2text.inference.reporter import Report, Sentence
+
+
+def make_report(size: tuple[int, int] = (240, 200), grid: int = 16, warnings: tuple[str, ...] = ()) -> Report:
+    """A report on a phantom of (height, width); its maps are the lobes of anatomy.REGIONS on a square canvas."""
+    centres = (np.arange(grid) + 0.5) / grid
+    x, y = np.meshgrid(centres, centres)
+    maps = np.stack([sum(_gaussian(x, y, lobe) for lobe in region.lobes) for region in REGIONS])
+    radiograph = draw_phantom(3, size, ()).radiograph
+    return Report(
+        findings="The heart is normal. The lungs are clear.",
+        impression="No acute disease.",
+        sentences=(
+            Sentence("The heart is normal.", "findings"),
+            Sentence("The lungs are clear.", "findings"),
+            Sentence("No acute disease.", "impression"),
+        ),
+        region_weights=dict(zip(REGION_NAMES, (0.1, 0.1, 0.3, 0.2, 0.1, 0.1, 0.1), strict=True)),
+        grid_maps=(maps / maps.sum((1, 2), keepdims=True)).astype(np.float32),
+        geometry=Geometry.fit(*size, 256),
+        radiograph=radiograph,
+        model="example 0.1.0",
+        warnings=warnings,
+    )
+
+
+def _gaussian(x: np.ndarray, y: np.ndarray, lobe) -> np.ndarray:
+    (centre_x, centre_y), (spread_x, spread_y) = lobe.centre, lobe.spread
+    return np.exp(-((x - centre_x) ** 2) / (2 * spread_x**2) - (y - centre_y) ** 2 / (2 * spread_y**2))

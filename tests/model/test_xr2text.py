@@ -1,0 +1,161 @@
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from xr2text.anatomy import REGIONS
+from xr2text.config import ConfigError
+from xr2text.model.xr2text import CheckpointError, XR2Text
+from xr2text.text.tokenizer import IGNORED, pad_labels
+
+K = len(REGIONS)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    torch.manual_seed(3)
+    return torch.randn(2, 3, 64, 64), torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.1, 0.0, 0.9, 1.0]])
+
+
+@pytest.fixture
+def copy_of(tiny_checkpoint, tmp_path):
+    return shutil.copytree(tiny_checkpoint, tmp_path / "copy")
+
+
+def test_the_output_names_what_it_holds(tiny_model, batch):
+    output = tiny_model(*batch, pad_labels([[4, 9, 10, 5, 11, 2], [4, 9, 5, 2]]))
+    assert output.logits.shape == (2, 6, tiny_model.config.decoder.vocab_size)
+    assert output.region_maps.shape == output.region_priors.shape == (2, K, 4, 4)
+    assert output.region_weights.shape == (2, K)
+    assert output.loss == sum(output.losses.values()) and set(output.losses) == {"tokens"}
+    without = tiny_model(*batch)
+    assert without.loss is None and without.logits is None
+
+
+def test_the_loss_is_the_mean_over_real_tokens(tiny_model, batch):
+    labels = pad_labels([[4, 9, 10, 5, 11, 2], [4, 9, 5, 2]])
+    output = tiny_model(*batch, labels)
+    log_probabilities = output.logits.log_softmax(-1)
+    real = [log_probabilities[b, t, label] for b in range(2) for t, label in enumerate(labels[b]) if label != IGNORED]
+    torch.testing.assert_close(output.loss, -torch.stack(real).mean())
+
+
+def test_label_smoothing_changes_the_loss(tiny_model, batch):
+    labels = pad_labels([[4, 9, 2], [4, 9, 2]])
+    assert tiny_model(*batch, labels, 0.1).loss != tiny_model(*batch, labels).loss
+
+
+def test_a_checkpoint_is_the_same_model(tiny_model, tiny_checkpoint, batch):
+    loaded = XR2Text.from_pretrained(tiny_checkpoint)
+    assert not loaded.training and loaded.config == tiny_model.config and loaded.name == "xr2text-tiny"
+    assert loaded.generation == tiny_model.generation
+    for name, value in tiny_model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+    assert loaded.generate(*batch).reports == tiny_model.generate(*batch).reports
+
+
+def test_the_folder_holds_what_is_announced_and_no_pickle(tiny_checkpoint):
+    names = {path.name for path in tiny_checkpoint.iterdir()}
+    expected = {"config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"}
+    assert expected <= names
+    assert not any(name.endswith((".bin", ".pt", ".pth", ".pkl")) for name in names)
+    preprocessor = json.loads((tiny_checkpoint / "preprocessor_config.json").read_text())
+    assert preprocessor["size"] == 64 and preprocessor["resize"] == "letterbox"
+
+
+def test_half_precision_halves_the_file(tiny_model, tiny_checkpoint, batch, tmp_path):
+    tiny_model.save_pretrained(tmp_path / "half", half_precision=True, card="# A card")
+    half, whole = (folder / "model.safetensors" for folder in (tmp_path / "half", tiny_checkpoint))
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    assert (tmp_path / "half" / "README.md").read_text() == "# A card"
+    loaded = XR2Text.from_pretrained(tmp_path / "half")
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    torch.testing.assert_close(loaded(*batch).region_maps, tiny_model(*batch).region_maps, atol=1e-3, rtol=1e-2)
+
+
+def test_saving_again_replaces_the_folder_whole(tiny_model, tmp_path):
+    for _ in range(2):
+        tiny_model.save_pretrained(tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_failed_save_leaves_the_old_checkpoint(tiny_model, copy_of, monkeypatch):
+    before = (copy_of / "model.safetensors").read_bytes()
+    monkeypatch.setattr("xr2text.model.xr2text.save_model", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        tiny_model.save_pretrained(copy_of)
+    assert (copy_of / "model.safetensors").read_bytes() == before
+    assert [path.name for path in copy_of.parent.iterdir()] == ["copy"]
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"])
+def test_a_missing_file_is_named(copy_of, file):
+    (copy_of / file).unlink()
+    with pytest.raises(CheckpointError, match=file):
+        XR2Text.from_pretrained(copy_of)
+
+
+def test_weights_load_strictly(copy_of):
+    path = copy_of / "model.safetensors"
+    state = load_file(path)
+    name = "projection.global_queries"
+    for changed in (
+        {key: value for key, value in state.items() if key != name},
+        state | {"extra": torch.zeros(1)},
+        state | {name: torch.zeros(3)},
+    ):
+        save_file(changed, path)
+        with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+            XR2Text.from_pretrained(copy_of)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        XR2Text.from_pretrained(copy_of)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "words"),
+    [("model", "dropot", "unknown key"), ("generation", "beams", "unknown key"), (None, "extra", "unknown keys")],
+)
+def test_an_unknown_config_key_is_an_error(copy_of, section, key, words):
+    path = copy_of / "config.json"
+    settings = json.loads(path.read_text())
+    (settings if section is None else settings[section])[key] = 1
+    path.write_text(json.dumps(settings))
+    with pytest.raises(ConfigError, match=words):
+        XR2Text.from_pretrained(copy_of)
+
+
+def test_a_preprocessor_that_disagrees_is_an_error(copy_of):
+    path = copy_of / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"size": 32}))
+    with pytest.raises(CheckpointError, match="disagrees"):
+        XR2Text.from_pretrained(copy_of)
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./nowhere", "one-word", "someone/never-published-this"])
+def test_a_checkpoint_that_is_nowhere_is_an_error(name):
+    with pytest.raises(CheckpointError):
+        XR2Text.from_pretrained(name)
+
+
+@pytest.mark.parametrize("switch", ["use_spatial_priors", "use_prior_refinement", "use_adaptive_routing"])
+def test_each_switch_is_saved_and_loaded(make_tiny, tmp_path, batch, switch):
+    model = make_tiny(**{switch: False})
+    model.save_pretrained(tmp_path / "model")
+    loaded = XR2Text.from_pretrained(tmp_path / "model")
+    assert loaded.generate(*batch).reports == model.generate(*batch).reports
+
+
+def test_a_linear_projection_writes_reports_without_regions(make_tiny, batch):
+    written = make_tiny(projection="linear").generate(*batch)
+    assert len(written.reports) == 2 and written.visual.region_maps is None
+
+
+def test_a_model_without_a_tokenizer_says_so(tiny_model, batch, tmp_path):
+    model = XR2Text(tiny_model.config)
+    with pytest.raises(ValueError, match="tokenizer"):
+        model.generate(*batch)
+    with pytest.raises(ValueError, match="tokenizer"):
+        model.save_pretrained(tmp_path / "x")

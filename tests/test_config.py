@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+
+from xr2text.config import Config, ConfigError, load_config, save_config
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+MINIMAL = "name: a\noutput: b\ndata: {source: phantom}\n"
+
+
+@pytest.fixture
+def yaml(tmp_path):
+    def write(text: str) -> Path:
+        path = tmp_path / "config.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_committed_config_loads(path):
+    assert isinstance(load_config(path), Config)
+
+
+def test_numbers_written_as_text_are_numbers(yaml):
+    assert load_config(yaml(MINIMAL + "training: {lr_decoder: 1e-4}\n")).training.lr_decoder == 1e-4
+
+
+def test_overrides_win_and_keep_their_type(yaml):
+    config = load_config(yaml(MINIMAL), ["training.epochs=3", "model.encoder.frozen=true", "data.root=null"])
+    assert (config.training.epochs, config.model.encoder.frozen, config.data.root) == (3, True, None)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.epoch=3", "did you mean 'training.epochs'"),
+        ("epochs=3", "did you mean 'training.epochs'"),
+        ("training.epochs=many", "could not be converted to Integer"),
+        ("model.haqt.heads=7", "must be a multiple"),
+        ("data.source=ftp", "accepted: 'indiana'"),
+        ("training.epochs=0", "at least 1"),
+        ("training.epochs", "no '='"),
+        ("generation.max_tokens=4000", "max_positions"),
+    ],
+)
+def test_wrong_settings_are_named(yaml, override, words):
+    with pytest.raises(ConfigError, match=words.replace("(", r"\(")):
+        load_config(yaml(MINIMAL), [override])
+
+
+def test_missing_and_malformed_files_are_named(yaml, tmp_path):
+    with pytest.raises(ConfigError, match="no config file"):
+        load_config(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="name"):
+        load_config(yaml("output: b\ndata: {source: phantom}\n"))
+    with pytest.raises(ConfigError, match="mapping"):
+        load_config(yaml("- a\n- b\n"))
+    with pytest.raises(ConfigError, match="YAML"):
+        load_config(yaml("model: {image: [}\n"))
+
+
+def test_a_saved_config_is_read_back_the_same(yaml, tmp_path):
+    config = load_config(yaml(MINIMAL), ["training.lr_encoder=3e-5"])
+    save_config(config, tmp_path / "saved.yaml")
+    assert load_config(tmp_path / "saved.yaml") == config

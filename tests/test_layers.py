@@ -1,0 +1,50 @@
+"""The order of the rooms: imports point one way, and heavy libraries stay in their own."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+RANK = {
+    "anatomy": 0, "config": 0, "imaging": 1, "text": 1, "data": 2, "model": 2,
+    "training": 3, "evaluation": 3, "inference": 3, "ui": 4, "__main__": 4,
+}  # fmt: skip
+SOURCES = [*ROOT.glob("xr2text/**/*.py"), ROOT / "app.py", ROOT / "train.py"]
+
+
+def imported_modules(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
+    return names
+
+
+def room(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if parts[0] == "xr2text" and len(parts) > 1 and parts[1] in RANK else None
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path):
+    own = room(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    rank = RANK.get(own, 5)
+    for module in imported_modules(path):
+        other = room(module)
+        assert other is None or other == own or RANK[other] <= rank, f"{path.name} imports {module}"
+
+
+@pytest.mark.parametrize(
+    ("library", "allowed"), [("gradio", ("app.py", "xr2text/ui")), ("accelerate", ("train.py", "xr2text/training"))]
+)
+def test_heavy_libraries_stay_in_their_rooms(library, allowed):
+    users = {
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        if any(name.split(".")[0] == library for name in imported_modules(path))
+    }
+    assert users, f"nobody imports {library}"
+    assert all(user.startswith(allowed) for user in users)

@@ -1,0 +1,45 @@
+import pytest
+
+from xr2text.text.sections import ReportText
+from xr2text.text.tokenizer import BASE_TOKENS, EOS, IGNORED, decode_report, encode_report, pad_labels, train_tokenizer
+
+TEXTS = ["The heart is normal in size. The lungs are clear.", "No acute disease.", "Small left pleural effusion."] * 5
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(TEXTS, 350)
+
+
+def test_the_first_ids_are_those_of_bart(tokenizer):
+    assert tokenizer.convert_tokens_to_ids(list(BASE_TOKENS)) == [0, 1, 2, 3]
+    assert tokenizer.pad_token_id == 1 and tokenizer.eos_token_id == 2
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        ReportText("The heart is normal in size.", "No acute disease."),
+        ReportText("A 2.5 cm mass, unseen before: 50% larger!", "Mass (new)."),
+        ReportText("", "No acute disease."),
+        ReportText("The lungs are clear.", ""),
+    ],
+)
+def test_a_report_is_decoded_as_it_was(tokenizer, report):
+    ids = encode_report(tokenizer, report, 200)
+    assert decode_report(tokenizer, ids) == report
+    assert (ids[-1] == EOS) == bool(report.impression)  # without an impression, what follows is not known
+
+
+def test_long_reports_are_cut(tokenizer):
+    assert len(encode_report(tokenizer, ReportText("clear " * 100, "x"), 20)) == 20
+
+
+def test_what_follows_the_end_is_ignored(tokenizer):
+    report = ReportText("The lungs are clear.", "No acute disease.")
+    ids = encode_report(tokenizer, report, 200)
+    assert decode_report(tokenizer, [*ids, *ids[3:6], 1, 1]) == report
+
+
+def test_labels_are_padded_by_the_ignored_value():
+    assert pad_labels([[5, 6, 7], [8]]).tolist() == [[5, 6, 7], [8, IGNORED, IGNORED]]

@@ -1,0 +1,195 @@
+"""Trains XR2Text: `accelerate launch train.py --config configs/phantom.yaml [--set training.epochs=3] [--resume]`.
+
+Writes into the config's `output` folder: config.yaml, history.csv, samples.md, states/ (to resume from), best/ (the
+checkpoint with the lowest validation loss) and, at the end, checkpoint/ (the same, with its model card) and
+validation_reports.csv.
+"""
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate.utils import set_seed
+from torch.utils.data import DataLoader, Subset
+from transformers import AutoTokenizer
+
+from xr2text.config import Config, ConfigError, load_config, save_config
+from xr2text.data.dataset import ReportDataset, collate
+from xr2text.data.sources import DataError, load_studies
+from xr2text.model.xr2text import XR2Text
+from xr2text.text.tokenizer import load_bart_tokenizer, train_tokenizer
+from xr2text.training.card import model_card
+from xr2text.training.loop import (
+    NonFiniteLossError,
+    Progress,
+    append_history,
+    save_state,
+    saved_states,
+    train_one_epoch,
+    validate,
+    write_reports,
+)
+from xr2text.training.optim import build_optimizer, build_schedule
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Train XR2Text.")
+    parser.add_argument("--config", required=True, help="a YAML file, see configs/")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides, e.g. training.epochs=3")
+    parser.add_argument("--resume", action="store_true", help="go on from the last state in the output folder")
+    args = parser.parse_args(argv)
+    try:
+        train(load_config(args.config, args.set), args.resume)
+    except (ConfigError, DataError, NonFiniteLossError) as error:
+        sys.exit(f"train.py: {error}")
+
+
+def train(config: Config, resume: bool) -> None:
+    settings, output = config.training, Path(config.output)
+    states = saved_states(output / "states")
+    if states and not resume:
+        raise ConfigError(f"{output} holds a run already: --resume goes on with it; or choose another output")
+    if resume and not states:
+        raise ConfigError(f"--resume: there is no saved state in {output / 'states'}")
+    accelerator = Accelerator(
+        mixed_precision=precision(settings.precision),
+        gradient_accumulation_steps=settings.accumulation,
+        step_scheduler_with_optimizer=False,
+        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=settings.seed),
+    )
+    set_seed(settings.seed)
+
+    # The data, and the tokenizer that its reports are written in.
+    studies = load_studies(config.data, config.model.image.size)
+    accelerator.print("studies:", ", ".join(f"{len(part)} {split}" for split, part in studies.items()))
+    for split in ("train", "val"):
+        if not studies[split]:
+            raise DataError(f"data.source {config.data.source!r} gives no study for {split}")
+    tokenizer = prepare_tokenizer(config, studies["train"], states)
+    config.model.decoder.vocab_size = len(tokenizer)
+
+    # The model, from its initial weights.
+    model = XR2Text(config.model, tokenizer, config.generation, config.name)
+    if not resume:
+        model.load_initial_weights()
+    model = model.to(memory_format=torch.channels_last)
+
+    def dataset(split: str) -> ReportDataset:
+        training = split == "train"
+        data = ReportDataset(
+            studies[split], model.transform, tokenizer, config.generation.max_tokens,
+            training=training, augment=training and settings.augment, seed=settings.seed,
+        )  # fmt: skip
+        if config.data.keep_in_memory:
+            data.read_all(progress=accelerator.is_local_main_process)
+        return data
+
+    def loader(data: ReportDataset, shuffle: bool = False) -> DataLoader:
+        return accelerator.prepare(
+            DataLoader(data, settings.batch_size, shuffle, collate_fn=collate, num_workers=config.data.workers)
+        )
+
+    train_data, val_data = dataset("train"), dataset("val")
+    train_loader, val_loader = loader(train_data, shuffle=True), loader(val_data)
+    sample_loader = loader(Subset(val_data, range(min(settings.sample_reports, len(val_data)))))
+
+    # The optimiser; its schedule counts real updates.
+    optimizer = build_optimizer(model, settings)
+    updates = settings.epochs * -(-len(train_loader) // settings.accumulation)
+    schedule = build_schedule(optimizer, settings, updates)
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    progress = Progress()
+    accelerator.register_for_checkpointing(progress, schedule)
+    if resume:
+        accelerator.load_state(str(states[-1]))
+        accelerator.print(f"resumed at epoch {progress.epoch + 1}, batch {progress.batch}")
+    elif accelerator.is_main_process:
+        output.mkdir(parents=True, exist_ok=True)
+        save_config(config, output / "config.yaml")
+        tokenizer.save_pretrained(str(output / "tokenizer"))
+    accelerator.print(f"{len(train_data)} radiographs, {settings.epochs} epochs, {updates} updates, {accelerator.device}")
+
+    def save() -> None:
+        save_state(accelerator, output / "states", progress, settings.keep)
+
+    while progress.epoch < settings.epochs:
+        train_data.set_epoch(progress.epoch)
+        train_loss, finished = train_one_epoch(
+            wrapped, train_loader, optimizer, schedule, accelerator, progress, settings, save
+        )
+        if not finished:
+            save()
+            accelerator.print("time is up: the state is saved, --resume goes on")
+            return
+        val_loss = validate(wrapped, val_loader, accelerator)
+        samples = write_reports(model, sample_loader, accelerator)
+        accelerator.print(f"epoch {progress.epoch}: train loss {train_loss:.4f}, validation loss {val_loss:.4f}")
+        best = val_loss < progress.best_loss
+        progress.best_loss = min(val_loss, progress.best_loss)
+        if accelerator.is_main_process:
+            append_history(
+                output / "history.csv",
+                {"epoch": progress.epoch, "train_loss": train_loss, "val_loss": val_loss, "seconds": progress.seconds},
+            )
+            append_samples(output / "samples.md", progress.epoch, val_data, samples)
+            if best:
+                model.save_pretrained(output / "best")
+        save()
+
+    # The finished checkpoint: the best weights, with a model card that says what they are.
+    accelerator.wait_for_everyone()
+    best_model = XR2Text.from_pretrained(output / "best").to(accelerator.device)
+    reports = write_reports(best_model, val_loader, accelerator)
+    if accelerator.is_main_process:
+        write_table(output / "validation_reports.csv", val_data, reports)
+        card = model_card(config, studies, train_data, reports, progress, accelerator.device)
+        best_model.save_pretrained(output / "checkpoint", half_precision=config.half_precision_checkpoint, card=card)
+        print(f"checkpoint: {output / 'checkpoint'}")
+    accelerator.end_training()
+
+
+def precision(choice: str) -> str:
+    """The mixed precision that "auto" stands for on this machine."""
+    if choice != "auto":
+        return choice
+    if not torch.cuda.is_available():
+        return "no"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+def prepare_tokenizer(config: Config, studies: list, states: list[Path]):
+    """The resumed run's tokenizer, BART's own, or one learned from the training reports."""
+    if states:
+        return AutoTokenizer.from_pretrained(str(Path(config.output) / "tokenizer"))
+    if config.model.decoder.weights is not None:
+        return load_bart_tokenizer(config.model.decoder.weights)
+    texts = (text for study in studies for text in (study.findings, study.impression) if text)
+    return train_tokenizer(texts, config.model.decoder.vocab_size)
+
+
+def append_samples(path: Path, epoch: int, data: ReportDataset, reports: dict) -> None:
+    with path.open("a") as file:
+        file.write(f"\n## Epoch {epoch}\n")
+        for index, report in sorted(reports.items()):
+            study = data.examples[index][0]
+            file.write(
+                f"\n**{study.id}**\n\n- reference: {study.findings} / {study.impression}\n"
+                f"- generated: {report.findings} / {report.impression}\n"
+            )
+
+
+def write_table(path: Path, data: ReportDataset, reports: dict) -> None:
+    """validation_reports.csv: each study's reference and generated sections."""
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["id", "reference_findings", "reference_impression", "findings", "impression"])
+        for index, report in sorted(reports.items()):
+            study = data.examples[index][0]
+            table.writerow([study.id, study.findings, study.impression, report.findings, report.impression])
+
+
+if __name__ == "__main__":
+    main()

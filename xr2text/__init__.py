@@ -1,0 +1,3 @@
+"""XR2Text: chest X-ray reports written from seven anatomical regions."""
+
+__version__ = "0.1.0"

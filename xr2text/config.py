@@ -1,0 +1,250 @@
+"""Every setting of the project, as dataclasses that hold the defaults once.
+
+A YAML file and dotted overrides are merged onto them by OmegaConf, which converts values to each field's type; an
+unknown key or a value of the wrong kind is a `ConfigError` that names the key.
+"""
+
+import difflib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+
+class ConfigError(ValueError):
+    """A setting that is unknown, missing or of the wrong kind; the message names the key and what is accepted."""
+
+
+def _one_of(section: str, name: str, value: Any, allowed: Iterable[Any]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{section}.{name} is {value!r}; accepted: {', '.join(map(repr, allowed))}")
+
+
+def _at_least(section: str, name: str, value: float, least: float) -> None:
+    if value < least:
+        raise ConfigError(f"{section}.{name} is {value}; it must be at least {least}")
+
+
+@dataclass
+class ImageConfig:
+    """What the encoder sees: a square canvas onto which the radiograph is fitted with its aspect ratio kept."""
+
+    size: int = 256  # pixels
+    mean: list[float] = field(default_factory=lambda: [0.485, 0.456, 0.406])
+    std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])
+
+    def __post_init__(self) -> None:
+        _at_least("model.image", "size", self.size, 32)
+        if len(self.mean) != 3 or len(self.std) != 3:
+            raise ConfigError("model.image.mean and model.image.std need three values, one per RGB channel")
+
+
+@dataclass
+class EncoderConfig:
+    """The image encoder, any timm model that gives feature maps."""
+
+    name: str = "tf_efficientnet_lite0"  # timm's name
+    stride: int = 16  # pixels per patch: which of its feature maps is used
+    # Where a training starts from: null (random), "timm" (timm's own download), "package:NAME" (the one weights file in
+    # an installed Python package, tensors matched in order) or the path of a safetensors or .pth file of timm's names.
+    weights: str | None = None
+    frozen: bool = False
+    drop_path: float = 0.0
+
+
+@dataclass
+class HaqtConfig:
+    """HAQT-ARR: hierarchical anatomical query tokens with adaptive region routing."""
+
+    projection: str = "haqt_arr"  # or "linear": a plain projection of the patches, for comparison
+    width: int = 256  # D, also the decoder's width
+    global_queries: int = 8  # G
+    region_queries: int = 4  # R, per region
+    heads: int = 8
+    cross_region_layers: int = 2
+    dropout: float = 0.1
+    use_spatial_priors: bool = True
+    use_prior_refinement: bool = True
+    use_adaptive_routing: bool = True
+    use_cross_region: bool = True
+
+    def __post_init__(self) -> None:
+        _one_of("model.haqt", "projection", self.projection, ("haqt_arr", "linear"))
+        for name in ("global_queries", "region_queries", "heads"):
+            _at_least("model.haqt", name, getattr(self, name), 1)
+        if self.width % self.heads:
+            raise ConfigError(f"model.haqt.width {self.width} must be a multiple of model.haqt.heads {self.heads}")
+
+
+@dataclass
+class DecoderConfig:
+    """The BART decoder."""
+
+    # Hub id or folder of a BART whose weights and tokenizer a training starts from; null: random weights and a tokenizer
+    # learned from the training reports.
+    weights: str | None = None
+    vocab_size: int = 2000  # with `weights`: that of its tokenizer
+    layers: int = 3
+    heads: int = 8
+    feed_forward: int = 1024
+    dropout: float = 0.1
+    max_positions: int = 256  # longest report, in tokens
+    use_text_encoder: bool = False  # visual tokens go through BART's own encoder first
+
+    def __post_init__(self) -> None:
+        _at_least("model.decoder", "vocab_size", self.vocab_size, 16)
+        _at_least("model.decoder", "max_positions", self.max_positions, 8)
+
+
+@dataclass
+class ModelConfig:
+    image: ImageConfig = field(default_factory=ImageConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    haqt: HaqtConfig = field(default_factory=HaqtConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+
+
+@dataclass
+class DataConfig:
+    source: str = MISSING  # "indiana", "r2gen" or "phantom"
+    root: str | None = None  # folder of the data set
+    split_file: str | None = None  # indiana: an R2Gen annotation.json whose val and test studies are set apart
+    phantom_train: int = 6000  # phantom: how many of each
+    phantom_val: int = 300
+    seed: int = 0
+    workers: int = 2  # processes that read images; 0: the training process itself
+    keep_in_memory: bool = False  # read every image once, before the first epoch
+
+    def __post_init__(self) -> None:
+        _one_of("data", "source", self.source, ("indiana", "r2gen", "phantom", MISSING))
+        _at_least("data", "workers", self.workers, 0)
+
+
+@dataclass
+class TrainingConfig:
+    epochs: int = 20
+    batch_size: int = 16  # per process
+    accumulation: int = 1
+    precision: str = "auto"  # "no", "fp16", "bf16"; auto: bf16 on a GPU that has it, fp16 on another, "no" on a CPU
+    lr_encoder: float = 1.0e-4
+    lr_projection: float = 5.0e-4
+    lr_decoder: float = 5.0e-4
+    weight_decay: float = 0.01
+    warmup_share: float = 0.05  # of all updates
+    lr_floor: float = 0.02  # the cosine ends at this share of each learning rate
+    clip_norm: float = 1.0
+    label_smoothing: float = 0.0
+    augment: bool = True  # shifts, scales, small rotations, contrast; never a mirror image
+    checkpoint_minutes: float = 10.0
+    keep: int = 2  # training states kept
+    sample_reports: int = 3  # written out at each validation
+    stop_after_minutes: float | None = None  # stop cleanly after this time; resumed by --resume
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("training", "precision", self.precision, ("auto", "no", "fp16", "bf16"))
+        for name in ("epochs", "batch_size", "accumulation", "keep"):
+            _at_least("training", name, getattr(self, name), 1)
+        for name in ("warmup_share", "lr_floor", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be in [0, 1)")
+
+
+@dataclass
+class GenerationConfig:
+    num_beams: int = 3
+    max_tokens: int = 160  # findings and impression together
+    findings_tokens: int = 110  # after so many the impression begins
+    length_penalty: float = 1.0
+    no_repeat_ngram: int = 0  # tokens; 0: repeats allowed
+
+    def __post_init__(self) -> None:
+        for name in ("num_beams", "max_tokens", "findings_tokens"):
+            _at_least("generation", name, getattr(self, name), 1)
+        if self.findings_tokens >= self.max_tokens:
+            raise ConfigError("generation.findings_tokens must be below generation.max_tokens")
+
+
+@dataclass
+class Config:
+    name: str = MISSING  # of the model that results, as shown to its users
+    output: str = MISSING  # folder of the run
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    half_precision_checkpoint: bool = True  # the finished model's weights are stored as float16
+
+    def __post_init__(self) -> None:
+        if self.generation.max_tokens > self.model.decoder.max_positions:
+            raise ConfigError("generation.max_tokens must not exceed model.decoder.max_positions")
+
+
+def _known_keys(kind: type, prefix: str = "") -> list[str]:
+    names = []
+    for one in fields(kind):
+        names.append(prefix + one.name)
+        if is_dataclass(one.type):
+            names.extend(_known_keys(one.type, f"{prefix}{one.name}."))
+    return names
+
+
+def _build(kind: type, *layers: Any, where: str) -> Any:
+    try:
+        merged = OmegaConf.structured(kind)
+        for layer in layers:
+            merged = OmegaConf.merge(merged, layer)
+        return OmegaConf.to_object(merged)
+    except ConfigKeyError as error:
+        known = _known_keys(kind)
+        near = difflib.get_close_matches(error.full_key, known, n=1) or [
+            name for name in known if name.rsplit(".", 1)[-1] == error.full_key.rsplit(".", 1)[-1]
+        ]
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"{where}: unknown key {error.full_key!r}{hint}") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{where}: {error.full_key}: {str(error).splitlines()[0]}") from error
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Reads a YAML file, then dotted overrides such as "training.epochs=3".
+
+    Raises:
+        ConfigError: the file is missing or no YAML mapping, a key is unknown (the nearest known one is named), a value
+            does not fit its field, or a required one is absent.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"no config file at {path}")
+    overrides = list(overrides)
+    for one in overrides:
+        if "=" not in one:
+            raise ConfigError(f"override {one!r} has no '='; write it as section.key=value")
+    try:
+        loaded = OmegaConf.load(path)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not OmegaConf.is_dict(loaded):
+        raise ConfigError(f"{path} is not a YAML mapping of settings")
+    return _build(Config, loaded, OmegaConf.from_dotlist(overrides), where=str(path))
+
+
+def load_checkpoint_config(path: str | Path) -> tuple[str, ModelConfig, GenerationConfig]:
+    """Reads a checkpoint's config.json as strictly as `load_config`: (name, model, generation settings)."""
+    stored = json.loads(Path(path).read_text())
+    unknown = stored.keys() - {"xr2text_version", "name", "model", "generation"}
+    if unknown or not {"name", "model", "generation"} <= stored.keys():
+        raise ConfigError(f"{path}: it must have name, model and generation; unknown keys: {sorted(unknown)}")
+    model = _build(ModelConfig, stored["model"], where=f"{path}: model")
+    generation = _build(GenerationConfig, stored["generation"], where=f"{path}: generation")
+    return stored["name"], model, generation
+
+
+def save_config(config: Config, path: str | Path) -> None:
+    """Writes the resolved settings as YAML."""
+    Path(path).write_text(OmegaConf.to_yaml(OmegaConf.create(asdict(config))))

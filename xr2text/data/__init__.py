@@ -1,0 +1,1 @@
+"""Public data layouts as Study records, and the dataset that training reads."""

@@ -1,0 +1,126 @@
+"""A radiograph onto the model's square canvas, and maps and points back to its own pixels.
+
+Letters: H, W original height and width; S side of the canvas; h, w patch grid; K regions.
+
+Points are continuous (x, y) coordinates in which pixel i covers [i, i + 1): the centre of the first pixel is 0.5. This is
+the convention of `cv2.resize`, so that a resized picture and its points move together.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from xr2text.imaging.read import Radiograph
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a radiograph lies on the canvas. The aspect ratio is kept and nothing is ever mirrored.
+
+    Attributes:
+        height, width: of the original, pixels.
+        size: side S of the canvas, pixels.
+        left, top: canvas pixels of padding before the picture.
+        inner_width, inner_height: canvas pixels that the picture covers.
+    """
+
+    height: int
+    width: int
+    size: int
+    left: int
+    top: int
+    inner_width: int
+    inner_height: int
+
+    @classmethod
+    def fit(cls, height: int, width: int, size: int) -> "Geometry":
+        """The largest centred placement of [height, width] on a canvas of side `size`."""
+        scale = size / max(height, width)
+        inner_width, inner_height = max(1, round(width * scale)), max(1, round(height * scale))
+        left, top = (size - inner_width) // 2, (size - inner_height) // 2
+        return cls(height, width, size, left, top, inner_width, inner_height)
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """The picture's place on the canvas as fractions of its side: (left, top, right, bottom)."""
+        right, bottom = self.left + self.inner_width, self.top + self.inner_height
+        return self.left / self.size, self.top / self.size, right / self.size, bottom / self.size
+
+    def to_canvas(self, points: np.ndarray) -> np.ndarray:
+        """Original (x, y) points [..., 2] -> canvas points [..., 2]."""
+        scale = np.array([self.inner_width / self.width, self.inner_height / self.height])
+        return np.asarray(points, dtype=np.float64) * scale + (self.left, self.top)
+
+    def to_original(self, points: np.ndarray) -> np.ndarray:
+        """Canvas (x, y) points [..., 2] -> original points [..., 2]."""
+        scale = np.array([self.width / self.inner_width, self.height / self.inner_height])
+        return (np.asarray(points, dtype=np.float64) - (self.left, self.top)) * scale
+
+    def map_to_original(self, maps: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
+        """Maps on the patch grid -> maps on the original's pixels.
+
+        Args:
+            maps: [K, h, w] float, laid over the whole canvas.
+            size: (height, width) of a resized original to draw on; None for the original itself.
+
+        Returns:
+            [K, height, width] float32, bilinear between patch centres.
+        """
+        out_height, out_width = size or (self.height, self.width)
+        grid_height, grid_width = maps.shape[-2:]
+        left, top, right, bottom = self.box
+        # The affine map from an output pixel's index to a grid cell's index, half a pixel taken care of on both sides.
+        scale_x, scale_y = (right - left) * grid_width / out_width, (bottom - top) * grid_height / out_height
+        offset_x = left * grid_width + 0.5 * scale_x - 0.5
+        offset_y = top * grid_height + 0.5 * scale_y - 0.5
+        affine = np.array([[scale_x, 0, offset_x], [0, scale_y, offset_y]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        warp = [
+            cv2.warpAffine(
+                np.ascontiguousarray(one, dtype=np.float32), affine, (out_width, out_height),
+                flags=flags, borderMode=cv2.BORDER_REPLICATE,
+            )
+            for one in maps
+        ]  # fmt: skip
+        return np.stack(warp)
+
+
+def letterbox(pixels: np.ndarray, size: int) -> tuple[np.ndarray, Geometry]:
+    """Resizes [H, W] pixels onto a black square canvas [size, size], aspect ratio kept."""
+    geometry = Geometry.fit(*pixels.shape, size)
+    shrinks = geometry.inner_width < geometry.width
+    inner = cv2.resize(
+        pixels, (geometry.inner_width, geometry.inner_height),
+        interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
+    )  # fmt: skip
+    canvas = np.zeros((size, size), dtype=pixels.dtype)
+    rows = slice(geometry.top, geometry.top + geometry.inner_height)
+    canvas[rows, geometry.left : geometry.left + geometry.inner_width] = inner
+    return canvas, geometry
+
+
+@dataclass(frozen=True)
+class ImageTransform:
+    """Radiograph -> model input, the same for training, evaluation and the page.
+
+    Attributes:
+        size: side S of the canvas, pixels.
+        mean, std: of the encoder's normalisation, per RGB channel, for values in [0, 1].
+    """
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __call__(self, radiograph: Radiograph) -> tuple[torch.Tensor, Geometry]:
+        """Returns ([3, S, S] float32, Geometry)."""
+        canvas, geometry = letterbox(radiograph.pixels, self.size)
+        return self.normalise(torch.from_numpy(canvas)), geometry
+
+    def normalise(self, canvas: torch.Tensor) -> torch.Tensor:
+        """Grey [..., S, S] in [0, 1] -> [..., 3, S, S], the grey repeated and normalised per channel."""
+        mean = canvas.new_tensor(self.mean).view(3, 1, 1)
+        std = canvas.new_tensor(self.std).view(3, 1, 1)
+        return (canvas.unsqueeze(-3) - mean) / std

@@ -1,0 +1,87 @@
+"""A report as files: text to read, JSON to compute with, a picture to look at, maps to measure.
+
+Nothing that names the patient or the uploaded file is written.
+"""
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from xr2text.anatomy import REGION_NAMES
+from xr2text.inference.overlay import overlay_figure
+
+if TYPE_CHECKING:
+    from xr2text.inference.reporter import Report
+
+NOTICE = "Research software, not a medical device. Not for clinical decisions."
+NOT_WRITTEN = "(none written)"
+
+
+def report_text(report: "Report") -> str:
+    """Findings, Impression, any warnings, the notice and the model's name, one paragraph each."""
+    return "\n\n".join([
+        f"Findings:\n{report.findings or NOT_WRITTEN}",
+        f"Impression:\n{report.impression or NOT_WRITTEN}",
+        *(f"Warning: {warning}" for warning in report.warnings),
+        NOTICE,
+        f"Model: {report.model}\n",
+    ])  # fmt: skip
+
+
+def report_json(report: "Report") -> dict[str, Any]:
+    """The report as plain data: sentences in reading order, regions in the order of anatomy.REGIONS."""
+    return {
+        "findings": report.findings,
+        "impression": report.impression,
+        "sentences": [{"section": sentence.section, "text": sentence.text} for sentence in report.sentences],
+        "regions": [{"name": name, "weight": float(report.region_weights[name])} for name in REGION_NAMES],
+        "model": report.model,
+        "warnings": list(report.warnings),
+        "notice": NOTICE,
+    }
+
+
+def write_report(report: "Report", folder: str | Path, with_maps: bool = False) -> list[Path]:
+    """Writes report.txt, report.json and overlay.png into `folder`, which is made if need be.
+
+    Args:
+        with_maps: also maps.npz: `maps` [7, H, W] float16 on the original's pixels, each region's peak at 1, and
+            `regions`, their names.
+
+    Returns:
+        The files' paths, in the order named above. Each file is whole or not there at all, even after a kill.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / name for name in ("report.txt", "report.json", "overlay.png")]
+    with replacing(paths[0]) as file:
+        file.write(report_text(report).encode())
+    with replacing(paths[1]) as file:
+        file.write((json.dumps(report_json(report), ensure_ascii=False, indent=2) + "\n").encode())
+    with replacing(paths[2]) as file:
+        overlay_figure(report).save(file, format="PNG")
+    if with_maps:
+        paths.append(folder / "maps.npz")
+        with replacing(paths[3]) as file:
+            np.savez_compressed(file, maps=report.maps.astype(np.float16), regions=np.array(REGION_NAMES))
+    return paths
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Opens a neighbour of `path` for writing and moves it there once it is complete."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with partial.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

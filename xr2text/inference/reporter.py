@@ -1,0 +1,137 @@
+"""A radiograph in, a report with its region maps out: the one path of the page, the command line and programs.
+
+Letters: H, W original height and width; h, w patch grid; seven regions in the order of `anatomy.REGION_NAMES`.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from xr2text import __version__
+from xr2text.anatomy import REGION_NAMES
+from xr2text.imaging.read import Radiograph, radiograph_from_array, read_radiograph
+from xr2text.imaging.transform import Geometry
+from xr2text.model.xr2text import CheckpointError, XR2Text
+from xr2text.text.sections import ReportText, split_sentences
+from xr2text.text.tokenizer import EOS
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence of the report; `section` is "findings" or "impression"."""
+
+    text: str
+    section: str
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What the model wrote of one radiograph, and where it looked while writing.
+
+    Attributes:
+        findings, impression: the two sections.
+        sentences: of both sections, in order.
+        region_weights: the router's weight of each region, by name; they sum to 1.
+        grid_maps: [7, h, w] float32, attention of each region on the patch grid; each map sums to 1.
+        geometry: brings the maps to the original's pixels.
+        radiograph: what was read.
+        model: name and version of the model.
+        warnings: sentences that a reader of the report should know.
+    """
+
+    findings: str
+    impression: str
+    sentences: tuple[Sentence, ...]
+    region_weights: dict[str, float]
+    grid_maps: np.ndarray
+    geometry: Geometry
+    radiograph: Radiograph
+    model: str
+    warnings: tuple[str, ...]
+
+    @property
+    def maps(self) -> np.ndarray:
+        """[7, H, W] float32 on the original's pixels, each scaled so that its peak is 1."""
+        return self.maps_at(self.radiograph.height, self.radiograph.width)
+
+    def maps_at(self, height: int, width: int) -> np.ndarray:
+        """`maps` on the radiograph resized to [height, width]."""
+        maps = self.geometry.map_to_original(self.grid_maps, (height, width))
+        return maps / maps.max(axis=(1, 2), keepdims=True)
+
+
+class Reporter:
+    """Writes reports with one loaded model.
+
+    Args:
+        model: in evaluation mode, with HAQT-ARR.
+        device: where it runs; None: a GPU if there is one, else the CPU.
+    """
+
+    def __init__(self, model: XR2Text, device: str | torch.device | None = None):
+        if model.config.haqt.projection != "haqt_arr":
+            raise CheckpointError("this checkpoint has no region tokens (projection: linear), so it has no region maps")
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = model.eval().to(self.device, memory_format=torch.channels_last)
+        self.model_name = f"{model.name} {__version__}"
+
+    @classmethod
+    def from_pretrained(cls, path_or_id: str | Path, device: str | torch.device | None = None) -> "Reporter":
+        """Loads a checkpoint folder or hub id. Raises CheckpointError where it cannot be read."""
+        return cls(XR2Text.from_pretrained(path_or_id), device)
+
+    def report(self, image: str | os.PathLike | bytes | Radiograph | np.ndarray | Image.Image) -> Report:
+        """Writes the report of one radiograph.
+
+        Args:
+            image: a file's path or content (PNG, JPEG, TIFF, WebP, BMP, DICOM), or pixels.
+
+        Raises:
+            ImageError: the image cannot be read or is not accepted; its text is one sentence for the reader.
+        """
+        radiograph = _as_radiograph(image)
+        pixels, geometry = self.model.transform(radiograph)
+        box = torch.tensor([geometry.box], dtype=torch.float32)
+        written = self.model.generate(pixels[None].to(self.device), box.to(self.device))
+        text, visual = written.reports[0], written.visual
+        weights = visual.region_weights[0].float().cpu().tolist()
+        return Report(
+            findings=text.findings,
+            impression=text.impression,
+            sentences=_sentences(text),
+            region_weights=dict(zip(REGION_NAMES, weights, strict=True)),
+            grid_maps=visual.region_maps[0].float().cpu().numpy(),
+            geometry=geometry,
+            radiograph=radiograph,
+            model=self.model_name,
+            warnings=tuple(self._warnings(radiograph, EOS in written.token_ids[0])),
+        )
+
+    def _warnings(self, radiograph: Radiograph, finished: bool) -> list[str]:
+        warnings = []
+        if radiograph.view == "lateral":
+            warnings.append("The file says that this is a lateral view; the model knows frontal views only.")
+        if min(radiograph.height, radiograph.width) < self.model.transform.size // 2:
+            warnings.append(
+                f"The image is small ({radiograph.width} × {radiograph.height} pixels); fine detail is missing."
+            )
+        if not finished:
+            warnings.append("The report reached its longest length and was cut.")
+        return warnings
+
+
+def _as_radiograph(image: str | os.PathLike | bytes | Radiograph | np.ndarray | Image.Image) -> Radiograph:
+    if isinstance(image, Radiograph):
+        return image
+    if isinstance(image, np.ndarray | Image.Image):
+        return radiograph_from_array(image)
+    return read_radiograph(image)
+
+
+def _sentences(text: ReportText) -> tuple[Sentence, ...]:
+    sections = (("findings", text.findings), ("impression", text.impression))
+    return tuple(Sentence(one, name) for name, section in sections for one in split_sentences(section))

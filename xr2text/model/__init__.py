@@ -1,0 +1,1 @@
+"""HAQT-ARR between a timm image encoder and a BART decoder."""

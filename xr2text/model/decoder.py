@@ -1,0 +1,135 @@
+"""The BART text model that reads visual tokens.
+
+Letters: B batch, Q visual tokens, D width, T text tokens, V vocabulary.
+"""
+
+import torch
+from torch import nn
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    LogitsProcessor,
+    LogitsProcessorList,
+)
+from transformers import GenerationConfig as SearchConfig
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.bart.modeling_bart import shift_tokens_right
+
+from xr2text.config import ConfigError, DecoderConfig, GenerationConfig
+from xr2text.text.tokenizer import BOS, EOS, IGNORED, PAD, UNK
+
+
+class TextDecoder(nn.Module):
+    """BART between visual tokens and report tokens.
+
+    With `config.use_text_encoder` the visual tokens pass through BART's own encoder as its input embeddings; without, the
+    encoder is taken out and its decoder attends to them directly.
+    """
+
+    def __init__(self, config: DecoderConfig, width: int):
+        super().__init__()
+        self.config = config
+        if width % config.heads:
+            raise ConfigError(f"model.haqt.width {width} must be a multiple of model.decoder.heads {config.heads}")
+        self.bart = BartForConditionalGeneration(
+            BartConfig(
+                vocab_size=config.vocab_size,
+                d_model=width,
+                encoder_layers=config.layers if config.use_text_encoder else 0,
+                decoder_layers=config.layers,
+                encoder_attention_heads=config.heads,
+                decoder_attention_heads=config.heads,
+                encoder_ffn_dim=config.feed_forward,
+                decoder_ffn_dim=config.feed_forward,
+                max_position_embeddings=config.max_positions,
+                dropout=config.dropout,
+                attention_dropout=0.0,
+                bos_token_id=BOS,
+                pad_token_id=PAD,
+                eos_token_id=EOS,
+                decoder_start_token_id=EOS,
+            )
+        )
+        if not config.use_text_encoder:
+            self.bart.model.encoder = nn.Identity()
+
+    def load_initial_weights(self) -> None:
+        """Loads the BART that `config.weights` names, its vocabulary widened to `config.vocab_size`.
+
+        Raises:
+            ConfigError: its sizes differ from the configured ones.
+        """
+        if self.config.weights is None:
+            return
+        given = BartForConditionalGeneration.from_pretrained(self.config.weights)
+        given.resize_token_embeddings(self.config.vocab_size)
+        state = given.state_dict()
+        own = self.bart.state_dict()
+        wrong = [name for name, value in own.items() if name not in state or state[name].shape != value.shape]
+        if wrong:
+            raise ConfigError(f"model.decoder.weights {self.config.weights!r} differ from the config in {wrong[:5]}")
+        self.bart.load_state_dict({name: state[name] for name in own})
+
+    def read(self, tokens: torch.Tensor) -> BaseModelOutput:
+        """Visual tokens [B, Q, D] -> what BART's decoder attends to, the same shape."""
+        if self.config.use_text_encoder:
+            return self.bart.model.encoder(inputs_embeds=tokens)
+        return BaseModelOutput(last_hidden_state=tokens)
+
+    def forward(self, tokens: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Teacher forcing: visual tokens [B, Q, D] and labels [B, T] -> logits [B, T, V]."""
+        inputs = shift_tokens_right(labels.masked_fill(labels == IGNORED, PAD), PAD, EOS)
+        return self.bart(encoder_outputs=self.read(tokens), decoder_input_ids=inputs, use_cache=False).logits
+
+    @torch.inference_mode()
+    def generate(
+        self, tokens: torch.Tensor, settings: GenerationConfig, findings_id: int, impression_id: int
+    ) -> torch.Tensor:
+        """Beam search from visual tokens [B, Q, D] -> token ids [B, T], `<findings>` first, padded by PAD."""
+        start = torch.tensor([[EOS, findings_id]], device=tokens.device).expand(len(tokens), -1)
+        search = SearchConfig(
+            num_beams=settings.num_beams,
+            max_length=settings.max_tokens + 1,
+            do_sample=False,
+            length_penalty=settings.length_penalty,
+            no_repeat_ngram_size=settings.no_repeat_ngram,
+            early_stopping=settings.num_beams > 1,
+            bos_token_id=BOS,
+            pad_token_id=PAD,
+            eos_token_id=EOS,
+            decoder_start_token_id=EOS,
+        )
+        rules = SectionRules(findings_id, impression_id, settings.findings_tokens)
+        ids = self.bart.generate(
+            encoder_outputs=self.read(tokens),
+            attention_mask=torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device),
+            decoder_input_ids=start,
+            generation_config=search,
+            logits_processor=LogitsProcessorList([rules]),
+        )
+        return ids[:, 1:]
+
+
+class SectionRules(LogitsProcessor):
+    """Keeps a search to the layout `<findings> ... <impression> ... </s>`, with no section empty.
+
+    Args:
+        findings_tokens: after so many tokens without an impression, it begins.
+    """
+
+    def __init__(self, findings_id: int, impression_id: int, findings_tokens: int):
+        self.findings_id, self.impression_id, self.findings_tokens = findings_id, impression_id, findings_tokens
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        """Ids so far [B, T] and scores of the next token [B, V] -> scores with what may not follow at -inf."""
+        concluding = (input_ids == self.impression_id).any(-1)
+        opened = (input_ids[:, -1] == self.findings_id) | (input_ids[:, -1] == self.impression_id)
+        scores = scores.clone()
+        scores[:, [BOS, PAD, UNK, self.findings_id]] = -torch.inf
+        scores[:, EOS] = scores[:, EOS].masked_fill(~concluding | opened, -torch.inf)
+        scores[:, self.impression_id] = scores[:, self.impression_id].masked_fill(concluding | opened, -torch.inf)
+        if input_ids.shape[-1] > self.findings_tokens:
+            forced = torch.full_like(scores, -torch.inf)
+            forced[:, self.impression_id] = 0
+            scores = torch.where(concluding[:, None], scores, forced)
+        return scores

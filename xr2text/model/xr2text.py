@@ -1,0 +1,246 @@
+"""XR2Text: image encoder, HAQT-ARR and BART decoder, and the checkpoint folder that holds them.
+
+Letters: B batch, S image side, K regions, H x W patch grid, Q visual tokens, T text tokens, V vocabulary.
+"""
+
+import copy
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+from torch import nn
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from xr2text import __version__
+from xr2text.config import ConfigError, GenerationConfig, ModelConfig, load_checkpoint_config
+from xr2text.imaging.transform import ImageTransform
+from xr2text.model.decoder import TextDecoder
+from xr2text.model.encoder import ImageEncoder
+from xr2text.model.haqt_arr import HaqtArr, LinearProjection, VisualTokens
+from xr2text.text.sections import ReportText
+from xr2text.text.tokenizer import FINDINGS_TOKEN, IGNORED, IMPRESSION_TOKEN, decode_report
+
+CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE = "config.json", "model.safetensors", "preprocessor_config.json"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, incomplete or does not fit; the message says which file and why."""
+
+
+@dataclass
+class XR2TextOutput:
+    """One forward pass.
+
+    Attributes:
+        loss: the sum of `losses`; None without labels.
+        losses: named terms, each a scalar.
+        logits: [B, T, V]; None without labels.
+        region_weights: [B, K], the router's.
+        region_maps: [B, K, H, W], attention of each region's queries; each sums to 1.
+        region_priors: [B, K, H, W]; None without spatial priors.
+
+    With `projection: linear` the three region fields are None.
+    """
+
+    region_weights: torch.Tensor | None
+    region_maps: torch.Tensor | None
+    region_priors: torch.Tensor | None
+    logits: torch.Tensor | None = None
+    losses: dict[str, torch.Tensor] = field(default_factory=dict)
+    loss: torch.Tensor | None = None
+
+
+@dataclass
+class GeneratedReports:
+    """Reports of a batch, with the attention that they were written with.
+
+    Attributes:
+        reports: B pairs of findings and impression.
+        token_ids: [B, T], `<findings>` first.
+        visual: the tokens, region weights, maps and priors.
+    """
+
+    reports: list[ReportText]
+    token_ids: torch.Tensor
+    visual: VisualTokens
+
+
+class XR2Text(nn.Module):
+    """A radiograph in, a report out.
+
+    Args:
+        config: every size and switch. Weights are random; see `load_initial_weights` and `from_pretrained`.
+        tokenizer: needed by `generate` and `save_pretrained`; its vocabulary must have `config.decoder.vocab_size`
+            entries.
+        generation: settings of the search, kept with the checkpoint.
+        name: of the model, shown with its reports.
+
+    Raises:
+        ConfigError: parts that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        generation: GenerationConfig | None = None,
+        name: str = "xr2text",
+    ):
+        super().__init__()
+        if tokenizer is not None and len(tokenizer) != config.decoder.vocab_size:
+            raise ConfigError(
+                f"model.decoder.vocab_size is {config.decoder.vocab_size}; the tokenizer has {len(tokenizer)} entries"
+            )
+        self.config, self.tokenizer, self.name = config, tokenizer, name
+        self.generation = generation or GenerationConfig()
+        self.transform = ImageTransform(config.image.size, tuple(config.image.mean), tuple(config.image.std))
+        self.encoder = ImageEncoder(config.encoder, config.image.size)
+        projection = HaqtArr if config.haqt.projection == "haqt_arr" else LinearProjection
+        self.projection = projection(config.haqt, self.encoder.width, self.encoder.grid)
+        self.decoder = TextDecoder(config.decoder, config.haqt.width)
+
+    def load_initial_weights(self) -> None:
+        """Starts the encoder and the decoder from the weights that the config names, for a new training."""
+        self.encoder.load_initial_weights()
+        self.decoder.load_initial_weights()
+
+    def look(self, pixel_values: torch.Tensor, box: torch.Tensor | None = None) -> VisualTokens:
+        """Image [B, 3, S, S] -> visual tokens.
+
+        Args:
+            box: [B, 4] the radiograph's place on the canvas (`Geometry.box`); None where it fills the canvas.
+        """
+        if box is None:
+            box = pixel_values.new_tensor([0.0, 0.0, 1.0, 1.0]).expand(len(pixel_values), -1)
+        return self.projection(self.encoder(pixel_values), box)
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        box: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        label_smoothing: float = 0.0,
+    ) -> XR2TextOutput:
+        """Image [B, 3, S, S] and report token ids [B, T] (IGNORED where padded) -> losses, logits and regions."""
+        visual = self.look(pixel_values, box)
+        output = XR2TextOutput(visual.region_weights, visual.region_maps, visual.region_priors)
+        if labels is not None:
+            output.logits = self.decoder(visual.tokens, labels)
+            output.losses["tokens"] = F.cross_entropy(
+                output.logits.float().flatten(0, 1), labels.flatten(),
+                ignore_index=IGNORED, label_smoothing=label_smoothing,
+            )  # fmt: skip
+            output.loss = sum(output.losses.values())
+        return output
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        pixel_values: torch.Tensor,
+        box: torch.Tensor | None = None,
+        settings: GenerationConfig | None = None,
+    ) -> GeneratedReports:
+        """Images [B, 3, S, S] -> reports, by beam search with `settings` (default: the checkpoint's)."""
+        if self.tokenizer is None:
+            raise ValueError("this model was built without a tokenizer and cannot write reports")
+        visual = self.look(pixel_values, box)
+        section_ids = self.tokenizer.convert_tokens_to_ids([FINDINGS_TOKEN, IMPRESSION_TOKEN])
+        ids = self.decoder.generate(visual.tokens, settings or self.generation, *section_ids)
+        return GeneratedReports([decode_report(self.tokenizer, row.tolist()) for row in ids], ids, visual)
+
+    def save_pretrained(self, folder: str | Path, half_precision: bool = False, card: str | None = None) -> None:
+        """Writes a checkpoint folder; the folder that stood there is replaced only once the new one is whole.
+
+        Args:
+            half_precision: store parameters as float16 (normalisation statistics stay float32).
+            card: text of its README.md, the model card.
+        """
+        if self.tokenizer is None:
+            raise ValueError("a checkpoint needs a tokenizer")
+        folder = Path(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            draft.chmod(0o755)
+            stored = copy.deepcopy(self).cpu()
+            if half_precision:
+                for parameter in stored.parameters():
+                    parameter.data = parameter.data.half()
+            save_model(stored, str(draft / WEIGHTS_FILE), metadata={"format": "pt"})
+            settings = {
+                "xr2text_version": __version__,
+                "name": self.name,
+                "model": asdict(self.config),
+                "generation": asdict(self.generation),
+            }
+            (draft / CONFIG_FILE).write_text(json.dumps(settings, indent=2) + "\n")
+            preprocessor = {"resize": "letterbox", **asdict(self.config.image)}
+            (draft / PREPROCESSOR_FILE).write_text(json.dumps(preprocessor, indent=2) + "\n")
+            self.tokenizer.save_pretrained(str(draft))
+            if card is not None:
+                (draft / "README.md").write_text(card)
+            _replace_folder(draft, folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    @classmethod
+    def from_pretrained(cls, path_or_id: str | Path) -> "XR2Text":
+        """Reads a checkpoint folder, or a Hugging Face Hub id, which is downloaded once; evaluation mode, float32.
+
+        Raises:
+            CheckpointError: a file is missing or damaged, or the weights do not fit the config one to one.
+            ConfigError: config.json has an unknown key or a value that is not accepted.
+        """
+        folder = _checkpoint_folder(path_or_id)
+        for file in (CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE, "tokenizer.json"):
+            if not (folder / file).is_file():
+                raise CheckpointError(f"{folder} is not a checkpoint: {file} is missing")
+        try:
+            name, config, generation = load_checkpoint_config(folder / CONFIG_FILE)
+            preprocessor = json.loads((folder / PREPROCESSOR_FILE).read_text())
+        except json.JSONDecodeError as error:
+            raise CheckpointError(f"{folder}: a config file is not valid JSON: {error}") from error
+        if preprocessor != {"resize": "letterbox", **asdict(config.image)}:
+            raise CheckpointError(f"{folder}: {PREPROCESSOR_FILE} disagrees with the image settings of {CONFIG_FILE}")
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder))
+        model = cls(config, tokenizer, generation, name)
+        try:
+            load_model(model, str(folder / WEIGHTS_FILE), strict=True)
+        except (SafetensorError, RuntimeError) as error:
+            raise CheckpointError(f"{folder / WEIGHTS_FILE} does not fit {CONFIG_FILE}: {error}") from error
+        return model.eval()
+
+
+def _checkpoint_folder(path_or_id: str | Path) -> Path:
+    folder = Path(path_or_id)
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or len(folder.parts) != 2 or str(path_or_id).startswith((".", "~")):
+        raise CheckpointError(f"no checkpoint folder at {path_or_id}")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(str(path_or_id)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"{path_or_id} is neither a folder here nor a model that the Hugging Face Hub gives: {error}"
+        ) from error
+
+
+def _replace_folder(draft: Path, folder: Path) -> None:
+    """Puts `draft` in the place of `folder`; a kill between the two renames leaves the old one beside it."""
+    if folder.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+        os.replace(folder, old / folder.name)
+        os.replace(draft, folder)
+        shutil.rmtree(old)
+    else:
+        os.replace(draft, folder)

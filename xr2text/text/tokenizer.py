@@ -1,0 +1,80 @@
+"""The report tokenizer: BART's own, or a small byte-level one learned from the training reports.
+
+A report is laid out as `<findings> ... <impression> ... </s>`. Both tokenizers share BART's first four ids.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from xr2text.text.sections import ReportText
+
+BOS, PAD, EOS, UNK = 0, 1, 2, 3  # ids, as in BART
+BASE_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
+FINDINGS_TOKEN, IMPRESSION_TOKEN = "<findings>", "<impression>"
+IGNORED = -100  # label of a token that the loss passes over
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """Learns a byte-level BPE vocabulary of at most `vocab_size` entries from report texts."""
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    learner.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        special_tokens=[*BASE_TOKENS, FINDINGS_TOKEN, IMPRESSION_TOKEN],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    learner.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=learner,
+        bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>",
+        additional_special_tokens=[FINDINGS_TOKEN, IMPRESSION_TOKEN],
+    )  # fmt: skip
+
+
+def load_bart_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """BART's tokenizer from a hub id or folder, with the two section tokens added."""
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    tokenizer.add_special_tokens({"additional_special_tokens": [FINDINGS_TOKEN, IMPRESSION_TOKEN]})
+    return tokenizer
+
+
+def encode_report(tokenizer: PreTrainedTokenizerBase, report: ReportText, max_tokens: int) -> list[int]:
+    """Token ids of a report, at most `max_tokens`.
+
+    A report without an impression has no closing token: nothing is known of what would follow its findings.
+    """
+    ids: list[int] = []
+    for token, text in ((FINDINGS_TOKEN, report.findings), (IMPRESSION_TOKEN, report.impression)):
+        if text:
+            ids += [tokenizer.convert_tokens_to_ids(token), *tokenizer.encode(text, add_special_tokens=False)]
+    if report.impression:
+        ids.append(EOS)
+    return ids[:max_tokens]
+
+
+def decode_report(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> ReportText:
+    """The inverse of `encode_report`; what follows the closing token is ignored."""
+    findings_id, impression_id = tokenizer.convert_tokens_to_ids([FINDINGS_TOKEN, IMPRESSION_TOKEN])
+    sections: dict[int, list[int]] = {findings_id: [], impression_id: []}
+    current = findings_id
+    for position, token in enumerate(ids):
+        if token in sections:
+            current = token
+        elif token == EOS and position > 0:
+            break
+        elif token > UNK:
+            sections[current].append(token)
+    findings, impression = (tokenizer.decode(part).strip() for part in sections.values())
+    return ReportText(findings, impression)
+
+
+def pad_labels(reports: list[list[int]]) -> torch.Tensor:
+    """Token id lists -> labels [B, T], padded by `IGNORED`."""
+    rows = [torch.tensor(ids, dtype=torch.long) for ids in reports]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORED)

@@ -1,0 +1,78 @@
+"""The model card of a finished training: what the run itself knows, nothing more."""
+
+import torch
+
+from xr2text.config import Config
+from xr2text.data.dataset import ReportDataset
+from xr2text.data.sources import Study
+from xr2text.text.sections import ReportText
+from xr2text.training.loop import Progress
+
+_DATA = {
+    "indiana": (
+        "the Indiana University (Open-i) chest X-ray collection, whose licence is CC BY-NC-ND 4.0: "
+        "these weights are for research, not for commercial use"
+    ),
+    "r2gen": "a data set in R2Gen's layout; its licence applies to these weights",
+    "phantom": "synthetic phantoms drawn by the program: this checkpoint knows nothing of real patients",
+}
+_LICENCE = {"indiana": "cc-by-nc-nd-4.0", "r2gen": "other", "phantom": "apache-2.0"}
+
+
+def model_card(
+    config: Config,
+    studies: dict[str, list[Study]],
+    train_data: ReportDataset,
+    reports: dict[int, ReportText],
+    progress: Progress,
+    device: torch.device,
+) -> str:
+    """README.md of a checkpoint.
+
+    Args:
+        reports: generated for every validation study.
+    """
+    training, encoder = config.training, config.model.encoder
+    start = f"`{encoder.weights}`" if encoder.weights else "random weights"
+    return f"""---
+license: {_LICENCE[config.data.source]}
+library_name: xr2text
+pipeline_tag: image-to-text
+tags: [radiology, chest-x-ray, report-generation]
+---
+
+# {config.name}
+
+Writes Findings and Impression for one frontal chest radiograph and shows, for seven anatomical regions, where it
+looked. Research software, not a medical device: nothing that it writes may guide the care of a patient.
+
+## Training
+
+| | |
+|---|---|
+| data | {_DATA[config.data.source]} |
+| studies | {len(studies["train"])} for training ({len(train_data)} frontal radiographs), {len(studies["val"])} for validation |
+| model | `{encoder.name}` at {config.model.image.size} px from {start}, HAQT-ARR, {config.model.decoder.layers}-layer BART decoder |
+| schedule | {progress.epoch} epochs, batch {training.batch_size}, accumulation {training.accumulation}, cross-entropy |
+| duration | {progress.seconds / 60:.0f} minutes of training on {"a GPU" if device.type == "cuda" else "a CPU"} |
+| command | `accelerate launch train.py --config configs/{config.name.removeprefix("xr2text-")}.yaml` |
+
+Sentences with a de-identified word ("XXXX") are left out of the training reports.
+
+## Measured on the validation studies
+
+| | |
+|---|---|
+| lowest loss per token, by which the epoch was chosen | {progress.best_loss:.3f} |
+| different reports / studies | {len(set(reports.values()))} / {len(reports)} |
+| different findings texts / studies | {len({report.findings for report in reports.values()})} / {len(reports)} |
+| reports with "XXXX" | {sum("xxxx" in f"{one.findings} {one.impression}".lower() for one in reports.values())} |
+
+The validation studies chose the epoch, so the loss is a little flattering. Language and clinical scores against
+published systems are not part of this card.
+
+## Limits
+
+One frontal view; no comparison with earlier studies, no lateral view, no clinical history. A fluent sentence is no
+evidence that the image shows what it says. Attention maps show where the model looked, which need not be why.
+"""

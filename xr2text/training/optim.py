@@ -1,0 +1,41 @@
+"""The optimiser and its schedule."""
+
+import math
+
+import torch
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from xr2text.config import TrainingConfig
+from xr2text.model.xr2text import XR2Text
+
+
+def build_optimizer(model: XR2Text, config: TrainingConfig) -> AdamW:
+    """AdamW with a learning rate for each module; biases, normalisation and other vectors are not decayed."""
+    groups = []
+    for name, module, rate in (
+        ("encoder", model.encoder, config.lr_encoder),
+        ("projection", model.projection, config.lr_projection),
+        ("decoder", model.decoder, config.lr_decoder),
+    ):
+        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        for decay, members in (
+            (config.weight_decay, [one for one in trained if one.ndim > 1]),
+            (0.0, [one for one in trained if one.ndim <= 1]),
+        ):
+            if members:
+                groups.append({"params": members, "lr": rate, "weight_decay": decay, "name": name})
+    return AdamW(groups, fused=next(model.parameters()).is_cuda or None, betas=(0.9, 0.98))
+
+
+def build_schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig, updates: int) -> LambdaLR:
+    """Linear warm-up, then a cosine down to `lr_floor` of each rate at the last of `updates`."""
+    warmup = max(1, round(config.warmup_share * updates))
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        progress = min(1.0, (step - warmup) / max(1, updates - warmup))
+        return config.lr_floor + (1 - config.lr_floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return LambdaLR(optimizer, factor)
