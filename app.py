@@ -249,14 +249,18 @@ def build_page(reporter: Reporter, shelf: ExampleShelf) -> gr.Blocks:
 
 def main() -> None:
     shelf = ExampleShelf()
-    page = build_page(load_reporter(), shelf)
-    # A service manager's stop ends like Ctrl-C, upon which gradio deletes the uploads.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    page.launch(
-        theme=THEME, css=CSS, share=False, ssr_mode=False, max_file_size=MAX_FILE_SIZE,
-        allowed_paths=[str(shelf.cache)], state_session_capacity=100,
-        run_history=False, footer_links=["api"],
-    )  # fmt: skip
+    reporter = load_reporter()
+    parent = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
+    parent.mkdir(parents=True, exist_ok=True)
+    # A folder of this process's own, because gradio leaves uploads behind where a reader's page is open at the stop.
+    with tempfile.TemporaryDirectory(prefix="xr2text-uploads-", dir=parent, ignore_cleanup_errors=True) as uploads:
+        os.environ["GRADIO_TEMP_DIR"] = uploads
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop ends like Ctrl-C
+        build_page(reporter, shelf).launch(
+            theme=THEME, css=CSS, share=False, ssr_mode=False, max_file_size=MAX_FILE_SIZE,
+            allowed_paths=[str(shelf.cache)], state_session_capacity=100,
+            run_history=False, footer_links=["api"],
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ import torch
 from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.utils import set_seed
 from torch.utils.data import DataLoader, Subset
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from xr2text.config import Config, ConfigError, load_config, save_config
 from xr2text.data.dataset import ReportDataset, collate
-from xr2text.data.sources import DataError, load_studies
+from xr2text.data.sources import DataError, Study, load_studies
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.tokenizer import load_bart_tokenizer, train_tokenizer
 from xr2text.training.card import model_card
@@ -42,12 +42,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the last state in the output folder")
     args = parser.parse_args(argv)
     try:
-        train(load_config(args.config, args.set), args.resume)
+        train(load_config(args.config, args.set), args.config, args.resume)
     except (ConfigError, DataError, NonFiniteLossError) as error:
         sys.exit(f"train.py: {error}")
 
 
-def train(config: Config, resume: bool) -> None:
+def train(config: Config, config_file: str, resume: bool) -> None:
     settings, output = config.training, Path(config.output)
     states = saved_states(output / "states")
     if states and not resume:
@@ -70,6 +70,7 @@ def train(config: Config, resume: bool) -> None:
             raise DataError(f"data.source {config.data.source!r} gives no study for {split}")
     tokenizer = prepare_tokenizer(config, studies["train"], states)
     config.model.decoder.vocab_size = len(tokenizer)
+    check_labels(config, studies["train"])
 
     # The model, from its initial weights.
     model = XR2Text(config.model, tokenizer, config.generation, config.name)
@@ -81,16 +82,21 @@ def train(config: Config, resume: bool) -> None:
         training = split == "train"
         data = ReportDataset(
             studies[split], model.transform, tokenizer, config.generation.max_tokens,
-            training=training, augment=training and settings.augment, seed=settings.seed,
+            findings=config.model.findings, training=training, augment=training and settings.augment, seed=settings.seed,
         )  # fmt: skip
         if config.data.keep_in_memory:
             data.read_all(progress=accelerator.is_local_main_process)
         return data
 
     def loader(data: ReportDataset, shuffle: bool = False) -> DataLoader:
+        # A generator of its own: opening a loader must not move the random state that dropout draws from, or a resumed
+        # run would differ from one that never stopped.
         return accelerator.prepare(
-            DataLoader(data, settings.batch_size, shuffle, collate_fn=collate, num_workers=config.data.workers)
-        )
+            DataLoader(
+                data, settings.batch_size, shuffle, collate_fn=collate, num_workers=config.data.workers,
+                generator=torch.Generator().manual_seed(settings.seed),
+            )
+        )  # fmt: skip
 
     train_data, val_data = dataset("train"), dataset("val")
     train_loader, val_loader = loader(train_data, shuffle=True), loader(val_data)
@@ -117,7 +123,7 @@ def train(config: Config, resume: bool) -> None:
 
     while progress.epoch < settings.epochs:
         train_data.set_epoch(progress.epoch)
-        train_loss, finished = train_one_epoch(
+        train_losses, finished = train_one_epoch(
             wrapped, train_loader, optimizer, schedule, accelerator, progress, settings, save
         )
         if not finished:
@@ -126,13 +132,18 @@ def train(config: Config, resume: bool) -> None:
             return
         val_loss = validate(wrapped, val_loader, accelerator)
         samples = write_reports(model, sample_loader, accelerator)
-        accelerator.print(f"epoch {progress.epoch}: train loss {train_loss:.4f}, validation loss {val_loss:.4f}")
+        accelerator.print(f"epoch {progress.epoch}: train loss {train_losses['loss']:.4f}, validation loss {val_loss:.4f}")
         best = val_loss < progress.best_loss
         progress.best_loss = min(val_loss, progress.best_loss)
         if accelerator.is_main_process:
             append_history(
                 output / "history.csv",
-                {"epoch": progress.epoch, "train_loss": train_loss, "val_loss": val_loss, "seconds": progress.seconds},
+                {
+                    "epoch": progress.epoch,
+                    **{f"train_{name}": value for name, value in train_losses.items()},
+                    "val_tokens": val_loss,
+                    "seconds": round(progress.seconds, 1),
+                },
             )
             append_samples(output / "samples.md", progress.epoch, val_data, samples)
             if best:
@@ -145,7 +156,7 @@ def train(config: Config, resume: bool) -> None:
     reports = write_reports(best_model, val_loader, accelerator)
     if accelerator.is_main_process:
         write_table(output / "validation_reports.csv", val_data, reports)
-        card = model_card(config, studies, train_data, reports, progress, accelerator.device)
+        card = model_card(config, config_file, studies, train_data, reports, progress, accelerator.device)
         best_model.save_pretrained(output / "checkpoint", half_precision=config.half_precision_checkpoint, card=card)
         print(f"checkpoint: {output / 'checkpoint'}")
     accelerator.end_training()
@@ -160,7 +171,7 @@ def precision(choice: str) -> str:
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 
-def prepare_tokenizer(config: Config, studies: list, states: list[Path]):
+def prepare_tokenizer(config: Config, studies: list[Study], states: list[Path]) -> PreTrainedTokenizerBase:
     """The resumed run's tokenizer, BART's own, or one learned from the training reports."""
     if states:
         return AutoTokenizer.from_pretrained(str(Path(config.output) / "tokenizer"))
@@ -168,6 +179,14 @@ def prepare_tokenizer(config: Config, studies: list, states: list[Path]):
         return load_bart_tokenizer(config.model.decoder.weights)
     texts = (text for study in studies for text in (study.findings, study.impression) if text)
     return train_tokenizer(texts, config.model.decoder.vocab_size)
+
+
+def check_labels(config: Config, studies: list[Study]) -> None:
+    """Every finding that the head predicts must be labelled somewhere in the training studies."""
+    labelled = frozenset().union(*(study.labels for study in studies if study.labels is not None))
+    unknown = [name for name in config.model.findings if name not in labelled]
+    if unknown:
+        raise DataError(f"model.findings: no training study is labelled {unknown[0]!r}")
 
 
 def append_samples(path: Path, epoch: int, data: ReportDataset, reports: dict) -> None:

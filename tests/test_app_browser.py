@@ -9,6 +9,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -44,6 +45,7 @@ def address(tiny_checkpoint, tmp_path_factory):
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_TEMP_DIR": str(folder / "uploads"),
         "XDG_CACHE_HOME": str(folder / "cache"),
+        "MPLCONFIGDIR": matplotlib.get_cachedir(),  # matplotlib would index the fonts anew in an empty cache
         "HTTPS_PROXY": "http://127.0.0.1:9",  # where nobody answers: the example films stay away
     }
     url = f"http://127.0.0.1:{port}/"
@@ -60,9 +62,13 @@ def address(tiny_checkpoint, tmp_path_factory):
         assert process.poll() is None, log.read_text()
         assert "Traceback" not in log.read_text()
         assert "phantom_of_jane_doe" not in log.read_text()
-    finally:
         process.terminate()
         process.wait(timeout=SECONDS)
+        left = [path for path in (folder / "uploads").rglob("*") if path.is_file()]
+        assert not left, "a stop deletes the uploads, though a page is open"
+    finally:
+        process.kill()
+        process.wait()
 
 
 def answers(url):
@@ -228,9 +234,7 @@ def test_a_file_that_is_no_picture_is_refused_in_words_and_the_former_report_goe
     text.write_text("not a picture")
     page.upload(text)
     page.until(lambda: "not an accepted image" in page.status)
-    assert page.report == ["", ""]
-    assert page.picture is None
-    assert page.find("#weights").text == ""
+    page.until(lambda: page.report == ["", ""] and page.picture is None and page.find("#weights").text == "")
     page.find("#generate").click()
     time.sleep(1)
     assert "not an accepted image" in page.status

@@ -42,6 +42,9 @@ def test_overrides_win_and_keep_their_type(yaml):
         ("data.source=ftp", "accepted: 'indiana'"),
         ("training.epochs=0", "at least 1"),
         ("training.epochs", "no '='"),
+        ("model.findings.nodule=[lung]", "accepted: 'right lung'"),
+        ("model.findings.nodule=[]", "names no region"),
+        ("training.losses.findings=1", "names none"),
         ("generation.max_tokens=4000", "max_positions"),
     ],
 )

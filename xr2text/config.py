@@ -15,6 +15,8 @@ import yaml
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
+from xr2text.anatomy import REGION_NAMES
+
 
 class ConfigError(ValueError):
     """A setting that is unknown, missing or of the wrong kind; the message names the key and what is accepted."""
@@ -107,6 +109,18 @@ class ModelConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     haqt: HaqtConfig = field(default_factory=HaqtConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    # What the finding head predicts: a finding's name, as the data source labels it, and the regions whose tokens it is
+    # read from.
+    findings: dict[str, list[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, regions in self.findings.items():
+            if not regions:
+                raise ConfigError(f"model.findings.{name} names no region")
+            for region in regions:
+                _one_of("model.findings", name, region, REGION_NAMES)
+        if self.findings and self.haqt.projection != "haqt_arr":
+            raise ConfigError("model.findings needs region tokens: model.haqt.projection must be 'haqt_arr'")
 
 
 @dataclass
@@ -126,6 +140,21 @@ class DataConfig:
 
 
 @dataclass
+class LossConfig:
+    """Weights of the loss's terms; one of weight 0 is left out."""
+
+    tokens: float = 1.0  # cross-entropy of the report's tokens
+    label_smoothing: float = 0.0  # of that term
+    findings: float = 0.0  # binary cross-entropy of the finding head, mean over labelled findings
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "findings"):
+            _at_least("training.losses", name, getattr(self, name), 0)
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigError(f"training.losses.label_smoothing is {self.label_smoothing}; it must be in [0, 1)")
+
+
+@dataclass
 class TrainingConfig:
     epochs: int = 20
     batch_size: int = 16  # per process
@@ -138,7 +167,7 @@ class TrainingConfig:
     warmup_share: float = 0.05  # of all updates
     lr_floor: float = 0.02  # the cosine ends at this share of each learning rate
     clip_norm: float = 1.0
-    label_smoothing: float = 0.0
+    losses: LossConfig = field(default_factory=LossConfig)
     augment: bool = True  # shifts, scales, small rotations, contrast; never a mirror image
     checkpoint_minutes: float = 10.0
     keep: int = 2  # training states kept
@@ -150,7 +179,7 @@ class TrainingConfig:
         _one_of("training", "precision", self.precision, ("auto", "no", "fp16", "bf16"))
         for name in ("epochs", "batch_size", "accumulation", "keep"):
             _at_least("training", name, getattr(self, name), 1)
-        for name in ("warmup_share", "lr_floor", "label_smoothing"):
+        for name in ("warmup_share", "lr_floor"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be in [0, 1)")
 
@@ -183,6 +212,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.generation.max_tokens > self.model.decoder.max_positions:
             raise ConfigError("generation.max_tokens must not exceed model.decoder.max_positions")
+        if self.training.losses.findings and not self.model.findings:
+            raise ConfigError("training.losses.findings has a weight, but model.findings names none to predict")
 
 
 def _known_keys(kind: type, prefix: str = "") -> list[str]:

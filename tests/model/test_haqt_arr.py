@@ -5,7 +5,7 @@ import torch
 
 from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.config import HaqtConfig
-from xr2text.model.haqt_arr import MAX_SHIFT, HaqtArr, K, LinearProjection, SpatialPriors, patch_coordinates
+from xr2text.model.haqt_arr import MAX_SHIFT, FindingHead, HaqtArr, K, LinearProjection, SpatialPriors, patch_coordinates
 
 GRID, WIDTH = (6, 5), 20
 FULL = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(3, -1)
@@ -141,3 +141,16 @@ def test_the_linear_projection_has_tokens_and_no_regions(features):
     visual = LinearProjection(HaqtConfig(projection="linear", width=32), WIDTH, GRID)(features, FULL)
     assert visual.tokens.shape == (3, 30, 32)
     assert visual.region_maps is None and visual.region_weights is None
+
+
+def test_a_finding_is_read_from_the_tokens_of_its_own_regions_alone():
+    torch.manual_seed(0)
+    head = FindingHead({"cardiomegaly": ["heart"], "nodule": ["right lung", "left lung"]}, 32, global_queries=3)
+    tokens = torch.randn(2, 3 + K * 2, 32, requires_grad=True)
+    logits = head(tokens)
+    assert logits.shape == (2, 2)
+    for column, own in ((0, ["heart"]), (1, ["right lung", "left lung"])):
+        (gradient,) = torch.autograd.grad(logits[:, column].sum(), tokens, retain_graph=True)
+        reached = gradient[:, 3:].unflatten(1, (K, 2)).abs().sum((0, 2, 3)) > 0
+        assert [name for name, one in zip(REGION_NAMES, reached, strict=True) if one] == own
+        assert gradient[:, :3].abs().sum() == 0

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from xr2text.anatomy import REGIONS
-from xr2text.config import ConfigError
+from xr2text.config import ConfigError, LossConfig
 from xr2text.model.xr2text import CheckpointError, XR2Text
 from xr2text.text.tokenizer import IGNORED, pad_labels
 
@@ -44,7 +44,22 @@ def test_the_loss_is_the_mean_over_real_tokens(tiny_model, batch):
 
 def test_label_smoothing_changes_the_loss(tiny_model, batch):
     labels = pad_labels([[4, 9, 2], [4, 9, 2]])
-    assert tiny_model(*batch, labels, 0.1).loss != tiny_model(*batch, labels).loss
+    smoothed = tiny_model(*batch, labels, weights=LossConfig(label_smoothing=0.1)).loss
+    assert smoothed != tiny_model(*batch, labels).loss
+
+
+def test_the_finding_loss_is_the_cross_entropy_of_the_labelled_ones(make_tiny, batch):
+    model = make_tiny(findings={"cardiomegaly": ["heart"], "nodule": ["right lung", "left lung"]})
+    labels = pad_labels([[4, 9, 2], [4, 9, 2]])
+    truth = torch.tensor([[1.0, 0.0], [torch.nan, 1.0]])
+    output = model(*batch, labels, truth, LossConfig(tokens=0.5, findings=2.0))
+    p = output.finding_logits.sigmoid()
+    expected = -((p[0, 0]).log() + (1 - p[0, 1]).log() + p[1, 1].log()) / 3
+    torch.testing.assert_close(output.losses["findings"], expected)
+    torch.testing.assert_close(output.loss, 0.5 * output.losses["tokens"] + 2 * output.losses["findings"])
+    assert set(model(*batch, labels, truth).losses) == {"tokens"}  # its weight is 0 unless given
+    unknown = model(*batch, None, torch.full((2, 2), torch.nan), LossConfig(findings=1.0))
+    assert unknown.loss == 0
 
 
 def test_a_checkpoint_is_the_same_model(tiny_model, tiny_checkpoint, batch):

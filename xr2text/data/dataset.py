@@ -3,6 +3,9 @@
 Letters: B batch, S image side, T tokens.
 """
 
+import math
+from collections.abc import Iterable
+
 import cv2
 import numpy as np
 import torch
@@ -24,6 +27,7 @@ class ReportDataset(Dataset):
     Args:
         studies: with at least one image each.
         max_tokens: length at which a report is cut.
+        findings: names of the findings to label, in the model's order.
         training: examples are shifted, scaled, turned a little and varied in contrast, reproducibly for each epoch
             (`set_epoch`); never mirrored.
     """
@@ -34,6 +38,7 @@ class ReportDataset(Dataset):
         transform: ImageTransform,
         tokenizer: PreTrainedTokenizerBase,
         max_tokens: int,
+        findings: Iterable[str] = (),
         training: bool = False,
         augment: bool = False,
         seed: int = 0,
@@ -47,6 +52,7 @@ class ReportDataset(Dataset):
         if training:
             self.examples = [(study, image) for study, image in self.examples if study.findings or study.impression]
         self.labels = [encode_report(tokenizer, study.report, max_tokens) for study, _ in self.examples]
+        self.finding_labels = torch.tensor([finding_row(study, findings) for study, _ in self.examples])
         self._canvases: list[tuple[np.ndarray, tuple[float, ...]]] = []
 
     def set_epoch(self, epoch: int) -> None:
@@ -75,8 +81,16 @@ class ReportDataset(Dataset):
             "pixel_values": self.transform.normalise(torch.from_numpy(canvas)),
             "box": torch.tensor(box, dtype=torch.float32),
             "labels": self.labels[index],
+            "finding_labels": self.finding_labels[index],
             "index": index,
         }
+
+
+def finding_row(study: Study, findings: Iterable[str]) -> list[float]:
+    """1 for each finding that the source says is present, 0 for the others; NaN where it says nothing."""
+    if study.labels is None:
+        return [math.nan for _ in findings]
+    return [float(name in study.labels) for name in findings]
 
 
 def vary(canvas: np.ndarray, box: tuple[float, ...], random: np.random.Generator) -> np.ndarray:
@@ -100,10 +114,11 @@ def vary(canvas: np.ndarray, box: tuple[float, ...], random: np.random.Generator
 
 
 def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
-    """A batch: pixel_values [B, 3, S, S], box [B, 4], labels [B, T], index [B]."""
+    """A batch: pixel_values [B, 3, S, S], box [B, 4], labels [B, T], finding_labels [B, F], index [B]."""
     return {
         "pixel_values": torch.stack([one["pixel_values"] for one in examples]),
         "box": torch.stack([one["box"] for one in examples]),
         "labels": pad_labels([one["labels"] for one in examples]),
+        "finding_labels": torch.stack([one["finding_labels"] for one in examples]),
         "index": torch.tensor([one["index"] for one in examples]),
     }

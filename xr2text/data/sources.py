@@ -1,7 +1,8 @@
 """Public data layouts on disk, each as the same `Study` records.
 
 indiana (the Kaggle layout of the Open-i chest X-ray collection):
-    ROOT/indiana_reports.csv        uid, findings, impression, indication, comparison (other columns are not read)
+    ROOT/indiana_reports.csv        uid, findings, impression, indication, comparison, Problems (a study's labels: MeSH
+                                    terms that people chose, in lower case here, or "normal")
     ROOT/indiana_projections.csv    uid, filename, projection (Frontal or Lateral)
     ROOT/images/*                   or ROOT/images/images_normalized/*, ROOT/images_normalized/*
 
@@ -28,7 +29,8 @@ from xr2text.imaging.read import Radiograph, read_radiograph
 from xr2text.text.sections import ReportText, clean_section
 
 SPLITS = ("train", "val", "test")
-FRONTAL, LATERAL = "frontal", "lateral"
+FRONTAL = "frontal"
+INDIANA_COLUMNS = ("uid", "findings", "impression", "indication", "comparison", "Problems")
 
 
 class DataError(ValueError):
@@ -70,6 +72,7 @@ class Study:
     indication: str
     comparison: str
     split: str
+    labels: frozenset[str] | None = None  # names of the findings that the source says are present; None: it does not say
 
     @property
     def report(self) -> ReportText:
@@ -116,9 +119,8 @@ def _phantom_studies(config: DataConfig, image_size: int) -> list[Study]:
             phantom = draw_phantom(seed, 32)  # the report does not depend on the size
             image = PhantomImage(seed, image_size)
             name = f"phantom-{seed}"
-            studies.append(
-                Study(name, name, (image,), phantom.findings_text, phantom.impression_text, "", "", split)
-            )  # fmt: skip
+            text = (phantom.findings_text, phantom.impression_text, "", "")
+            studies.append(Study(name, name, (image,), *text, split, phantom.findings))
     return studies
 
 
@@ -140,8 +142,11 @@ def _indiana_studies(root: Path, config: DataConfig) -> list[Study]:
         findings, impression = clean_section(row["findings"]), clean_section(row["impression"])
         if files:
             studies.append(
-                Study(uid, uid, files, findings, impression, row["indication"], row["comparison"], split_of(uid))
-            )
+                Study(
+                    uid, uid, files, findings, impression, row["indication"], row["comparison"], split_of(uid),
+                    _mesh_labels(row["Problems"]),
+                )
+            )  # fmt: skip
     return studies
 
 
@@ -156,12 +161,12 @@ def _r2gen_studies(root: Path, config: DataConfig) -> list[Study]:
     for split, items in annotation.items():
         for item in items:
             uid = str(item.get("uid", item.get("subject_id", item["id"])))
-            row = reports.loc[uid] if uid in reports.index else dict.fromkeys(("impression", "indication", "comparison"))
+            row = reports.loc[uid] if uid in reports.index else {}
             files = tuple(ImageFile(find(name), views.get(name)) for name in item["image_path"])
             studies.append(
                 Study(
-                    str(item["id"]), uid, files, clean_section(item["report"]), clean_section(row["impression"]),
-                    row["indication"] or "", row["comparison"] or "", split,
+                    str(item["id"]), uid, files, clean_section(item["report"]), clean_section(row.get("impression", "")),
+                    row.get("indication", ""), row.get("comparison", ""), split, _mesh_labels(row.get("Problems", "")),
                 )
             )  # fmt: skip
     return studies
@@ -169,12 +174,18 @@ def _r2gen_studies(root: Path, config: DataConfig) -> list[Study]:
 
 def _read_indiana_tables(root: Path) -> tuple[pd.DataFrame, dict[str, list[tuple[str, str]]]]:
     """Reports by uid, and by uid the list of (file name, view), frontal first."""
-    reports = _read_table(root / "indiana_reports.csv", ("uid", "findings", "impression", "indication", "comparison"))
+    reports = _read_table(root / "indiana_reports.csv", INDIANA_COLUMNS)
     projections = _read_table(root / "indiana_projections.csv", ("uid", "filename", "projection"))
     images: dict[str, list[tuple[str, str]]] = {}
     for row in projections.sort_values(["projection", "filename"]).itertuples():
         images.setdefault(row.uid, []).append((row.filename, row.projection.lower()))
     return reports.set_index("uid"), images
+
+
+def _mesh_labels(problems: str) -> frozenset[str] | None:
+    """"Cardiomegaly;Pulmonary Atelectasis" -> {"cardiomegaly", "pulmonary atelectasis"}; an unindexed study says nothing."""
+    terms = {term.strip().lower() for term in problems.split(";")} - {"", "no indexing"}
+    return frozenset(terms - {"normal"}) if terms else None
 
 
 def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:

@@ -208,3 +208,26 @@ class LinearProjection(nn.Module):
 
     def forward(self, features: torch.Tensor, box: torch.Tensor) -> VisualTokens:
         return VisualTokens(self.token_norm(self.token_proj(features)))
+
+
+class FindingHead(nn.Module):
+    """One logit per finding, read from the tokens of its own regions alone.
+
+    A finding that may stand in several regions is present if it is in any of them: its logit is the log-sum-exp of theirs.
+
+    Args:
+        findings: name -> names of its regions.
+        global_queries: G, how many tokens precede the regions'.
+    """
+
+    def __init__(self, findings: dict[str, list[str]], width: int, global_queries: int):
+        super().__init__()
+        self.global_queries = global_queries
+        self.classify = nn.Linear(width, len(findings))
+        own = torch.tensor([[region.name in regions for regions in findings.values()] for region in REGIONS])
+        self.register_buffer("region_mask", torch.where(own, 0.0, -torch.inf), persistent=False)  # [K, F]
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Visual tokens [B, Q, D] -> logits [B, F] in the order of `findings`."""
+        regional = tokens[:, self.global_queries :].unflatten(1, (K, -1)).mean(2)  # [B, K, D]
+        return (self.classify(regional).float() + self.region_mask).logsumexp(1)

@@ -43,6 +43,8 @@ def parameters_by_part(model: XR2Text) -> dict[str, int]:
         parts["projection: queries and attention"] = model.projection
     else:
         parts["projection: linear"] = model.projection
+    if model.finding_head is not None:
+        parts["finding head"] = model.finding_head
     parts["token embedding (tied to the output)"] = bart.shared
     if model.config.decoder.use_text_encoder:
         parts["BART encoder"] = bart.encoder

@@ -19,11 +19,11 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from xr2text import __version__
-from xr2text.config import ConfigError, GenerationConfig, ModelConfig, load_checkpoint_config
+from xr2text.config import ConfigError, GenerationConfig, LossConfig, ModelConfig, load_checkpoint_config
 from xr2text.imaging.transform import ImageTransform
 from xr2text.model.decoder import TextDecoder
 from xr2text.model.encoder import ImageEncoder
-from xr2text.model.haqt_arr import HaqtArr, LinearProjection, VisualTokens
+from xr2text.model.haqt_arr import FindingHead, HaqtArr, LinearProjection, VisualTokens
 from xr2text.text.sections import ReportText
 from xr2text.text.tokenizer import FINDINGS_TOKEN, IGNORED, IMPRESSION_TOKEN, decode_report
 
@@ -39,12 +39,13 @@ class XR2TextOutput:
     """One forward pass.
 
     Attributes:
-        loss: the sum of `losses`; None without labels.
+        loss: the sum of `losses`, each times its weight; None without labels.
         losses: named terms, each a scalar.
         logits: [B, T, V]; None without labels.
         region_weights: [B, K], the router's.
         region_maps: [B, K, H, W], attention of each region's queries; each sums to 1.
         region_priors: [B, K, H, W]; None without spatial priors.
+        finding_logits: [B, F] in the order of `config.findings`; None where it is empty.
 
     With `projection: linear` the three region fields are None.
     """
@@ -52,6 +53,7 @@ class XR2TextOutput:
     region_weights: torch.Tensor | None
     region_maps: torch.Tensor | None
     region_priors: torch.Tensor | None
+    finding_logits: torch.Tensor | None = None
     logits: torch.Tensor | None = None
     losses: dict[str, torch.Tensor] = field(default_factory=dict)
     loss: torch.Tensor | None = None
@@ -105,6 +107,9 @@ class XR2Text(nn.Module):
         projection = HaqtArr if config.haqt.projection == "haqt_arr" else LinearProjection
         self.projection = projection(config.haqt, self.encoder.width, self.encoder.grid)
         self.decoder = TextDecoder(config.decoder, config.haqt.width)
+        self.finding_head = None
+        if config.findings:
+            self.finding_head = FindingHead(config.findings, config.haqt.width, config.haqt.global_queries)
 
     def load_initial_weights(self) -> None:
         """Starts the encoder and the decoder from the weights that the config names, for a new training."""
@@ -126,18 +131,38 @@ class XR2Text(nn.Module):
         pixel_values: torch.Tensor,
         box: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        label_smoothing: float = 0.0,
+        finding_labels: torch.Tensor | None = None,
+        weights: LossConfig | None = None,
     ) -> XR2TextOutput:
-        """Image [B, 3, S, S] and report token ids [B, T] (IGNORED where padded) -> losses, logits and regions."""
+        """One pass, with losses where there are labels.
+
+        Args:
+            pixel_values: [B, 3, S, S].
+            box: see `look`.
+            labels: [B, T] report token ids, IGNORED where padded.
+            finding_labels: [B, F] 1 present, 0 absent, NaN where not known.
+            weights: of the loss's terms.
+        """
+        weights = weights or LossConfig()
         visual = self.look(pixel_values, box)
         output = XR2TextOutput(visual.region_weights, visual.region_maps, visual.region_priors)
+        if self.finding_head is not None:
+            output.finding_logits = self.finding_head(visual.tokens)
         if labels is not None:
             output.logits = self.decoder(visual.tokens, labels)
-            output.losses["tokens"] = F.cross_entropy(
-                output.logits.float().flatten(0, 1), labels.flatten(),
-                ignore_index=IGNORED, label_smoothing=label_smoothing,
-            )  # fmt: skip
-            output.loss = sum(output.losses.values())
+            if weights.tokens:
+                output.losses["tokens"] = F.cross_entropy(
+                    output.logits.float().flatten(0, 1), labels.flatten(),
+                    ignore_index=IGNORED, label_smoothing=weights.label_smoothing,
+                )  # fmt: skip
+        if finding_labels is not None and weights.findings:
+            known = ~finding_labels.isnan()
+            terms = F.binary_cross_entropy_with_logits(
+                output.finding_logits, finding_labels.nan_to_num(), weight=known.float(), reduction="sum"
+            )
+            output.losses["findings"] = terms / known.sum().clamp_min(1)
+        if output.losses:
+            output.loss = sum(getattr(weights, name) * term for name, term in output.losses.items())
         return output
 
     @torch.inference_mode()

@@ -21,6 +21,7 @@ _LICENCE = {"indiana": "cc-by-nc-nd-4.0", "r2gen": "other", "phantom": "apache-2
 
 def model_card(
     config: Config,
+    config_file: str,
     studies: dict[str, list[Study]],
     train_data: ReportDataset,
     reports: dict[int, ReportText],
@@ -30,6 +31,7 @@ def model_card(
     """README.md of a checkpoint.
 
     Args:
+        config_file: the YAML file that the run was started with.
         reports: generated for every validation study.
     """
     training, encoder = config.training, config.model.encoder
@@ -53,9 +55,9 @@ looked. Research software, not a medical device: nothing that it writes may guid
 | data | {_DATA[config.data.source]} |
 | studies | {len(studies["train"])} for training ({len(train_data)} frontal radiographs), {len(studies["val"])} for validation |
 | model | `{encoder.name}` at {config.model.image.size} px from {start}, HAQT-ARR, {config.model.decoder.layers}-layer BART decoder |
-| schedule | {progress.epoch} epochs, batch {training.batch_size}, accumulation {training.accumulation}, cross-entropy |
+| schedule | {progress.epoch} epochs, the best of them kept, batch {training.batch_size}, accumulation {training.accumulation}, cross-entropy |
 | duration | {progress.seconds / 60:.0f} minutes of training on {"a GPU" if device.type == "cuda" else "a CPU"} |
-| command | `accelerate launch train.py --config configs/{config.name.removeprefix("xr2text-")}.yaml` |
+| command | `accelerate launch train.py --config {config_file}` |
 
 Sentences with a de-identified word ("XXXX") are left out of the training reports.
 

@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,14 +57,14 @@ def train_one_epoch(
     progress: Progress,
     config: TrainingConfig,
     save: Callable[[], None],
-) -> tuple[float, bool]:
+) -> tuple[dict[str, float], bool]:
     """Trains on what is left of the current epoch.
 
     Args:
         save: writes the training state; called every `config.checkpoint_minutes`.
 
     Returns:
-        the mean loss over the batches seen, and whether the epoch was finished (False: the time was up).
+        the mean loss and its terms over the batches seen, and whether the epoch was finished (False: the time was up).
 
     Raises:
         NonFiniteLossError: before any weight is changed by the loss.
@@ -75,11 +76,13 @@ def train_one_epoch(
         remaining, desc=f"epoch {progress.epoch + 1}/{config.epochs}", total=len(loader), initial=progress.batch,
         disable=not accelerator.is_local_main_process, dynamic_ncols=True, mininterval=2,
     )  # fmt: skip
-    total, count, before = torch.zeros((), device=accelerator.device), 0, progress.seconds
+    totals, count, before = Counter(), 0, progress.seconds
     started = last_saved = time.monotonic()
     for batch in bar:
         with accelerator.accumulate(model):
-            output = model(batch["pixel_values"], batch["box"], batch["labels"], config.label_smoothing)
+            output = model(
+                batch["pixel_values"], batch["box"], batch["labels"], batch["finding_labels"], config.losses
+            )  # fmt: skip
             if not torch.isfinite(output.loss):
                 terms = ", ".join(f"{name} {value.item():.4g}" for name, value in output.losses.items())
                 raise NonFiniteLossError(f"loss is not finite at update {progress.updates}: {terms}")
@@ -92,10 +95,10 @@ def train_one_epoch(
         if accelerator.sync_gradients:
             progress.updates += 1
             schedule.step()
-        total += output.loss.detach()
+        totals.update({"loss": output.loss.detach(), **{name: term.detach() for name, term in output.losses.items()}})
         count += 1
         if count % 10 == 0:
-            bar.set_postfix(loss=f"{(total / count).item():.3f}", lr=f"{schedule.get_last_lr()[-1]:.1e}")
+            bar.set_postfix({name: f"{(value / count).item():.3f}" for name, value in totals.items()}, lr=f"{schedule.get_last_lr()[-1]:.1e}")
         now = time.monotonic()
         progress.seconds = before + now - started
         # All processes must agree on whether to save or stop, so the main one's clock decides.
@@ -108,10 +111,12 @@ def train_one_epoch(
             save()
             last_saved = now
         if due[1] and accelerator.sync_gradients and progress.batch < len(loader):
-            return (total / count).item(), False
-    mean = accelerator.reduce(total / max(1, count), reduction="mean").item()
+            return {name: (value / count).item() for name, value in totals.items()}, False
+    means = {
+        name: accelerator.reduce(value / count, reduction="mean").item() for name, value in sorted(totals.items())
+    }  # fmt: skip
     progress.epoch, progress.batch = progress.epoch + 1, 0
-    return mean, True
+    return means, True
 
 
 _PROCESS_STARTED = time.monotonic()

@@ -1,0 +1,148 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from xr2text.config import DataConfig
+from xr2text.data.sources import DataError, load_studies
+
+REPORTS = """uid,MeSH,Problems,image,indication,comparison,findings,impression
+1,x,Cardiomegaly;Pleural Effusion,Chest,cough,None.,The heart is normal. The XXXX are clear.,No acute disease.
+2,normal,normal,Chest,,,,"1. No effusion. 2. Clear lungs"
+3,x,no indexing,Chest,,,Small left effusion.,
+4,normal,normal,Chest,,,No image of this one.,None.
+"""
+PROJECTIONS = """uid,filename,projection
+1,1_lat.png,Lateral
+1,1_front.png,Frontal
+2,2_a.png,Frontal
+2,2_b.png,Frontal
+3,3_lat.png,Lateral
+"""
+ANNOTATION = {
+    "train": [{"id": "CXR1_IM-1", "uid": "1", "report": "Heart is normal.. Lungs clear", "image_path": ["1_front.png"]}],
+    "val": [{"id": "CXR2_IM-2", "uid": "2", "report": "No effusion.", "image_path": ["2_a.png", "2_b.png"]}],
+    "test": [],
+}
+
+
+@pytest.fixture
+def root(tmp_path):
+    """An Indiana folder in both layouts."""
+    (tmp_path / "images").mkdir()
+    for line in PROJECTIONS.splitlines()[1:]:
+        cv2.imwrite(str(tmp_path / "images" / line.split(",")[1]), np.zeros((80, 70), np.uint8))
+    (tmp_path / "indiana_reports.csv").write_text(REPORTS)
+    (tmp_path / "indiana_projections.csv").write_text(PROJECTIONS)
+    (tmp_path / "annotation.json").write_text(json.dumps(ANNOTATION))
+    return tmp_path
+
+
+def load(root, source="indiana", **options):
+    return load_studies(DataConfig(source=source, root=str(root), **options), 64)
+
+
+def by_id(splits):
+    return {study.id: study for studies in splits.values() for study in studies}
+
+
+def test_indiana_joins_reports_and_views(root):
+    studies = by_id(load(root))
+    assert set(studies) == {"1", "2", "3"}  # the fourth has no image
+    one = studies["1"]
+    assert (one.findings, one.impression) == ("The heart is normal.", "No acute disease.")
+    assert (one.indication, one.comparison) == ("cough", "None.")
+    assert [(image.path.name, image.view) for image in one.images] == [
+        ("1_front.png", "frontal"), ("1_lat.png", "lateral"),
+    ]  # fmt: skip
+    assert [image.path.name for image in one.frontal_images] == ["1_front.png"]
+    assert len(studies["2"].frontal_images) == 2 and studies["2"].impression == "No effusion. Clear lungs."
+    assert studies["3"].frontal_images == ()
+    assert one.labels == {"cardiomegaly", "pleural effusion"}
+    assert studies["2"].labels == frozenset() and studies["3"].labels is None
+    assert one.images[0].read().pixels.shape == (80, 70)
+
+
+def test_the_kaggle_folder_inside_a_folder_is_found(root):
+    (root / "images").rename(root / "images_normalized")
+    (root / "images").mkdir()
+    (root / "images_normalized").rename(root / "images" / "images_normalized")
+    assert len(by_id(load(root))) == 3
+
+
+def test_a_split_file_sets_studies_apart(root):
+    splits = load(root, split_file=str(root / "annotation.json"))
+    assert [study.id for study in splits["val"]] == ["2"]
+    assert [study.id for study in splits["train"]] == ["1", "3"]
+
+
+def test_without_a_split_file_the_split_is_the_studys_own(root):
+    text = "".join(f"{uid},,,,,,Clear.,Normal.\n" for uid in range(10, 510))
+    (root / "indiana_reports.csv").write_text(REPORTS.splitlines()[0] + "\n" + text)
+    (root / "indiana_projections.csv").write_text(
+        "uid,filename,projection\n" + "".join(f"{uid},2_a.png,Frontal\n" for uid in range(10, 510))
+    )
+    first, again, other = load(root), load(root), load(root, seed=1)
+    names = {split: {study.id for study in studies} for split, studies in first.items()}
+    assert names == {split: {study.id for study in studies} for split, studies in again.items()}
+    assert names["val"] != {study.id for study in other["val"]}
+    assert 25 < len(names["val"]) < 80 and 25 < len(names["test"]) < 80 and len(names["train"]) > 340
+
+
+def test_r2gen_takes_its_own_split_and_the_impressions_beside_it(root):
+    splits = load(root, "r2gen")
+    (one,) = splits["train"]
+    assert (one.id, one.findings, one.impression) == ("CXR1_IM-1", "Heart is normal. Lungs clear.", "No acute disease.")
+    assert [image.view for image in splits["val"][0].images] == ["frontal", "frontal"]
+    assert splits["test"] == []
+
+
+def test_r2gen_alone_takes_the_first_image(root):
+    (root / "indiana_reports.csv").unlink()
+    splits = load(root, "r2gen")
+    (two,) = splits["val"]
+    assert two.impression == "" and [image.path.name for image in two.frontal_images] == ["2_a.png"]
+
+
+def test_phantoms_are_studies_too():
+    splits = load_studies(DataConfig(source="phantom", phantom_train=5, phantom_val=3), 64)
+    assert [len(splits[split]) for split in ("train", "val", "test")] == [5, 3, 0]
+    study = splits["train"][0]
+    assert study.findings and study.impression and study.images[0].read().pixels.shape == (64, 64)
+    assert all(study.labels is not None for study in splits["train"])
+    seeds = [image.seed for studies in splits.values() for study in studies for image in study.images]
+    assert len(set(seeds)) == 8
+
+
+@pytest.mark.parametrize(
+    ("damage", "source", "words"),
+    [
+        (lambda root: (root / "indiana_reports.csv").unlink(), "indiana", "indiana_reports.csv"),
+        (lambda root: (root / "indiana_projections.csv").write_text("uid,file\n1,a\n"), "indiana", "no column 'filename'"),
+        (lambda root: (root / "images" / "2_b.png").unlink(), "indiana", "2_b.png is listed"),
+        (lambda root: (root / "annotation.json").unlink(), "r2gen", "annotation.json"),
+        (lambda root: (root / "annotation.json").write_text("{"), "r2gen", "not valid JSON"),
+        (lambda root: (root / "annotation.json").write_text('{"train": [{"id": 1}]}'), "r2gen", "has no 'image_path'"),
+        (lambda root: (root / "annotation.json").write_text('{"training": []}'), "r2gen", "train, val and test"),
+        (lambda root: (root / "images").rename(root / "pictures"), "r2gen", "expected the images"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_named(root, damage, source, words):
+    damage(root)
+    with pytest.raises(DataError, match=words):
+        load(root, source)
+
+
+def test_a_study_in_two_splits_is_named(root):
+    doubled = ANNOTATION | {"test": ANNOTATION["train"]}
+    (root / "annotation.json").write_text(json.dumps(doubled))
+    with pytest.raises(DataError, match="CXR1_IM-1"):
+        load(root, "r2gen")
+
+
+def test_a_missing_root_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"data\.root"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"data\.root"):
+        load_studies(DataConfig(source="indiana"), 64)
