@@ -82,7 +82,8 @@ def train(config: Config, config_file: str, resume: bool) -> None:
         training = split == "train"
         data = ReportDataset(
             studies[split], model.transform, tokenizer, config.generation.max_tokens,
-            findings=config.model.findings, training=training, augment=training and settings.augment, seed=settings.seed,
+            findings=config.model.findings, training=training, augment=training and settings.augment,
+            seed=settings.seed,
         )  # fmt: skip
         if config.data.keep_in_memory:
             data.read_all(progress=accelerator.is_local_main_process)
@@ -116,7 +117,9 @@ def train(config: Config, config_file: str, resume: bool) -> None:
         output.mkdir(parents=True, exist_ok=True)
         save_config(config, output / "config.yaml")
         tokenizer.save_pretrained(str(output / "tokenizer"))
-    accelerator.print(f"{len(train_data)} radiographs, {settings.epochs} epochs, {updates} updates, {accelerator.device}")
+    accelerator.print(
+        f"{len(train_data)} radiographs, {settings.epochs} epochs, {updates} updates on {accelerator.device}"
+    )
 
     def save() -> None:
         save_state(accelerator, output / "states", progress, settings.keep)
@@ -132,18 +135,16 @@ def train(config: Config, config_file: str, resume: bool) -> None:
             return
         val_loss = validate(wrapped, val_loader, accelerator)
         samples = write_reports(model, sample_loader, accelerator)
-        accelerator.print(f"epoch {progress.epoch}: train loss {train_losses['loss']:.4f}, validation loss {val_loss:.4f}")
+        losses = {**{f"train {name}": value for name, value in train_losses.items()}, "validation tokens": val_loss}
+        accelerator.print(
+            f"epoch {progress.epoch}:", ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
+        )
         best = val_loss < progress.best_loss
         progress.best_loss = min(val_loss, progress.best_loss)
         if accelerator.is_main_process:
             append_history(
                 output / "history.csv",
-                {
-                    "epoch": progress.epoch,
-                    **{f"train_{name}": value for name, value in train_losses.items()},
-                    "val_tokens": val_loss,
-                    "seconds": round(progress.seconds, 1),
-                },
+                {"epoch": progress.epoch, **losses, "seconds": round(progress.seconds, 1)},
             )
             append_samples(output / "samples.md", progress.epoch, val_data, samples)
             if best:

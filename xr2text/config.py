@@ -87,8 +87,8 @@ class HaqtConfig:
 class DecoderConfig:
     """The BART decoder."""
 
-    # Hub id or folder of a BART whose weights and tokenizer a training starts from; null: random weights and a tokenizer
-    # learned from the training reports.
+    # Hub id or folder of a BART whose weights and tokenizer a training starts from; null: random weights and a
+    # tokenizer learned from the training reports.
     weights: str | None = None
     vocab_size: int = 2000  # with `weights`: that of its tokenizer
     layers: int = 3

@@ -21,7 +21,7 @@ PROJECTIONS = """uid,filename,projection
 3,3_lat.png,Lateral
 """
 ANNOTATION = {
-    "train": [{"id": "CXR1_IM-1", "uid": "1", "report": "Heart is normal.. Lungs clear", "image_path": ["1_front.png"]}],
+    "train": [{"id": "CXR1_IM-1", "uid": "1", "report": "Heart normal.. Lungs clear", "image_path": ["1_front.png"]}],
     "val": [{"id": "CXR2_IM-2", "uid": "2", "report": "No effusion.", "image_path": ["2_a.png", "2_b.png"]}],
     "test": [],
 }
@@ -93,7 +93,7 @@ def test_without_a_split_file_the_split_is_the_studys_own(root):
 def test_r2gen_takes_its_own_split_and_the_impressions_beside_it(root):
     splits = load(root, "r2gen")
     (one,) = splits["train"]
-    assert (one.id, one.findings, one.impression) == ("CXR1_IM-1", "Heart is normal. Lungs clear.", "No acute disease.")
+    assert (one.id, one.findings, one.impression) == ("CXR1_IM-1", "Heart normal. Lungs clear.", "No acute disease.")
     assert [image.view for image in splits["val"][0].images] == ["frontal", "frontal"]
     assert splits["test"] == []
 
@@ -119,7 +119,7 @@ def test_phantoms_are_studies_too():
     ("damage", "source", "words"),
     [
         (lambda root: (root / "indiana_reports.csv").unlink(), "indiana", "indiana_reports.csv"),
-        (lambda root: (root / "indiana_projections.csv").write_text("uid,file\n1,a\n"), "indiana", "no column 'filename'"),
+        (lambda root: (root / "indiana_projections.csv").write_text("uid,f\n1,a\n"), "indiana", "no column 'filename'"),
         (lambda root: (root / "images" / "2_b.png").unlink(), "indiana", "2_b.png is listed"),
         (lambda root: (root / "annotation.json").unlink(), "r2gen", "annotation.json"),
         (lambda root: (root / "annotation.json").write_text("{"), "r2gen", "not valid JSON"),

@@ -53,7 +53,7 @@ def test_the_aspect_ratio_is_kept_and_the_rest_is_black(shape):
 def test_nothing_is_mirrored():
     pixels = np.zeros((300, 200), np.float32)
     pixels[:50, :40] = 1  # upper left
-    canvas, geometry = letterbox(pixels, SIZE)
+    canvas, _ = letterbox(pixels, SIZE)
     x, y = centroid(canvas)
     assert x < SIZE / 2 and y < SIZE / 2
 

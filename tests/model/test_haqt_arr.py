@@ -5,7 +5,15 @@ import torch
 
 from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.config import HaqtConfig
-from xr2text.model.haqt_arr import MAX_SHIFT, FindingHead, HaqtArr, K, LinearProjection, SpatialPriors, patch_coordinates
+from xr2text.model.haqt_arr import (
+    MAX_SHIFT,
+    FindingHead,
+    HaqtArr,
+    K,
+    LinearProjection,
+    SpatialPriors,
+    patch_coordinates,
+)
 
 GRID, WIDTH = (6, 5), 20
 FULL = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(3, -1)

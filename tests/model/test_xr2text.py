@@ -98,7 +98,11 @@ def test_saving_again_replaces_the_folder_whole(tiny_model, tmp_path):
 
 def test_a_failed_save_leaves_the_old_checkpoint(tiny_model, copy_of, monkeypatch):
     before = (copy_of / "model.safetensors").read_bytes()
-    monkeypatch.setattr("xr2text.model.xr2text.save_model", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+
+    def fail(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("xr2text.model.xr2text.save_model", fail)
     with pytest.raises(OSError, match="disk full"):
         tiny_model.save_pretrained(copy_of)
     assert (copy_of / "model.safetensors").read_bytes() == before

@@ -54,7 +54,7 @@ def test_a_run_ends_with_a_checkpoint_its_card_and_its_history(config, tmp_path)
     assert "20 for training" in card and "phantoms" in card and f"--config {config}" in card
     rows = list(csv.DictReader((output / "history.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
+    assert float(rows[1]["train loss"]) < float(rows[0]["train loss"])
     reports = list(csv.DictReader((output / "validation_reports.csv").open()))
     assert len({row["id"] for row in reports}) == 5 and all(row["findings"] for row in reports)
     assert (output / "samples.md").read_text().count("generated:") == 6
@@ -69,7 +69,7 @@ def test_the_finding_head_learns_with_its_loss(config, tmp_path):
     run(config, "model.findings.cardiomegaly=[heart]", "training.losses.findings=1.0", "data.phantom_train=40",
         "training.epochs=3")  # fmt: skip
     rows = list(csv.DictReader((tmp_path / "run" / "history.csv").open()))
-    assert float(rows[-1]["train_findings"]) < float(rows[0]["train_findings"])
+    assert float(rows[-1]["train findings"]) < float(rows[0]["train findings"])
     assert XR2Text.from_pretrained(tmp_path / "run" / "checkpoint").config.findings == {"cardiomegaly": ["heart"]}
 
 
@@ -102,7 +102,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path, monkeypatch):
 
 
 def test_wrong_settings_end_in_one_sentence(config):
-    with pytest.raises(SystemExit, match="did you mean 'training.epochs'"):
+    with pytest.raises(SystemExit, match=r"did you mean 'training\.epochs'"):
         run(config, "training.epoch=3")
     with pytest.raises(SystemExit, match="no saved state"):
         run(config, resume=True)

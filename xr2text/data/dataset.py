@@ -103,7 +103,8 @@ def vary(canvas: np.ndarray, box: tuple[float, ...], random: np.random.Generator
     """
     size = len(canvas)
     left, top, right, bottom = (round(edge * size) for edge in box)
-    turn = cv2.getRotationMatrix2D(((left + right) / 2, (top + bottom) / 2), random.uniform(-5, 5), random.uniform(0.9, 1.1))
+    centre = (left + right) / 2, (top + bottom) / 2
+    turn = cv2.getRotationMatrix2D(centre, random.uniform(-5, 5), random.uniform(0.9, 1.1))
     turn[:, 2] += random.uniform(-0.06, 0.06, size=2) * (right - left, bottom - top)
     moved = cv2.warpAffine(canvas, turn, (size, size), flags=cv2.INTER_LINEAR)
     gamma, gain, offset = random.uniform(0.8, 1.25), random.uniform(0.85, 1.15), random.uniform(-0.05, 0.05)

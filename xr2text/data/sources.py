@@ -72,7 +72,7 @@ class Study:
     indication: str
     comparison: str
     split: str
-    labels: frozenset[str] | None = None  # names of the findings that the source says are present; None: it does not say
+    labels: frozenset[str] | None = None  # findings that the source says are present; None: it does not say
 
     @property
     def report(self) -> ReportText:
@@ -161,12 +161,13 @@ def _r2gen_studies(root: Path, config: DataConfig) -> list[Study]:
     for split, items in annotation.items():
         for item in items:
             uid = str(item.get("uid", item.get("subject_id", item["id"])))
-            row = reports.loc[uid] if uid in reports.index else {}
+            row = reports.loc[uid] if uid in reports.index else dict.fromkeys(INDIANA_COLUMNS, "")
             files = tuple(ImageFile(find(name), views.get(name)) for name in item["image_path"])
+            findings, impression = clean_section(item["report"]), clean_section(row["impression"])
             studies.append(
                 Study(
-                    str(item["id"]), uid, files, clean_section(item["report"]), clean_section(row.get("impression", "")),
-                    row.get("indication", ""), row.get("comparison", ""), split, _mesh_labels(row.get("Problems", "")),
+                    str(item["id"]), uid, files, findings, impression, row["indication"], row["comparison"], split,
+                    _mesh_labels(row["Problems"]),
                 )
             )  # fmt: skip
     return studies
@@ -183,7 +184,7 @@ def _read_indiana_tables(root: Path) -> tuple[pd.DataFrame, dict[str, list[tuple
 
 
 def _mesh_labels(problems: str) -> frozenset[str] | None:
-    """"Cardiomegaly;Pulmonary Atelectasis" -> {"cardiomegaly", "pulmonary atelectasis"}; an unindexed study says nothing."""
+    """Terms parted by semicolons, in lower case without "normal"; None for a study that nobody indexed."""
     terms = {term.strip().lower() for term in problems.split(";")} - {"", "no indexing"}
     return frozenset(terms - {"normal"}) if terms else None
 

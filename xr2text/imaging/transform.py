@@ -2,8 +2,8 @@
 
 Letters: H, W original height and width; S side of the canvas; h, w patch grid; K regions.
 
-Points are continuous (x, y) coordinates in which pixel i covers [i, i + 1): the centre of the first pixel is 0.5. This is
-the convention of `cv2.resize`, so that a resized picture and its points move together.
+Points are continuous (x, y) coordinates in which pixel i covers [i, i + 1): the centre of the first pixel is 0.5. This
+is the convention of `cv2.resize`, so that a resized picture and its points move together.
 """
 
 from dataclasses import dataclass

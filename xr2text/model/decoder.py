@@ -22,8 +22,8 @@ from xr2text.text.tokenizer import BOS, EOS, IGNORED, PAD, UNK
 class TextDecoder(nn.Module):
     """BART between visual tokens and report tokens.
 
-    With `config.use_text_encoder` the visual tokens pass through BART's own encoder as its input embeddings; without, the
-    encoder is taken out and its decoder attends to them directly.
+    With `config.use_text_encoder` the visual tokens pass through BART's own encoder as its input embeddings; without,
+    the encoder is taken out and its decoder attends to them directly.
     """
 
     def __init__(self, config: DecoderConfig, width: int):

@@ -213,7 +213,7 @@ class LinearProjection(nn.Module):
 class FindingHead(nn.Module):
     """One logit per finding, read from the tokens of its own regions alone.
 
-    A finding that may stand in several regions is present if it is in any of them: its logit is the log-sum-exp of theirs.
+    A finding that may stand in several regions is present if it is in any: its logit is the log-sum-exp of theirs.
 
     Args:
         findings: name -> names of its regions.

@@ -211,6 +211,8 @@ class XR2Text(nn.Module):
             self.tokenizer.save_pretrained(str(draft))
             if card is not None:
                 (draft / "README.md").write_text(card)
+            for file in draft.iterdir():
+                file.chmod(0o644)
             _replace_folder(draft, folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)

@@ -36,6 +36,14 @@ def model_card(
     """
     training, encoder = config.training, config.model.encoder
     start = f"`{encoder.weights}`" if encoder.weights else "random weights"
+    losses = "cross-entropy of the report"
+    if training.losses.findings:
+        losses += f" and of {len(config.model.findings)} findings (weight {training.losses.findings:g})"
+    layers = config.model.decoder.layers
+    model = f"`{encoder.name}` at {config.model.image.size} px from {start}, HAQT-ARR, {layers}-layer BART decoder"
+    counts = (
+        f"{len(studies['train'])} for training ({len(train_data)} frontal radiographs), {len(studies['val'])} held out"
+    )
     return f"""---
 license: {_LICENCE[config.data.source]}
 library_name: xr2text
@@ -53,9 +61,10 @@ looked. Research software, not a medical device: nothing that it writes may guid
 | | |
 |---|---|
 | data | {_DATA[config.data.source]} |
-| studies | {len(studies["train"])} for training ({len(train_data)} frontal radiographs), {len(studies["val"])} for validation |
-| model | `{encoder.name}` at {config.model.image.size} px from {start}, HAQT-ARR, {config.model.decoder.layers}-layer BART decoder |
-| schedule | {progress.epoch} epochs, the best of them kept, batch {training.batch_size}, accumulation {training.accumulation}, cross-entropy |
+| studies | {counts} |
+| model | {model} |
+| loss | {losses} |
+| schedule | {progress.epoch} epochs, the best kept, batch {training.batch_size}, accumulation {training.accumulation} |
 | duration | {progress.seconds / 60:.0f} minutes of training on {"a GPU" if device.type == "cuda" else "a CPU"} |
 | command | `accelerate launch train.py --config {config_file}` |
 

@@ -98,7 +98,8 @@ def train_one_epoch(
         totals.update({"loss": output.loss.detach(), **{name: term.detach() for name, term in output.losses.items()}})
         count += 1
         if count % 10 == 0:
-            bar.set_postfix({name: f"{(value / count).item():.3f}" for name, value in totals.items()}, lr=f"{schedule.get_last_lr()[-1]:.1e}")
+            means = {name: f"{(value / count).item():.3f}" for name, value in totals.items()}
+            bar.set_postfix(means, lr=f"{schedule.get_last_lr()[-1]:.1e}")
         now = time.monotonic()
         progress.seconds = before + now - started
         # All processes must agree on whether to save or stop, so the main one's clock decides.
@@ -112,9 +113,7 @@ def train_one_epoch(
             last_saved = now
         if due[1] and accelerator.sync_gradients and progress.batch < len(loader):
             return {name: (value / count).item() for name, value in totals.items()}, False
-    means = {
-        name: accelerator.reduce(value / count, reduction="mean").item() for name, value in sorted(totals.items())
-    }  # fmt: skip
+    means = {name: accelerator.reduce(value / count, reduction="mean").item() for name, value in totals.items()}
     progress.epoch, progress.batch = progress.epoch + 1, 0
     return means, True
 
