@@ -6,7 +6,6 @@ validation_reports.csv.
 """
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 
@@ -22,10 +21,10 @@ from xr2text.data.sources import DataError, Study, load_studies
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.tokenizer import load_bart_tokenizer, train_tokenizer
 from xr2text.training.card import model_card
+from xr2text.training.history import append_history, append_samples, write_table
 from xr2text.training.loop import (
     NonFiniteLossError,
     Progress,
-    append_history,
     save_state,
     saved_states,
     train_one_epoch,
@@ -151,15 +150,18 @@ def train(config: Config, config_file: str, resume: bool) -> None:
                 model.save_pretrained(output / "best")
         save()
 
-    # The finished checkpoint: the best weights, with a model card that says what they are.
+    # The finished checkpoint: the best weights as they are stored, with a model card that says what they do.
+    finished = output / "checkpoint"
+    if accelerator.is_main_process:
+        XR2Text.from_pretrained(output / "best").save_pretrained(finished, config.half_precision_checkpoint)
     accelerator.wait_for_everyone()
-    best_model = XR2Text.from_pretrained(output / "best").to(accelerator.device)
-    reports = write_reports(best_model, val_loader, accelerator)
+    model = XR2Text.from_pretrained(finished).to(accelerator.device)
+    reports = write_reports(model, val_loader, accelerator)
     if accelerator.is_main_process:
         write_table(output / "validation_reports.csv", val_data, reports)
         card = model_card(config, config_file, studies, train_data, reports, progress, accelerator.device)
-        best_model.save_pretrained(output / "checkpoint", half_precision=config.half_precision_checkpoint, card=card)
-        print(f"checkpoint: {output / 'checkpoint'}")
+        model.save_pretrained(finished, config.half_precision_checkpoint, card)
+        print(f"checkpoint: {finished}")
     accelerator.end_training()
 
 
@@ -188,27 +190,6 @@ def check_labels(config: Config, studies: list[Study]) -> None:
     unknown = [name for name in config.model.findings if name not in labelled]
     if unknown:
         raise DataError(f"model.findings: no training study is labelled {unknown[0]!r}")
-
-
-def append_samples(path: Path, epoch: int, data: ReportDataset, reports: dict) -> None:
-    with path.open("a") as file:
-        file.write(f"\n## Epoch {epoch}\n")
-        for index, report in sorted(reports.items()):
-            study = data.examples[index][0]
-            file.write(
-                f"\n**{study.id}**\n\n- reference: {study.findings} / {study.impression}\n"
-                f"- generated: {report.findings} / {report.impression}\n"
-            )
-
-
-def write_table(path: Path, data: ReportDataset, reports: dict) -> None:
-    """validation_reports.csv: each study's reference and generated sections."""
-    with path.open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["id", "reference_findings", "reference_impression", "findings", "impression"])
-        for index, report in sorted(reports.items()):
-            study = data.examples[index][0]
-            table.writerow([study.id, study.findings, study.impression, report.findings, report.impression])
 
 
 if __name__ == "__main__":

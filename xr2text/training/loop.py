@@ -3,7 +3,7 @@
 Letters: B batch, T tokens, V vocabulary.
 """
 
-import csv
+import logging
 import math
 import os
 import shutil
@@ -25,6 +25,9 @@ from xr2text.config import TrainingConfig
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.sections import ReportText
 from xr2text.text.tokenizer import IGNORED
+
+# BART's embedding is shared with its output; accelerate warns of that, which it restores rightly, at every saved state.
+logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
 
 
 class NonFiniteLossError(RuntimeError):
@@ -179,13 +182,3 @@ def save_state(accelerator: Accelerator, folder: Path, progress: Progress, keep:
 def saved_states(folder: Path) -> list[Path]:
     """Whole training states in a run's folder, oldest first."""
     return sorted(folder.glob("step-*"))
-
-
-def append_history(path: Path, row: dict) -> None:
-    """Adds an epoch's figures to history.csv."""
-    fresh = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(row))
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)

@@ -1,0 +1,39 @@
+"""What a run leaves to read: its figures, sample reports and the validation reports of its end."""
+
+import csv
+from pathlib import Path
+
+from xr2text.data.dataset import ReportDataset
+from xr2text.text.sections import ReportText
+
+
+def append_history(path: Path, row: dict) -> None:
+    """Adds an epoch's figures to history.csv."""
+    fresh = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(row))
+        if fresh:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def append_samples(path: Path, epoch: int, data: ReportDataset, reports: dict[int, ReportText]) -> None:
+    """Adds an epoch's sample reports to samples.md, beside what the radiologist wrote."""
+    with path.open("a") as file:
+        file.write(f"\n## Epoch {epoch}\n")
+        for index, report in sorted(reports.items()):
+            study = data.examples[index][0]
+            file.write(
+                f"\n**{study.id}**\n\n- reference: {study.findings} / {study.impression}\n"
+                f"- generated: {report.findings} / {report.impression}\n"
+            )
+
+
+def write_table(path: Path, data: ReportDataset, reports: dict[int, ReportText]) -> None:
+    """validation_reports.csv: each study's reference and generated sections."""
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["id", "reference_findings", "reference_impression", "findings", "impression"])
+        for index, report in sorted(reports.items()):
+            study = data.examples[index][0]
+            table.writerow([study.id, study.findings, study.impression, report.findings, report.impression])
