@@ -25,7 +25,7 @@ def build_optimizer(model: XR2Text, config: TrainingConfig) -> AdamW:
         ):
             if members:
                 groups.append({"params": members, "lr": rate, "weight_decay": decay, "name": name})
-    return AdamW(groups, fused=next(model.parameters()).is_cuda or None, betas=(0.9, 0.98))
+    return AdamW(groups, betas=(0.9, 0.98), fused=True)
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig, updates: int) -> LambdaLR:
