@@ -163,6 +163,7 @@ class TrainingConfig:
     lr_encoder: float = 1.0e-4
     lr_projection: float = 5.0e-4
     lr_decoder: float = 5.0e-4
+    lr_priors: float = 1.0e-5  # centres, spreads and strengths of the spatial priors, so that they stay on the anatomy
     weight_decay: float = 0.01
     warmup_share: float = 0.05  # of all updates
     lr_floor: float = 0.02  # the cosine ends at this share of each learning rate

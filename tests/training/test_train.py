@@ -135,17 +135,26 @@ def test_launched_as_a_user_does(config, tmp_path, processes):
 
 
 def test_parameters_are_grouped_by_module(make_tiny):
-    model = make_tiny()
-    config = TrainingConfig(lr_encoder=1.0, lr_projection=2.0, lr_decoder=3.0, weight_decay=0.1)
+    model = make_tiny(findings={"cardiomegaly": ["heart"]})
+    config = TrainingConfig(lr_encoder=1.0, lr_projection=2.0, lr_decoder=3.0, lr_priors=4.0, weight_decay=0.1)
     optimizer = build_optimizer(model, config)
     rate = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
-    assert len(rate) == len(list(model.parameters()))
-    for module, expected in ((model.encoder, 1.0), (model.projection, 2.0), (model.decoder, 3.0)):
+    assert set(rate) == {id(parameter) for parameter in model.parameters()}
+    refiners = model.projection.priors.refiners
+    for module, expected in (
+        (model.encoder, 1.0),
+        (model.projection.router, 2.0),
+        (refiners, 2.0),
+        (model.finding_head, 2.0),
+        (model.decoder, 3.0),
+    ):
         assert {rate[id(parameter)] for parameter in module.parameters()} == {expected}
+    assert {rate[id(parameter)] for parameter in model.projection.prior_parameters()} == {4.0}
     cross_attention = model.decoder.bart.model.decoder.layers[0].encoder_attn.k_proj.weight
     assert rate[id(cross_attention)] == 3.0
     for group in optimizer.param_groups:
-        assert all((parameter.ndim > 1) == (group["weight_decay"] > 0) for parameter in group["params"])
+        decayed = group["weight_decay"] > 0
+        assert all((parameter.ndim > 1 and group["name"] != "priors") == decayed for parameter in group["params"])
 
 
 def test_the_schedule_warms_up_and_ends_at_its_floor(make_tiny):

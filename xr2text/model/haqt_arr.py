@@ -14,7 +14,7 @@ from torch import nn
 from xr2text.anatomy import REGIONS
 from xr2text.config import HaqtConfig
 
-MAX_SHIFT = 0.15  # of a refined prior's centre, in image fractions
+MAX_SHIFT = 0.1  # of a refined prior's centre, in image fractions
 MAX_LOG_SCALE = math.log(2)  # of a refined prior's spread
 K = len(REGIONS)
 L = max(len(region.lobes) for region in REGIONS)
@@ -142,6 +142,12 @@ class HaqtArr(nn.Module):
             self.cross_region = nn.TransformerEncoder(layer, config.cross_region_layers, enable_nested_tensor=False)
         self.token_proj, self.token_norm = nn.Linear(width, width), nn.LayerNorm(width)
 
+    def prior_parameters(self) -> list[nn.Parameter]:
+        """Centres, spreads and strengths of the priors: few, in image fractions, and to be learned slowly."""
+        if self.priors is None:
+            return []
+        return [self.priors.centre, self.priors.log_spread, self.prior_strength]
+
     def forward(self, features: torch.Tensor, box: torch.Tensor) -> VisualTokens:
         """Encoder features [B, N, C] and the radiograph's box on the canvas [B, 4] -> VisualTokens."""
         coordinates, inside = patch_coordinates(self.grid, box)
@@ -205,6 +211,9 @@ class LinearProjection(nn.Module):
         super().__init__()
         self.config, self.grid = config, grid
         self.token_proj, self.token_norm = nn.Linear(encoder_width, config.width), nn.LayerNorm(config.width)
+
+    def prior_parameters(self) -> list[nn.Parameter]:
+        return []
 
     def forward(self, features: torch.Tensor, box: torch.Tensor) -> VisualTokens:
         return VisualTokens(self.token_norm(self.token_proj(features)))

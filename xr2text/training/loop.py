@@ -102,7 +102,7 @@ def train_one_epoch(
         count += 1
         if count % 10 == 0:
             means = {name: f"{(value / count).item():.3f}" for name, value in totals.items()}
-            bar.set_postfix(means, lr=f"{schedule.get_last_lr()[-1]:.1e}")
+            bar.set_postfix(means, lr=f"{max(schedule.get_last_lr()):.1e}")
         now = time.monotonic()
         progress.seconds = before + now - started
         # All processes must agree on whether to save or stop, so the main one's clock decides.

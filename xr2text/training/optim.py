@@ -11,18 +11,23 @@ from xr2text.model.xr2text import XR2Text
 
 
 def build_optimizer(model: XR2Text, config: TrainingConfig) -> AdamW:
-    """AdamW with a learning rate for each module; biases, normalisation and other vectors are not decayed."""
+    """AdamW with a learning rate for each module; biases, normalisation and priors are not decayed."""
+    priors = model.projection.prior_parameters()
+    slow = {id(parameter) for parameter in priors}
+    projection = [parameter for parameter in model.projection.parameters() if id(parameter) not in slow]
+    if model.finding_head is not None:
+        projection += model.finding_head.parameters()
     groups = []
-    for name, module, rate in (
-        ("encoder", model.encoder, config.lr_encoder),
-        ("projection", model.projection, config.lr_projection),
-        ("decoder", model.decoder, config.lr_decoder),
+    for name, parameters, rate in (
+        ("encoder", model.encoder.parameters(), config.lr_encoder),
+        ("projection", projection, config.lr_projection),
+        ("decoder", model.decoder.parameters(), config.lr_decoder),
+        ("priors", priors, config.lr_priors),
     ):
-        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        for decay, members in (
-            (config.weight_decay, [one for one in trained if one.ndim > 1]),
-            (0.0, [one for one in trained if one.ndim <= 1]),
-        ):
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        decayed = [one for one in trained if one.ndim > 1 and id(one) not in slow]
+        plain = [one for one in trained if one.ndim <= 1 or id(one) in slow]
+        for decay, members in ((config.weight_decay, decayed), (0.0, plain)):
             if members:
                 groups.append({"params": members, "lr": rate, "weight_decay": decay, "name": name})
     return AdamW(groups, betas=(0.9, 0.98), fused=True)
