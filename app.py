@@ -18,7 +18,7 @@ import numpy as np
 
 from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.config import ConfigError
-from xr2text.imaging.read import ImageError, read_radiograph
+from xr2text.imaging.read import ACCEPTED, ImageError, read_radiograph
 from xr2text.inference.examples import ExampleShelf
 from xr2text.inference.export import NOTICE, report_json, write_report
 from xr2text.inference.overlay import Canvas, draw_grey, make_canvas, paint
@@ -176,7 +176,7 @@ def build_page(reporter: Reporter, shelf: ExampleShelf) -> gr.Blocks:
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=340):
                 file = gr.File(
-                    label=f"Radiograph: PNG, JPEG or DICOM, up to {MAX_FILE_SIZE[:-2]} MB", height=180, elem_id="file"
+                    label=f"Radiograph: {ACCEPTED}, up to {MAX_FILE_SIZE[:-2]} MB", height=180, elem_id="file"
                 )
                 examples = gr.Dataset(
                     samples=offered_labels(shelf),

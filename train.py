@@ -6,6 +6,7 @@ validation_reports.csv.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from xr2text.config import Config, ConfigError, load_config, save_config
 from xr2text.data.dataset import ReportDataset, collate
 from xr2text.data.sources import DataError, Study, load_studies
-from xr2text.model.xr2text import XR2Text
+from xr2text.model.xr2text import CheckpointError, XR2Text
 from xr2text.text.tokenizer import load_bart_tokenizer, train_tokenizer
 from xr2text.training.card import model_card
 from xr2text.training.history import append_history, append_samples, write_table
@@ -41,12 +42,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the last state in the output folder")
     args = parser.parse_args(argv)
     try:
-        train(load_config(args.config, args.set), args.config, args.resume)
-    except (ConfigError, DataError, NonFiniteLossError) as error:
+        train(load_config(args.config, args.set), command(args.config, args.set), args.resume)
+    except (ConfigError, DataError, NonFiniteLossError, CheckpointError) as error:
         sys.exit(f"train.py: {error}")
 
 
-def train(config: Config, config_file: str, resume: bool) -> None:
+def train(config: Config, started_by: str, resume: bool) -> None:
     settings, output = config.training, Path(config.output)
     states = saved_states(output / "states")
     if states and not resume:
@@ -69,18 +70,21 @@ def train(config: Config, config_file: str, resume: bool) -> None:
             raise DataError(f"data.source {config.data.source!r} gives no study for {split}")
     tokenizer = prepare_tokenizer(config, studies["train"], states)
     config.model.decoder.vocab_size = len(tokenizer)
-    check_labels(config, studies["train"])
+    check_studies(config, studies["train"])
+    if resume and load_config(output / "config.yaml").model != config.model:
+        raise ConfigError(f"--resume: the model's settings differ from those in {output / 'config.yaml'}")
 
     # The model, from its initial weights.
     model = XR2Text(config.model, tokenizer, config.generation, config.name)
     if not resume:
         model.load_initial_weights()
+    model.freeze_untrained(settings.losses)
     model = model.to(memory_format=torch.channels_last)
 
     def dataset(split: str) -> ReportDataset:
         training = split == "train"
         data = ReportDataset(
-            studies[split], model.transform, tokenizer, config.generation.max_tokens,
+            studies[split], model.transform, tokenizer, config.generation.max_tokens, config.generation.impression,
             findings=config.model.findings, training=training, augment=training and settings.augment,
             seed=settings.seed,
         )  # fmt: skip
@@ -112,7 +116,7 @@ def train(config: Config, config_file: str, resume: bool) -> None:
     if resume:
         accelerator.load_state(str(states[-1]))
         accelerator.print(f"resumed at epoch {progress.epoch + 1}, batch {progress.batch}")
-    elif accelerator.is_main_process:
+    if accelerator.is_main_process:
         output.mkdir(parents=True, exist_ok=True)
         save_config(config, output / "config.yaml")
         tokenizer.save_pretrained(str(output / "tokenizer"))
@@ -140,15 +144,13 @@ def train(config: Config, config_file: str, resume: bool) -> None:
         )
         best = val_loss < progress.best_loss
         progress.best_loss = min(val_loss, progress.best_loss)
-        if accelerator.is_main_process:
-            append_history(
-                output / "history.csv",
-                {"epoch": progress.epoch, **losses, "seconds": round(progress.seconds, 1)},
-            )
-            append_samples(output / "samples.md", progress.epoch, val_data, samples)
-            if best:
-                model.save_pretrained(output / "best")
+        if best and accelerator.is_main_process:
+            model.save_pretrained(output / "best")
         save()
+        if accelerator.is_main_process:
+            row = {"epoch": progress.epoch, **losses, "seconds": round(progress.seconds, 1)}
+            append_history(output / "history.csv", row)
+            append_samples(output / "samples.md", progress.epoch, val_data, samples)
 
     # The finished checkpoint: the best weights as they are stored, with a model card that says what they do.
     finished = output / "checkpoint"
@@ -159,16 +161,26 @@ def train(config: Config, config_file: str, resume: bool) -> None:
     reports = write_reports(model, val_loader, accelerator)
     if accelerator.is_main_process:
         write_table(output / "validation_reports.csv", val_data, reports)
-        card = model_card(config, config_file, studies, train_data, reports, progress, accelerator.device)
+        card = model_card(config, started_by, train_data, val_data, reports, progress, accelerator.device)
         model.save_pretrained(finished, config.half_precision_checkpoint, card)
         print(f"checkpoint: {finished}")
     accelerator.end_training()
 
 
+def command(config_file: str, overrides: list[str]) -> str:
+    """The command that started the run, without the places on this machine that it read from and wrote to."""
+    kept = [one for one in overrides if not one.startswith(("output=", "data.root=", "data.split_file="))]
+    file = Path(config_file).name if Path(config_file).is_absolute() else config_file
+    return f"accelerate launch train.py --config {file}" + (f" --set {' '.join(kept)}" if kept else "")
+
+
 def precision(choice: str) -> str:
-    """The mixed precision that "auto" stands for on this machine."""
-    if choice != "auto":
-        return choice
+    """The mixed precision of this run: as chosen, else as accelerate was launched, else as the hardware allows."""
+    if choice == "fp16" and not torch.cuda.is_available():
+        raise ConfigError("training.precision fp16 needs a GPU; a CPU takes no or bf16")
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if choice != "auto" or launched != "no":
+        return choice if choice != "auto" else launched
     if not torch.cuda.is_available():
         return "no"
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
@@ -184,8 +196,10 @@ def prepare_tokenizer(config: Config, studies: list[Study], states: list[Path]) 
     return train_tokenizer(texts, config.model.decoder.vocab_size)
 
 
-def check_labels(config: Config, studies: list[Study]) -> None:
-    """Every finding that the head predicts must be labelled somewhere in the training studies."""
+def check_studies(config: Config, studies: list[Study]) -> None:
+    """Every finding that the head predicts, and an impression where one is asked for, must stand in some study."""
+    if config.generation.impression and not any(study.impression for study in studies):
+        raise DataError("no training study has an impression: generation.impression=false trains on findings alone")
     labelled = frozenset().union(*(study.labels for study in studies if study.labels is not None))
     unknown = [name for name in config.model.findings if name not in labelled]
     if unknown:

@@ -15,13 +15,15 @@ import pytest
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from xr2text.anatomy import REGION_NAMES
+from xr2text.imaging.phantom import draw_phantom
+
+pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
-
-from xr2text.anatomy import REGION_NAMES
-from xr2text.imaging.phantom import draw_phantom
 
 ROOT = Path(__file__).parent.parent
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -157,9 +159,8 @@ def png(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def dicom(tmp_path_factory):
-    """The phantom as a computed radiograph in which white is 0 (MONOCHROME1), under a name without a suffix."""
+def write_dicom(path, modality):
+    """The phantom with white as 0 (MONOCHROME1)."""
     pixels = np.round((1 - draw_phantom(5, (320, 256), ()).pixels) * 4095).astype(np.uint16)
     data = Dataset()
     data.file_meta = FileMetaDataset()
@@ -167,14 +168,19 @@ def dicom(tmp_path_factory):
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = ComputedRadiographyImageStorage
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid()
     data.PatientName = "Doe^Jane"
-    data.Modality, data.BodyPartExamined, data.ViewPosition = "CR", "CHEST", "PA"
+    data.Modality, data.BodyPartExamined, data.ViewPosition = modality, "CHEST", "PA"
     data.PhotometricInterpretation, data.SamplesPerPixel = "MONOCHROME1", 1
     data.Rows, data.Columns = pixels.shape
     data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
     data.PixelData = pixels.tobytes()
-    path = tmp_path_factory.mktemp("films") / "IM0001"
     data.save_as(path, enforce_file_format=True)
     return path
+
+
+@pytest.fixture(scope="module")
+def dicom(tmp_path_factory):
+    """A computed radiograph under a name without a suffix."""
+    return write_dicom(tmp_path_factory.mktemp("films") / "IM0001", "CR")
 
 
 def test_from_a_file_to_a_report_and_its_regions(page, png):
@@ -212,6 +218,18 @@ def test_from_a_file_to_a_report_and_its_regions(page, png):
             box.click()
     page.until(lambda: np.array_equal(page.pixels(), radiograph))
 
+    seen = set()
+    for box in boxes:  # each region by itself has an overlay of its own
+        former = page.picture
+        box.click()
+        alone = page.new_picture(former)
+        assert (alone != radiograph).any()
+        seen.add(page.picture)
+        former = page.picture
+        box.click()
+        page.new_picture(former)
+    assert len(seen) == 7
+
 
 def test_a_dicom_file_without_a_suffix_is_read_by_its_content(page, png, dicom):
     page.upload(png)
@@ -239,6 +257,14 @@ def test_a_file_that_is_no_picture_is_refused_in_words_and_the_former_report_goe
     time.sleep(1)
     assert "not an accepted image" in page.status
     assert "Traceback" not in page.find("body").text
+
+
+def test_a_ct_slice_is_refused_in_words(page, tmp_path):
+    page.upload(write_dicom(tmp_path / "slice.dcm", "CT"))
+    page.until(lambda: "This is a CT image" in page.status)
+    page.find("#generate").click()
+    time.sleep(1)
+    assert "This is a CT image" in page.status and page.report == ["", ""] and page.picture is None
 
 
 def test_generate_without_a_file_says_so(page):

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -45,12 +46,21 @@ def test_overrides_win_and_keep_their_type(yaml):
         ("model.findings.nodule=[lung]", "accepted: 'right lung'"),
         ("model.findings.nodule=[]", "names no region"),
         ("training.losses.findings=1", "names none"),
+        ("training.losses.tokens=0", "at least one weight"),
+        ("model.haqt.cross_region_layers=0", "at least 1"),
+        ("model.decoder.dropout=2", "in [0, 1)"),
         ("generation.max_tokens=4000", "max_positions"),
     ],
 )
 def test_wrong_settings_are_named(yaml, override, words):
-    with pytest.raises(ConfigError, match=words.replace("(", r"\(")):
+    with pytest.raises(ConfigError, match=re.escape(words)):
         load_config(yaml(MINIMAL), [override])
+
+
+def test_findings_add_up_and_an_empty_mapping_empties_them(yaml):
+    path = yaml(MINIMAL + "model: {findings: {nodule: [heart]}}\n")
+    assert set(load_config(path, ["model.findings.mass=[heart]"]).model.findings) == {"nodule", "mass"}
+    assert load_config(path, ["model.findings={}"]).model.findings == {}
 
 
 def test_missing_and_malformed_files_are_named(yaml, tmp_path):

@@ -51,6 +51,9 @@ def run_report(args: argparse.Namespace) -> int:
         except OSError as error:
             refused += 1
             tqdm.write(f"{file}: the report could not be written: {error}", file=sys.stderr)
+        except MemoryError:
+            refused += 1
+            tqdm.write(f"{file}: the picture is too large for this machine's memory", file=sys.stderr)
     if refused:
         print(f"{refused} of {len(args.files)} files without a report", file=sys.stderr)
     return 1 if refused else 0

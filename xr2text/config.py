@@ -32,6 +32,11 @@ def _at_least(section: str, name: str, value: float, least: float) -> None:
         raise ConfigError(f"{section}.{name} is {value}; it must be at least {least}")
 
 
+def _share(section: str, name: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise ConfigError(f"{section}.{name} is {value}; it must be in [0, 1)")
+
+
 @dataclass
 class ImageConfig:
     """What the encoder sees: a square canvas onto which the radiograph is fitted with its aspect ratio kept."""
@@ -56,7 +61,10 @@ class EncoderConfig:
     # an installed Python package, tensors matched in order) or the path of a safetensors or .pth file of timm's names.
     weights: str | None = None
     frozen: bool = False
-    drop_path: float = 0.0
+    drop_path: float = 0.0  # stochastic depth, for models that have it
+
+    def __post_init__(self) -> None:
+        _share("model.encoder", "drop_path", self.drop_path)
 
 
 @dataclass
@@ -77,8 +85,9 @@ class HaqtConfig:
 
     def __post_init__(self) -> None:
         _one_of("model.haqt", "projection", self.projection, ("haqt_arr", "linear"))
-        for name in ("global_queries", "region_queries", "heads"):
+        for name in ("width", "global_queries", "region_queries", "heads", "cross_region_layers"):
             _at_least("model.haqt", name, getattr(self, name), 1)
+        _share("model.haqt", "dropout", self.dropout)
         if self.width % self.heads:
             raise ConfigError(f"model.haqt.width {self.width} must be a multiple of model.haqt.heads {self.heads}")
 
@@ -101,6 +110,9 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         _at_least("model.decoder", "vocab_size", self.vocab_size, 16)
         _at_least("model.decoder", "max_positions", self.max_positions, 8)
+        for name in ("layers", "heads", "feed_forward"):
+            _at_least("model.decoder", name, getattr(self, name), 1)
+        _share("model.decoder", "dropout", self.dropout)
 
 
 @dataclass
@@ -135,7 +147,8 @@ class DataConfig:
     keep_in_memory: bool = False  # read every image once, before the first epoch
 
     def __post_init__(self) -> None:
-        _one_of("data", "source", self.source, ("indiana", "r2gen", "phantom", MISSING))
+        if self.source != MISSING:
+            _one_of("data", "source", self.source, ("indiana", "r2gen", "phantom"))
         _at_least("data", "workers", self.workers, 0)
 
 
@@ -150,8 +163,9 @@ class LossConfig:
     def __post_init__(self) -> None:
         for name in ("tokens", "findings"):
             _at_least("training.losses", name, getattr(self, name), 0)
-        if not 0 <= self.label_smoothing < 1:
-            raise ConfigError(f"training.losses.label_smoothing is {self.label_smoothing}; it must be in [0, 1)")
+        if not self.tokens and not self.findings:
+            raise ConfigError("training.losses: at least one weight must be above 0")
+        _share("training.losses", "label_smoothing", self.label_smoothing)
 
 
 @dataclass
@@ -159,7 +173,9 @@ class TrainingConfig:
     epochs: int = 20
     batch_size: int = 16  # per process
     accumulation: int = 1
-    precision: str = "auto"  # "no", "fp16", "bf16"; auto: bf16 on a GPU that has it, fp16 on another, "no" on a CPU
+    # "no", "fp16" or "bf16"; auto: what `accelerate launch` was told, else bf16 on a GPU that has it, fp16 on another,
+    # and "no" on a CPU.
+    precision: str = "auto"
     lr_encoder: float = 1.0e-4
     lr_projection: float = 5.0e-4
     lr_decoder: float = 5.0e-4
@@ -181,14 +197,14 @@ class TrainingConfig:
         for name in ("epochs", "batch_size", "accumulation", "keep"):
             _at_least("training", name, getattr(self, name), 1)
         for name in ("warmup_share", "lr_floor"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be in [0, 1)")
+            _share("training", name, getattr(self, name))
 
 
 @dataclass
 class GenerationConfig:
     num_beams: int = 3
     max_tokens: int = 160  # findings and impression together
+    impression: bool = True  # reports have an impression; false: findings alone, in training too
     findings_tokens: int = 110  # after so many the impression begins
     length_penalty: float = 1.0
     no_repeat_ngram: int = 0  # tokens; 0: repeats allowed
@@ -230,6 +246,8 @@ def _build(kind: type, *layers: Any, where: str) -> Any:
     try:
         merged = OmegaConf.structured(kind)
         for layer in layers:
+            if OmegaConf.select(OmegaConf.create(layer), "model.findings") == {}:
+                merged.model.findings = {}  # an empty mapping empties; any other adds to what is there
             merged = OmegaConf.merge(merged, layer)
         return OmegaConf.to_object(merged)
     except ConfigKeyError as error:
@@ -259,7 +277,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
             raise ConfigError(f"override {one!r} has no '='; write it as section.key=value")
     try:
         loaded = OmegaConf.load(path)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not OmegaConf.is_dict(loaded):
         raise ConfigError(f"{path} is not a YAML mapping of settings")
@@ -268,7 +286,14 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
 
 def load_checkpoint_config(path: str | Path) -> tuple[str, ModelConfig, GenerationConfig]:
     """Reads a checkpoint's config.json as strictly as `load_config`: (name, model, generation settings)."""
-    stored = json.loads(Path(path).read_text())
+    try:
+        stored = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(stored, dict) or not all(
+        isinstance(stored.get(key, {}), dict) for key in ("model", "generation")
+    ):
+        raise ConfigError(f"{path} must be an object that holds the objects model and generation")
     unknown = stored.keys() - {"xr2text_version", "name", "model", "generation"}
     if unknown or not {"name", "model", "generation"} <= stored.keys():
         raise ConfigError(f"{path}: it must have name, model and generation; unknown keys: {sorted(unknown)}")

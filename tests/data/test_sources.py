@@ -105,6 +105,25 @@ def test_r2gen_alone_takes_the_first_image(root):
     assert two.impression == "" and [image.path.name for image in two.frontal_images] == ["2_a.png"]
 
 
+def test_r2gen_as_published_has_no_uid(root):
+    """Its ids hold the collection's number and its images lie in folders of their own."""
+    (root / "images" / "CXR1_IM-0001").mkdir()
+    (root / "images" / "1_front.png").rename(root / "images" / "CXR1_IM-0001" / "0.png")
+    item = {"id": "CXR1_IM-0001", "report": "Clear.", "image_path": ["CXR1_IM-0001/0.png"], "split": "train"}
+    (root / "annotation.json").write_text(json.dumps({"train": [item], "val": [], "test": []}))
+    (root / "images" / "1_front.png").write_bytes((root / "images" / "2_a.png").read_bytes())
+    (one,) = load(root, "r2gen")["train"]
+    assert (one.patient, one.impression) == ("1", "No acute disease.") and "cardiomegaly" in one.labels
+    assert len(one.frontal_images) == 1
+
+
+def test_a_damaged_image_is_named(root):
+    (root / "images" / "1_front.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    study = by_id(load(root))["1"]
+    with pytest.raises(DataError, match=r"1_front\.png: This PNG file is damaged"):
+        study.images[0].read()
+
+
 def test_phantoms_are_studies_too():
     splits = load_studies(DataConfig(source="phantom", phantom_train=5, phantom_val=3), 64)
     assert [len(splits[split]) for split in ("train", "val", "test")] == [5, 3, 0]

@@ -600,3 +600,10 @@ def test_identity_is_nowhere(tmp_path, caplog, recwarn, capfd):
     seen += [caplog.text, *(str(warning.message) for warning in recwarn), *capfd.readouterr()]
     assert not any(word in text for word in (*IDENTITY, Path(path).stem) for text in seen)
     assert not caplog.records and not recwarn.list
+
+
+@pytest.mark.parametrize("shape", [(64, 2000), (2000, 64), (300, 1300)])
+def test_a_strip_is_no_radiograph(shape):
+    with pytest.raises(ImageError, match="too long and thin"):
+        radiograph_from_array(np.zeros(shape, np.uint8))
+    assert radiograph_from_array(np.zeros((400, 100), np.uint8)).height == 400

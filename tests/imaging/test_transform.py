@@ -76,6 +76,16 @@ def test_a_map_lands_where_its_patch_looked(shape, size):
             assert np.abs(centroid(drawn[0]) - expected * scale).max() < 0.05 * patch.max() + 0.5
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_even_map_stays_even_up_to_the_edge(shape):
+    """Padding holds no attention, and takes none away from the picture beside it."""
+    geometry, grid = Geometry.fit(*shape, SIZE), 14
+    left, top, right, bottom = geometry.box
+    centres = (np.arange(grid) + 0.5) / grid
+    inside = np.outer((centres >= top) & (centres <= bottom), (centres >= left) & (centres <= right))
+    np.testing.assert_allclose(geometry.map_to_original(inside[None].astype(np.float32)), 1, atol=1e-4)
+
+
 def test_the_transform_normalises_per_channel():
     transform = ImageTransform(64, (0.5, 0.4, 0.3), (0.5, 0.25, 0.2))
     pixels, geometry = transform(film(np.full((64, 64), 0.6, np.float32)))

@@ -65,6 +65,17 @@ def test_every_generated_report_has_both_sections(tokens, beams, text_encoder):
             assert row.index(EOS) > start and set(row[row.index(EOS) + 1 :]) <= {PAD}
 
 
+def test_without_impressions_a_report_is_its_findings(tokens):
+    settings = GenerationConfig(num_beams=2, max_tokens=15, findings_tokens=5, impression=False)
+    decoder = build()
+    with torch.no_grad():
+        decoder.bart.final_logits_bias[0, EOS] = 3  # a random model rarely ends by itself
+    ids = decoder.generate(tokens, settings, FINDINGS, IMPRESSION)
+    for row in ids.tolist():
+        assert row[0] == FINDINGS and IMPRESSION not in row and row[1] not in (EOS, PAD)
+        assert EOS in row
+
+
 def test_the_batch_does_not_change_a_report(tokens):
     decoder, settings = build(), GenerationConfig(num_beams=3, max_tokens=20, findings_tokens=12)
     together = decoder.generate(tokens, settings, FINDINGS, IMPRESSION)

@@ -16,6 +16,7 @@ from xr2text.model.encoder import ImageEncoder
         ("swin_tiny_patch4_window7_224", 96, 32, 3),  # gives [B, H, W, C] features, and needs to know its input's size
         ("swin_tiny_patch4_window7_224", 96, 16, 6),
         ("vit_tiny_patch16_224", 64, 16, 4),
+        ("densenet121", 64, 32, 2),  # has no stochastic depth
     ],
 )
 def test_any_timm_model_gives_one_grid_and_no_idle_parameter(name, size, stride, grid):
@@ -43,6 +44,7 @@ def test_patches_keep_their_place():
         (EncoderConfig(name="no_such_net"), 64, "not a model of timm"),
         (EncoderConfig(name="lcnet_050", stride=5), 64, r"\[2, 4, 8, 16, 32\]"),
         (EncoderConfig(name="lcnet_050"), 100, "multiple of 32"),
+        (EncoderConfig(name="densenet121", stride=32, drop_path=0.1), 64, "drop_path"),
     ],
 )
 def test_what_does_not_fit_is_named(config, size, words):

@@ -31,11 +31,16 @@ def test_a_checkpoint_is_described_too(tiny_checkpoint, tiny_model):
     assert total(describe(tiny_checkpoint)) == sum(parameter.numel() for parameter in tiny_model.parameters())
 
 
-def test_the_command_prints_and_fails_in_words(capsys, monkeypatch):
+def test_the_command_prints_and_fails_in_words(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["xr2text"])
     assert main(["info", str(CONFIGS / "phantom.yaml")]) == 0
     assert "image encoder" in capsys.readouterr().out
     assert main(["info", "configs/none.yaml"]) == 2
     assert "no config file" in capsys.readouterr().err
+    (tmp_path / "weights.yaml").write_bytes(b"\xff\xfe\x00\x01")
+    (tmp_path / "config.json").write_text("[]")
+    for broken in (tmp_path / "weights.yaml", tmp_path):
+        assert main(["info", str(broken)]) == 2
+        assert str(broken) in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([])

@@ -146,6 +146,25 @@ def test_an_unknown_config_key_is_an_error(copy_of, section, key, words):
         XR2Text.from_pretrained(copy_of)
 
 
+@pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json", "tokenizer.json"])
+@pytest.mark.parametrize("content", [b"[]", b"null", b"{}", b"garbage", b"\xff\xfe\x00"])
+def test_a_damaged_file_is_an_error_in_words(copy_of, file, content):
+    (copy_of / file).write_bytes(content)
+    with pytest.raises((CheckpointError, ConfigError), match=str(copy_of)):
+        XR2Text.from_pretrained(copy_of)
+
+
+def test_a_part_without_a_loss_is_taken_out_of_training(make_tiny):
+    model = make_tiny(findings={"cardiomegaly": ["heart"]})
+    model.freeze_untrained(LossConfig())
+    frozen = {name.split(".")[0] for name, value in model.named_parameters() if not value.requires_grad}
+    assert frozen == {"finding_head"}
+    model = make_tiny(findings={"cardiomegaly": ["heart"]})
+    model.freeze_untrained(LossConfig(tokens=0, findings=1))
+    frozen = {name.split(".")[0] for name, value in model.named_parameters() if not value.requires_grad}
+    assert frozen == {"decoder"}
+
+
 def test_a_preprocessor_that_disagrees_is_an_error(copy_of):
     path = copy_of / "preprocessor_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"size": 32}))
@@ -153,18 +172,29 @@ def test_a_preprocessor_that_disagrees_is_an_error(copy_of):
         XR2Text.from_pretrained(copy_of)
 
 
-@pytest.mark.parametrize("name", ["/no/such/folder", "./nowhere", "one-word", "someone/never-published-this"])
+@pytest.mark.parametrize(
+    "name", ["/no/such/folder", "./nowhere", "one-word", "checkpoints/mistyped", "someone/never-published-this"]
+)
 def test_a_checkpoint_that_is_nowhere_is_an_error(name):
     with pytest.raises(CheckpointError):
         XR2Text.from_pretrained(name)
 
 
-@pytest.mark.parametrize("switch", ["use_spatial_priors", "use_prior_refinement", "use_adaptive_routing"])
-def test_each_switch_is_saved_and_loaded(make_tiny, tmp_path, batch, switch):
+@pytest.mark.parametrize(
+    "switch", ["use_spatial_priors", "use_prior_refinement", "use_adaptive_routing", "use_cross_region"]
+)
+def test_each_switch_changes_the_model_and_is_saved(make_tiny, tiny_model, tmp_path, batch, switch):
     model = make_tiny(**{switch: False})
+    assert model.state_dict().keys() < tiny_model.state_dict().keys()
     model.save_pretrained(tmp_path / "model")
     loaded = XR2Text.from_pretrained(tmp_path / "model")
-    assert loaded.generate(*batch).reports == model.generate(*batch).reports
+    assert getattr(loaded.config.haqt, switch) is False
+    torch.testing.assert_close(loaded.look(*batch).tokens, model.look(*batch).tokens)
+    with pytest.raises(CheckpointError, match="does not fit"):
+        settings = json.loads((tmp_path / "model" / "config.json").read_text())
+        settings["model"]["haqt"][switch] = True
+        (tmp_path / "model" / "config.json").write_text(json.dumps(settings))
+        XR2Text.from_pretrained(tmp_path / "model")
 
 
 def test_a_linear_projection_writes_reports_without_regions(make_tiny, batch):

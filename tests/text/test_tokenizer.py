@@ -31,6 +31,12 @@ def test_a_report_is_decoded_as_it_was(tokenizer, report):
     assert (ids[-1] == EOS) == bool(report.impression)  # without an impression, what follows is not known
 
 
+def test_findings_alone_are_closed_where_reports_have_no_impression(tokenizer):
+    ids = encode_report(tokenizer, ReportText("The lungs are clear.", "No acute disease."), 200, impression=False)
+    assert ids[-1] == EOS and decode_report(tokenizer, ids) == ReportText("The lungs are clear.", "")
+    assert encode_report(tokenizer, ReportText("", "No acute disease."), 200, impression=False) == []
+
+
 def test_long_reports_are_cut(tokenizer):
     assert len(encode_report(tokenizer, ReportText("clear " * 100, "x"), 20)) == 20
 

@@ -29,7 +29,7 @@ SETTINGS = {
         "decoder": {"vocab_size": 400, "layers": 1, "heads": 4, "feed_forward": 64, "max_positions": 128},
     },
     "data": {"source": "phantom", "phantom_train": 20, "phantom_val": 5, "workers": 0},
-    "training": {"epochs": 2, "batch_size": 4, "precision": "no"},
+    "training": {"epochs": 2, "batch_size": 4},
     "generation": {"num_beams": 1, "max_tokens": 30, "findings_tokens": 20},
 }
 
@@ -51,7 +51,7 @@ def test_a_run_ends_with_a_checkpoint_its_card_and_its_history(config, tmp_path)
     model = XR2Text.from_pretrained(output / "checkpoint")
     assert model.name == "xr2text-test"
     card = (output / "checkpoint" / "README.md").read_text()
-    assert "20 for training" in card and "phantoms" in card and f"--config {config}" in card
+    assert "20 for training" in card and "phantoms" in card and f"--config {config.name}" in card
     rows = list(csv.DictReader((output / "history.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert float(rows[1]["train loss"]) < float(rows[0]["train loss"])
@@ -68,6 +68,8 @@ def test_a_run_ends_with_a_checkpoint_its_card_and_its_history(config, tmp_path)
 def test_the_finding_head_learns_with_its_loss(config, tmp_path):
     run(config, "model.findings.cardiomegaly=[heart]", "training.losses.findings=1.0", "data.phantom_train=40",
         "training.epochs=3")  # fmt: skip
+    first, last = (load_file(path / "model.safetensors") for path in saved_states(tmp_path / "run" / "states"))
+    assert not torch.equal(first["finding_head.classify.weight"], last["finding_head.classify.weight"])
     rows = list(csv.DictReader((tmp_path / "run" / "history.csv").open()))
     assert float(rows[-1]["train findings"]) < float(rows[0]["train findings"])
     assert XR2Text.from_pretrained(tmp_path / "run" / "checkpoint").config.findings == {"cardiomegaly": ["heart"]}
@@ -85,6 +87,18 @@ def test_a_stopped_run_resumes_to_the_same_weights(config, tmp_path):
     run(config, resume=True)
     whole, parts = (load_file(tmp_path / name / "checkpoint" / "model.safetensors") for name in ("whole", "run"))
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_a_resumed_run_must_have_the_same_model(config):
+    run(config, "training.stop_after_minutes=0.0")
+    with pytest.raises(SystemExit, match="model's settings differ"):
+        run(config, "model.haqt.global_queries=3", resume=True)
+
+
+def test_findings_alone_can_be_learned(config, tmp_path):
+    run(config, "generation.impression=false", "training.epochs=1")
+    with (tmp_path / "run" / "validation_reports.csv").open() as file:
+        assert all(row["findings"] and not row["impression"] for row in csv.DictReader(file))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path, monkeypatch):
@@ -108,6 +122,8 @@ def test_wrong_settings_end_in_one_sentence(config):
         run(config, resume=True)
     with pytest.raises(SystemExit, match="no training study is labelled 'gout'"):
         run(config, "model.findings.gout=[spine]")
+    with pytest.raises(SystemExit, match="fp16 needs a GPU"):
+        run(config, "training.precision=fp16")
     with pytest.raises(SystemExit, match=r"data\.root"):
         run(config, "data.source=indiana")
 

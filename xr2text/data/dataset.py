@@ -27,6 +27,7 @@ class ReportDataset(Dataset):
     Args:
         studies: with at least one image each.
         max_tokens: length at which a report is cut.
+        impression: reports have an impression, see `encode_report`.
         findings: names of the findings to label, in the model's order.
         training: examples are shifted, scaled, turned a little and varied in contrast, reproducibly for each epoch
             (`set_epoch`); never mirrored.
@@ -38,6 +39,7 @@ class ReportDataset(Dataset):
         transform: ImageTransform,
         tokenizer: PreTrainedTokenizerBase,
         max_tokens: int,
+        impression: bool = True,
         findings: Iterable[str] = (),
         training: bool = False,
         augment: bool = False,
@@ -50,8 +52,10 @@ class ReportDataset(Dataset):
             chosen = frontal if training else (frontal or study.images)[:1]
             self.examples += [(study, image) for image in chosen]
         if training:
-            self.examples = [(study, image) for study, image in self.examples if study.findings or study.impression]
-        self.labels = [encode_report(tokenizer, study.report, max_tokens) for study, _ in self.examples]
+            self.examples = [
+                (study, image) for study, image in self.examples if study.findings or (impression and study.impression)
+            ]
+        self.labels = [encode_report(tokenizer, study.report, max_tokens, impression) for study, _ in self.examples]
         self.finding_labels = torch.tensor([finding_row(study, findings) for study, _ in self.examples])
         self._canvases: list[tuple[np.ndarray, tuple[float, ...]]] = []
 

@@ -16,6 +16,7 @@ phantom: drawn by the program, no files.
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ import pandas as pd
 
 from xr2text.config import DataConfig
 from xr2text.imaging.phantom import draw_phantom
-from xr2text.imaging.read import Radiograph, read_radiograph
+from xr2text.imaging.read import ImageError, Radiograph, read_radiograph
 from xr2text.text.sections import ReportText, clean_section
 
 SPLITS = ("train", "val", "test")
@@ -45,7 +46,11 @@ class ImageFile:
     view: str | None
 
     def read(self) -> Radiograph:
-        return read_radiograph(self.path)
+        """Raises DataError, which names the file, where `read_radiograph` refuses it."""
+        try:
+            return read_radiograph(self.path)
+        except ImageError as error:
+            raise DataError(f"{self.path}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -130,9 +135,7 @@ def _indiana_studies(root: Path, config: DataConfig) -> list[Study]:
     split_of = _hashed_split(config.seed)
     if config.split_file is not None:
         listed = {
-            str(item.get("uid", item["id"])).removeprefix("CXR").split("_")[0]: split
-            for split, items in _read_annotation(Path(config.split_file)).items()
-            for item in items
+            _uid_of(item): split for split, items in _read_annotation(Path(config.split_file)).items() for item in items
         }
         # A study that the file does not list is free for training.
         split_of = lambda uid: listed.get(uid, "train")  # noqa: E731
@@ -160,7 +163,7 @@ def _r2gen_studies(root: Path, config: DataConfig) -> list[Study]:
     studies = []
     for split, items in annotation.items():
         for item in items:
-            uid = str(item.get("uid", item.get("subject_id", item["id"])))
+            uid = _uid_of(item)
             row = reports.loc[uid] if uid in reports.index else dict.fromkeys(INDIANA_COLUMNS, "")
             files = tuple(ImageFile(find(name), views.get(name)) for name in item["image_path"])
             findings, impression = clean_section(item["report"]), clean_section(row["impression"])
@@ -214,6 +217,12 @@ def _read_annotation(path: Path) -> dict[str, list[dict]]:
             if missing:
                 raise DataError(f"{path}: study {item.get('id')!r} in {split} has no {sorted(missing)[0]!r}")
     return annotation
+
+
+def _uid_of(item: dict) -> str:
+    """Indiana's study number out of an R2Gen entry, whose id is "CXR2384_IM-0942"; another source's patient or id."""
+    number = re.match(r"CXR(\d+)_", str(item["id"]))
+    return str(item.get("uid") or (number and number[1]) or item.get("subject_id") or item["id"])
 
 
 def _image_finder(root: Path) -> Callable[[str], Path]:

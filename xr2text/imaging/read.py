@@ -23,6 +23,8 @@ MAX_PIXELS = 50_000_000
 """Largest picture in pixels. The finest flat panels and plates give about 20 million."""
 MIN_SIDE = 64
 """Shortest side in pixels that can still be a radiograph."""
+MAX_ASPECT = 4
+"""Longest side over shortest: a chest film has less than 2."""
 PERCENTILES = (0.1, 99.9)
 """The values that become 0 and 1 where the container's range says nothing."""
 
@@ -156,7 +158,7 @@ def radiograph_from_array(array: np.ndarray | Image.Image) -> Radiograph:
 
 
 def check_size(width: int, height: int) -> None:
-    """Raise an ImageError for a picture that is too large or too small."""
+    """Raise an ImageError for a picture that is too large, too small, or too long and thin."""
     if width * height > MAX_PIXELS:
         raise ImageError(
             f"The picture is {width} × {height} pixels; at most {MAX_PIXELS // 10**6} million pixels are accepted."
@@ -165,6 +167,11 @@ def check_size(width: int, height: int) -> None:
         raise ImageError(
             f"The picture is {width} × {height} pixels, too small for a radiograph; "
             f"each side must have at least {MIN_SIDE} pixels."
+        )
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise ImageError(
+            f"The picture is {width} × {height} pixels, too long and thin for a radiograph; "
+            f"one side may be at most {MAX_ASPECT} times the other."
         )
 
 

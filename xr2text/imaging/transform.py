@@ -66,7 +66,8 @@ class Geometry:
             size: (height, width) of a resized original to draw on; None for the original itself.
 
         Returns:
-            [K, height, width] float32, bilinear between patch centres.
+            [K, height, width] float32, bilinear between the centres of the patches that lie in the picture; towards its
+            edge, where there is padding on the other side, the last patch's value holds.
         """
         out_height, out_width = size or (self.height, self.width)
         grid_height, grid_width = maps.shape[-2:]
@@ -77,14 +78,18 @@ class Geometry:
         offset_y = top * grid_height + 0.5 * scale_y - 0.5
         affine = np.array([[scale_x, 0, offset_x], [0, scale_y, offset_y]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        warp = [
-            cv2.warpAffine(
+
+        def warp(one: np.ndarray) -> np.ndarray:
+            return cv2.warpAffine(
                 np.ascontiguousarray(one, dtype=np.float32), affine, (out_width, out_height),
                 flags=flags, borderMode=cv2.BORDER_REPLICATE,
-            )
-            for one in maps
-        ]  # fmt: skip
-        return np.stack(warp)
+            )  # fmt: skip
+
+        x = (np.arange(grid_width) + 0.5) / grid_width
+        y = (np.arange(grid_height) + 0.5) / grid_height
+        inside = np.outer((y >= top) & (y <= bottom), (x >= left) & (x <= right)).astype(np.float32)
+        share = np.maximum(warp(inside), 1e-6)
+        return np.stack([warp(one * inside) / share for one in maps])
 
 
 def letterbox(pixels: np.ndarray, size: int) -> tuple[np.ndarray, Geometry]:

@@ -63,13 +63,14 @@ def write_report(report: "Report", folder: str | Path, with_maps: bool = False) 
     with replacing(paths[0]) as file:
         file.write(report_text(report).encode())
     with replacing(paths[1]) as file:
-        file.write((json.dumps(report_json(report), ensure_ascii=False, indent=2) + "\n").encode())
+        file.write((json.dumps(report_json(report), ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode())
     with replacing(paths[2]) as file:
         overlay_figure(report).save(file, format="PNG")
     if with_maps:
         paths.append(folder / "maps.npz")
+        height, width = report.radiograph.height, report.radiograph.width
         with replacing(paths[3]) as file:
-            np.savez_compressed(file, maps=report.maps.astype(np.float16), regions=np.array(REGION_NAMES))
+            np.savez_compressed(file, maps=report.maps_at(height, width, np.float16), regions=np.array(REGION_NAMES))
     return paths
 
 

@@ -58,10 +58,13 @@ class Report:
         """[7, H, W] float32 on the original's pixels, each scaled so that its peak is 1."""
         return self.maps_at(self.radiograph.height, self.radiograph.width)
 
-    def maps_at(self, height: int, width: int) -> np.ndarray:
-        """`maps` on the radiograph resized to [height, width]."""
-        maps = self.geometry.map_to_original(self.grid_maps, (height, width))
-        return maps / maps.max(axis=(1, 2), keepdims=True)
+    def maps_at(self, height: int, width: int, dtype: type = np.float32) -> np.ndarray:
+        """`maps` on the radiograph resized to [height, width], one region in memory at a time beside the result."""
+        maps = np.empty((len(self.grid_maps), height, width), dtype)
+        for k in range(len(maps)):
+            one = self.geometry.map_to_original(self.grid_maps[k : k + 1], (height, width))[0]
+            maps[k] = one / one.max()
+        return maps
 
 
 class Reporter:

@@ -61,7 +61,10 @@ class TextDecoder(nn.Module):
         """
         if self.config.weights is None:
             return
-        given = BartForConditionalGeneration.from_pretrained(self.config.weights)
+        try:
+            given = BartForConditionalGeneration.from_pretrained(self.config.weights)
+        except OSError as error:
+            raise ConfigError(f"model.decoder.weights: {error}") from error
         given.resize_token_embeddings(self.config.vocab_size)
         state = given.state_dict()
         own = self.bart.state_dict()
@@ -99,7 +102,7 @@ class TextDecoder(nn.Module):
             eos_token_id=EOS,
             decoder_start_token_id=EOS,
         )
-        rules = SectionRules(findings_id, impression_id, settings.findings_tokens)
+        rules = SectionRules(findings_id, impression_id, settings.findings_tokens if settings.impression else None)
         ids = self.bart.generate(
             encoder_outputs=self.read(tokens),
             attention_mask=torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device),
@@ -114,21 +117,24 @@ class SectionRules(LogitsProcessor):
     """Keeps a search to the layout `<findings> ... <impression> ... </s>`, with no section empty.
 
     Args:
-        findings_tokens: after so many tokens without an impression, it begins.
+        findings_tokens: after so many tokens without an impression, it begins; None: reports have no impression.
     """
 
-    def __init__(self, findings_id: int, impression_id: int, findings_tokens: int):
+    def __init__(self, findings_id: int, impression_id: int, findings_tokens: int | None):
         self.findings_id, self.impression_id, self.findings_tokens = findings_id, impression_id, findings_tokens
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """Ids so far [B, T] and scores of the next token [B, V] -> scores with what may not follow at -inf."""
-        concluding = (input_ids == self.impression_id).any(-1)
+        if self.findings_tokens is None:
+            concluding = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
+        else:
+            concluding = (input_ids == self.impression_id).any(-1)
         opened = (input_ids[:, -1] == self.findings_id) | (input_ids[:, -1] == self.impression_id)
         scores = scores.clone()
         scores[:, [BOS, PAD, UNK, self.findings_id]] = -torch.inf
         scores[:, EOS] = scores[:, EOS].masked_fill(~concluding | opened, -torch.inf)
         scores[:, self.impression_id] = scores[:, self.impression_id].masked_fill(concluding | opened, -torch.inf)
-        if input_ids.shape[-1] > self.findings_tokens:
+        if self.findings_tokens is not None and input_ids.shape[-1] > self.findings_tokens:
             forced = torch.full_like(scores, -torch.inf)
             forced[:, self.impression_id] = 0
             scores = torch.where(concluding[:, None], scores, forced)

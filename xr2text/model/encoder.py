@@ -73,7 +73,12 @@ class ImageEncoder(nn.Module):
         if source is None:
             return
         if source == "timm":
-            state = timm.create_model(self.config.name, pretrained=True, num_classes=0).state_dict()
+            try:
+                state = timm.create_model(self.config.name, pretrained=True, num_classes=0).state_dict()
+            except (OSError, RuntimeError) as error:
+                raise ConfigError(
+                    f"model.encoder.weights: timm has none for {self.config.name} here: {error}"
+                ) from error
         else:
             path = _package_weights(source.removeprefix("package:")) if source.startswith("package:") else Path(source)
             state = _read_state(path)
@@ -90,11 +95,16 @@ def _create_backbone(config: EncoderConfig, image_size: int) -> nn.Module:
     if not timm.is_model(config.name.split(".", 1)[0]):
         near = timm.list_models(f"*{config.name.split('_')[0]}*")[:5]
         raise ConfigError(f"model.encoder.name {config.name!r} is not a model of timm; some that are: {near}")
-    arguments = {"num_classes": 0, "drop_path_rate": config.drop_path}
+    arguments: dict = {"num_classes": 0}
+    if config.drop_path:
+        arguments["drop_path_rate"] = config.drop_path
     cfg = timm.get_pretrained_cfg(config.name)
     if cfg is not None and cfg.fixed_input_size:
         arguments["img_size"] = image_size
-    backbone = timm.create_model(config.name, pretrained=False, **arguments)
+    try:
+        backbone = timm.create_model(config.name, pretrained=False, **arguments)
+    except TypeError as error:
+        raise ConfigError(f"model.encoder: {config.name} does not take {sorted(arguments)}: {error}") from error
     if not hasattr(backbone, "forward_intermediates"):
         raise ConfigError(f"model.encoder.name {config.name!r} gives no feature maps (forward_intermediates) in timm")
     return backbone

@@ -116,6 +116,13 @@ class XR2Text(nn.Module):
         self.encoder.load_initial_weights()
         self.decoder.load_initial_weights()
 
+    def freeze_untrained(self, weights: LossConfig) -> None:
+        """Takes the parts that no term of the loss reaches out of training."""
+        if not weights.tokens:
+            self.decoder.requires_grad_(False)
+        if not weights.findings and self.finding_head is not None:
+            self.finding_head.requires_grad_(False)
+
     def look(self, pixel_values: torch.Tensor, box: torch.Tensor | None = None) -> VisualTokens:
         """Image [B, 3, S, S] -> visual tokens.
 
@@ -229,14 +236,17 @@ class XR2Text(nn.Module):
         for file in (CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE, "tokenizer.json"):
             if not (folder / file).is_file():
                 raise CheckpointError(f"{folder} is not a checkpoint: {file} is missing")
+        name, config, generation = load_checkpoint_config(folder / CONFIG_FILE)
         try:
-            name, config, generation = load_checkpoint_config(folder / CONFIG_FILE)
-            preprocessor = json.loads((folder / PREPROCESSOR_FILE).read_text())
-        except json.JSONDecodeError as error:
-            raise CheckpointError(f"{folder}: a config file is not valid JSON: {error}") from error
+            preprocessor = json.loads((folder / PREPROCESSOR_FILE).read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"{folder / PREPROCESSOR_FILE} is not valid JSON: {error}") from error
         if preprocessor != {"resize": "letterbox", **asdict(config.image)}:
             raise CheckpointError(f"{folder}: {PREPROCESSOR_FILE} disagrees with the image settings of {CONFIG_FILE}")
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder))
+        try:
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder))
+        except Exception as error:  # tokenizers raises plain Exception, and transformers whatever it stumbles over
+            raise CheckpointError(f"{folder}: the tokenizer cannot be read: {error}") from error
         model = cls(config, tokenizer, generation, name)
         try:
             load_model(model, str(folder / WEIGHTS_FILE), strict=True)
@@ -249,7 +259,9 @@ def _checkpoint_folder(path_or_id: str | Path) -> Path:
     folder = Path(path_or_id)
     if folder.is_dir():
         return folder
-    if folder.is_absolute() or len(folder.parts) != 2 or str(path_or_id).startswith((".", "~")):
+    # A mistyped local folder is not asked for on the Hub, where a stranger may own its name.
+    local = folder.is_absolute() or str(path_or_id).startswith((".", "~")) or folder.parts[0] in ("checkpoints", "runs")
+    if local or len(folder.parts) != 2 or Path(folder.parts[0]).is_dir():
         raise CheckpointError(f"no checkpoint folder at {path_or_id}")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 # The de-identification marks of public collections: Indiana's XXXX and MIMIC-CXR's underscores.
 _REDACTED = re.compile(r"x{4,}|_{3,}", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.?!])\s+(?=\S)")
-_NUMBERING = re.compile(r"(?:^|(?<=[.?!:]\s))\d{1,2}[.)]\s+(?=\D)")
 
 
 @dataclass(frozen=True)
@@ -22,6 +21,18 @@ def split_sentences(text: str) -> list[str]:
     return [part for part in _SENTENCE_END.split(text.strip()) if part.strip(" .")]
 
 
+def _unnumber(text: str) -> str:
+    """Takes the numbers out of a list "1. ... 2. ..." and ends each of its items with a full stop."""
+    items, number = [], 1
+    while mark := re.search(rf"(?:^|(?<=\s)){number}[.)]\s+(?=\S)", text):
+        if number == 1 and mark.start():
+            break  # a number within a sentence, such as "rib 1.", begins no list
+        items.append(text[: mark.start()].strip())
+        text, number = text[mark.end() :], number + 1
+    items = [item if item[-1] in ".?!" else item.rstrip(" ,;:") + "." for item in items if item]
+    return " ".join([*items, text])
+
+
 def clean_section(text: str | None) -> str:
     """Makes a section fit to learn from.
 
@@ -31,8 +42,8 @@ def clean_section(text: str | None) -> str:
     if not text:
         return ""
     text = re.sub(r"\s+", " ", text).strip()
-    text = re.sub(r"\s*\.(?:\s*\.)+", ".", text)
-    text = _NUMBERING.sub("", text)
+    text = re.sub(r"\s*\.(?:\s*\.)+(?!\d)", ".", text)
+    text = _unnumber(text)
     kept = [part for part in split_sentences(text) if not _REDACTED.search(part)]
     kept = [part if part[-1] in ".?!" else part.rstrip(" ,;:") + "." for part in kept]
     return " ".join(kept)

@@ -9,6 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from xr2text.config import ConfigError
 from xr2text.text.sections import ReportText
 
 BOS, PAD, EOS, UNK = 0, 1, 2, 3  # ids, as in BART
@@ -38,22 +39,36 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
 
 
 def load_bart_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """BART's tokenizer from a hub id or folder, with the two section tokens added."""
-    tokenizer = AutoTokenizer.from_pretrained(name)
+    """BART's tokenizer from a hub id or folder, with the two section tokens added.
+
+    Raises:
+        ConfigError: it cannot be had.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except OSError as error:
+        raise ConfigError(f"model.decoder.weights: no tokenizer of {name!r}: {error}") from error
     tokenizer.add_special_tokens({"additional_special_tokens": [FINDINGS_TOKEN, IMPRESSION_TOKEN]})
     return tokenizer
 
 
-def encode_report(tokenizer: PreTrainedTokenizerBase, report: ReportText, max_tokens: int) -> list[int]:
+def encode_report(
+    tokenizer: PreTrainedTokenizerBase, report: ReportText, max_tokens: int, impression: bool = True
+) -> list[int]:
     """Token ids of a report, at most `max_tokens`.
 
-    A report without an impression has no closing token: nothing is known of what would follow its findings.
+    Args:
+        impression: reports have an impression. One that lacks it then has no closing token: nothing is known of what
+            would follow its findings. Without, only the findings are taken, and closed.
     """
+    sections = [(FINDINGS_TOKEN, report.findings)]
+    if impression:
+        sections.append((IMPRESSION_TOKEN, report.impression))
     ids: list[int] = []
-    for token, text in ((FINDINGS_TOKEN, report.findings), (IMPRESSION_TOKEN, report.impression)):
+    for token, text in sections:
         if text:
             ids += [tokenizer.convert_tokens_to_ids(token), *tokenizer.encode(text, add_special_tokens=False)]
-    if report.impression:
+    if ids and (report.impression or not impression):
         ids.append(EOS)
     return ids[:max_tokens]
 
@@ -75,6 +90,6 @@ def decode_report(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> Rep
 
 
 def pad_labels(reports: list[list[int]]) -> torch.Tensor:
-    """Token id lists -> labels [B, T], padded by `IGNORED`."""
-    rows = [torch.tensor(ids, dtype=torch.long) for ids in reports]
+    """Token id lists -> labels [B, T], padded by `IGNORED`; T is at least 1."""
+    rows = [torch.tensor(ids or [IGNORED], dtype=torch.long) for ids in reports]
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORED)

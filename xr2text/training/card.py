@@ -4,7 +4,6 @@ import torch
 
 from xr2text.config import Config
 from xr2text.data.dataset import ReportDataset
-from xr2text.data.sources import Study
 from xr2text.text.sections import ReportText
 from xr2text.training.loop import Progress
 
@@ -21,9 +20,9 @@ _LICENCE = {"indiana": "cc-by-nc-nd-4.0", "r2gen": "other", "phantom": "apache-2
 
 def model_card(
     config: Config,
-    config_file: str,
-    studies: dict[str, list[Study]],
+    command: str,
     train_data: ReportDataset,
+    val_data: ReportDataset,
     reports: dict[int, ReportText],
     progress: Progress,
     device: torch.device,
@@ -31,7 +30,7 @@ def model_card(
     """README.md of a checkpoint.
 
     Args:
-        config_file: the YAML file that the run was started with.
+        command: that the run was started with.
         reports: generated for every validation study.
     """
     training, encoder = config.training, config.model.encoder
@@ -41,9 +40,10 @@ def model_card(
         losses += f" and of {len(config.model.findings)} findings (weight {training.losses.findings:g})"
     layers = config.model.decoder.layers
     model = f"`{encoder.name}` at {config.model.image.size} px from {start}, HAQT-ARR, {layers}-layer BART decoder"
-    counts = (
-        f"{len(studies['train'])} for training ({len(train_data)} frontal radiographs), {len(studies['val'])} held out"
-    )
+    trained = len({study.id for study, _ in train_data.examples})
+    counts = f"{trained} for training ({len(train_data)} frontal radiographs), {len(val_data)} for validation"
+    others = sum(not study.frontal_images for study, _ in val_data.examples)
+    other_views = f", {others} of them on a lateral view for want of a frontal one" if others else ""
     return f"""---
 license: {_LICENCE[config.data.source]}
 library_name: xr2text
@@ -61,12 +61,12 @@ looked. Research software, not a medical device: nothing that it writes may guid
 | | |
 |---|---|
 | data | {_DATA[config.data.source]} |
-| studies | {counts} |
+| studies | {counts}{other_views} |
 | model | {model} |
 | loss | {losses} |
 | schedule | {progress.epoch} epochs, the best kept, batch {training.batch_size}, accumulation {training.accumulation} |
 | duration | {progress.seconds / 60:.0f} minutes of training on {"a GPU" if device.type == "cuda" else "a CPU"} |
-| command | `accelerate launch train.py --config {config_file}` |
+| command | `{command}` |
 
 Sentences with a de-identified word ("XXXX") are left out of the training reports.
 

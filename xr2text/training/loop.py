@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from xr2text.config import TrainingConfig
+from xr2text.data.sources import DataError
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.sections import ReportText
 from xr2text.text.tokenizer import IGNORED
@@ -145,6 +146,8 @@ def validate(model: torch.nn.Module, loader: DataLoader, accelerator: Accelerato
         gathered = accelerator.gather_for_metrics(per_study)
         losses.append(gathered[:, 0].sum())
         tokens.append(gathered[:, 1].sum())
+    if not sum(tokens):
+        raise DataError("no validation study has a report, so there is nothing to validate on")
     return (sum(losses) / sum(tokens)).item()
 
 
