@@ -76,7 +76,9 @@ def train(config: Config, started_by: str, resume: bool) -> None:
 
     # The model, from its initial weights.
     model = XR2Text(config.model, tokenizer, config.generation, config.name)
-    if not resume:
+    if settings.start_from is not None:
+        model.load_weights(settings.start_from)
+    elif not resume:
         model.load_initial_weights()
     model.freeze_untrained(settings.losses)
     model = model.to(memory_format=torch.channels_last)
@@ -190,6 +192,8 @@ def prepare_tokenizer(config: Config, studies: list[Study], states: list[Path]) 
     """The resumed run's tokenizer, BART's own, or one learned from the training reports."""
     if states:
         return AutoTokenizer.from_pretrained(str(Path(config.output) / "tokenizer"))
+    if config.training.start_from is not None:
+        return XR2Text.from_pretrained(config.training.start_from).tokenizer
     if config.model.decoder.weights is not None:
         return load_bart_tokenizer(config.model.decoder.weights)
     texts = (text for study in studies for text in (study.findings, study.impression) if text)

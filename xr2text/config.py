@@ -170,6 +170,9 @@ class LossConfig:
 
 @dataclass
 class TrainingConfig:
+    # Folder of a checkpoint to go on from, with its tokenizer, in place of the initial weights of model.encoder and
+    # model.decoder: a second phase, such as one with the encoder frozen.
+    start_from: str | None = None
     epochs: int = 20
     batch_size: int = 16  # per process
     accumulation: int = 1

@@ -95,6 +95,20 @@ def test_a_resumed_run_must_have_the_same_model(config):
         run(config, "model.haqt.global_queries=3", resume=True)
 
 
+def test_a_second_phase_starts_from_a_checkpoint(config, tmp_path):
+    """With the encoder frozen, its weights end as they began and the rest moves on."""
+    run(config, "training.epochs=1")
+    first = tmp_path / "run" / "best"
+    run(config, f"training.start_from={first}", "model.encoder.frozen=true", f"output={tmp_path / 'second'}")
+    before, after = (load_file(folder / "model.safetensors") for folder in (first, tmp_path / "second" / "best"))
+    same = {key: torch.equal(before[key], after[key]) for key in before}
+    assert all(equal for key, equal in same.items() if key.startswith("encoder."))
+    assert not any(equal for key, equal in same.items() if key.endswith("query_proj.weight"))
+    assert (first / "tokenizer.json").read_text() == (tmp_path / "second" / "best" / "tokenizer.json").read_text()
+    with pytest.raises(SystemExit, match="does not fit"):
+        run(config, f"training.start_from={first}", "model.haqt.global_queries=3", f"output={tmp_path / 'third'}")
+
+
 def test_findings_alone_can_be_learned(config, tmp_path):
     run(config, "generation.impression=false", "training.epochs=1")
     with (tmp_path / "run" / "validation_reports.csv").open() as file:

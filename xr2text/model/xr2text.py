@@ -116,6 +116,14 @@ class XR2Text(nn.Module):
         self.encoder.load_initial_weights()
         self.decoder.load_initial_weights()
 
+    def load_weights(self, folder: str | Path) -> None:
+        """Takes the weights of a checkpoint folder, all of them. Raises CheckpointError where they do not fit."""
+        file = Path(folder) / WEIGHTS_FILE
+        try:
+            load_model(self, str(file), strict=True)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise CheckpointError(f"{file} does not fit this model's config: {error}") from error
+
     def freeze_untrained(self, weights: LossConfig) -> None:
         """Takes the parts that no term of the loss reaches out of training."""
         if not weights.tokens:
@@ -248,10 +256,7 @@ class XR2Text(nn.Module):
         except Exception as error:  # tokenizers raises plain Exception, and transformers whatever it stumbles over
             raise CheckpointError(f"{folder}: the tokenizer cannot be read: {error}") from error
         model = cls(config, tokenizer, generation, name)
-        try:
-            load_model(model, str(folder / WEIGHTS_FILE), strict=True)
-        except (SafetensorError, RuntimeError) as error:
-            raise CheckpointError(f"{folder / WEIGHTS_FILE} does not fit {CONFIG_FILE}: {error}") from error
+        model.load_weights(folder)
         return model.eval()
 
 
