@@ -171,7 +171,11 @@ def train(config: Config, started_by: str, resume: bool) -> None:
 
 def command(config_file: str, overrides: list[str]) -> str:
     """The command that started the run, without the places on this machine that it read from and wrote to."""
-    kept = [one for one in overrides if not one.startswith(("output=", "data.root=", "data.split_file="))]
+    kept = [
+        one
+        for one in overrides
+        if not one.startswith(("output=", "data.root=", "data.split_file=", "training.start_from="))
+    ]
     file = Path(config_file).name if Path(config_file).is_absolute() else config_file
     return f"accelerate launch train.py --config {file}" + (f" --set {' '.join(kept)}" if kept else "")
 

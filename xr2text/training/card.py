@@ -35,6 +35,8 @@ def model_card(
     """
     training, encoder = config.training, config.model.encoder
     start = f"`{encoder.weights}`" if encoder.weights else "random weights"
+    if training.start_from is not None:
+        start = "the best weights of an earlier phase" + (", the encoder frozen" if encoder.frozen else "")
     losses = "cross-entropy of the report"
     if training.losses.findings:
         losses += f" and of {len(config.model.findings)} findings (weight {training.losses.findings:g})"
