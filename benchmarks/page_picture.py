@@ -1,6 +1,6 @@
 """Takes the README's picture of the page: the synthetic phantom, reported by the shipped checkpoint.
 
-    python benchmarks/page_picture.py benchmarks/page.png [--file RADIOGRAPH] [--checkpoint DIR]
+    python -m benchmarks.page_picture benchmarks/page.png [--file RADIOGRAPH] [--checkpoint DIR]
 
 Needs Chromium and its driver.
 """

@@ -1,6 +1,6 @@
 """How many findings of unseen phantoms a model's reports get right.
 
-    python benchmarks/phantom_findings.py runs/phantom/checkpoint --out benchmarks/phantom_findings.md
+    python -m benchmarks.phantom_findings runs/phantom/checkpoint --out benchmarks/phantom_findings.md
 
 A report's assertions are read back by the phantoms' own closed language. Two rows that know nothing of the image stand
 beside the model: the report of another phantom, and a report that calls everything normal.
