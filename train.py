@@ -157,7 +157,9 @@ def train(config: Config, started_by: str, resume: bool) -> None:
     # The finished checkpoint: the best weights as they are stored, with a model card that says what they do.
     finished = output / "checkpoint"
     if accelerator.is_main_process:
-        XR2Text.from_pretrained(output / "best").save_pretrained(finished, config.half_precision_checkpoint)
+        best_model = XR2Text.from_pretrained(output / "best")
+        best_model.generation = config.generation  # a resumed run may search in another way
+        best_model.save_pretrained(finished, config.half_precision_checkpoint)
     accelerator.wait_for_everyone()
     model = XR2Text.from_pretrained(finished).to(accelerator.device)
     reports = write_reports(model, val_loader, accelerator)
