@@ -1,6 +1,7 @@
-"""The command line: `python -m xr2text report FILE... --out DIR` and `python -m xr2text info CONFIG_OR_CHECKPOINT`."""
+"""The command line: `python -m xr2text report | evaluate | findings | info`, each with its --help."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -19,6 +20,28 @@ def main(argv: list[str] | None = None) -> int:
     report.add_argument("--maps", action="store_true", help="also maps.npz, the seven maps in original pixels")
     report.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, help="folder or Hugging Face Hub id")
     report.set_defaults(run=run_report)
+
+    evaluate = commands.add_parser("evaluate", help="score the reports of a data set's split beside baselines")
+    evaluate.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, help="folder or Hugging Face Hub id")
+    evaluate.add_argument("--source", required=True, choices=("indiana", "r2gen"), help="layout of the data set")
+    evaluate.add_argument("--root", required=True, type=Path, metavar="DIR", help="the data set's folder")
+    evaluate.add_argument("--split", default="test", choices=("train", "val", "test"))
+    evaluate.add_argument("--split-file", type=Path, metavar="FILE", help="indiana: an R2Gen annotation.json")
+    evaluate.add_argument("--train-root", type=Path, metavar="DIR", help="where train and val lie, if not in --root")
+    evaluate.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="table, metrics, predictions, pictures"
+    )
+    evaluate.add_argument("--predictions", type=Path, metavar="CSV", help="score these (columns id, findings) instead")
+    evaluate.add_argument("--batch-size", type=int, default=16, metavar="N")
+    evaluate.set_defaults(run=run_evaluate)
+
+    findings = commands.add_parser("findings", help="label the findings of reports in a CSV file")
+    findings.add_argument("reports", type=Path, metavar="REPORTS.csv")
+    findings.add_argument("--column", required=True, help="the column that holds the reports")
+    findings.add_argument("--keep", nargs="*", default=[], metavar="COLUMN", help="columns to copy beside the labels")
+    findings.add_argument("--out", required=True, type=Path, metavar="LABELS.csv")
+    findings.add_argument("--processes", type=int, default=os.cpu_count(), metavar="N", help="that share the work")
+    findings.set_defaults(run=run_findings)
 
     info = commands.add_parser("info", help="print a model's parameters, part by part")
     info.add_argument("source", metavar="CONFIG_OR_CHECKPOINT", type=Path, help="a YAML config or a checkpoint folder")
@@ -68,6 +91,52 @@ def output_folders(files: list[Path], out: Path) -> list[Path]:
             folder, number = out / f"{file.stem}-{number}", number + 1
         folders.append(folder)
     return folders
+
+
+def run_evaluate(args: argparse.Namespace) -> int:
+    """Evaluates a checkpoint or a file of predictions; alone, or as one of the processes of `accelerate launch`."""
+    from xr2text.config import ConfigError, DataConfig
+    from xr2text.data.sources import DataError
+    from xr2text.evaluation.evaluate import EvaluationSettings, evaluate
+    from xr2text.evaluation.predict import PredictionError
+    from xr2text.evaluation.processes import Processes
+    from xr2text.model.xr2text import CheckpointError, XR2Text
+
+    paths = {"root": args.root, "split_file": args.split_file}
+    settings = EvaluationSettings(
+        split=args.split, batch_size=args.batch_size, predictions=args.predictions, train_root=args.train_root
+    )
+    try:
+        with Processes.from_environment() as processes:
+            data = DataConfig(args.source, **{name: path and str(path) for name, path in paths.items()})
+            evaluate(XR2Text.from_pretrained(args.checkpoint), data, settings, args.out, processes)
+            if processes.is_main:
+                print((args.out / "table.md").read_text(encoding="utf-8"))
+                print(f"written to {args.out}")
+    except (CheckpointError, ConfigError, DataError, PredictionError) as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run_findings(args: argparse.Namespace) -> int:
+    """Labels reports: 1 present, 0 absent, -1 uncertain, empty not mentioned; rows stay in their order."""
+    from xr2text.data.sources import DataError, read_table
+    from xr2text.text.findings import label_reports
+
+    try:
+        reports = read_table(args.reports, (args.column, *args.keep))
+    except DataError as error:
+        print(f"findings: {error}", file=sys.stderr)
+        return 2
+    labels = label_reports(reports[args.column].tolist(), max(1, args.processes), progress=True)
+    table = reports[args.keep].join(labels)
+    draft = args.out.with_name(f".{args.out.name}.draft")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(draft, index=False)
+    os.replace(draft, args.out)
+    print(f"{len(table)} reports, {labels.shape[1]} findings: {args.out}")
+    return 0
 
 
 def run_info(args: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ TRANSFORM = ImageTransform(64, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def study(name, images, findings="The heart is normal.", impression="No disease.", labels=None):
-    return Study(name, name, tuple(images), findings, impression, "", "", "train", labels)
+    return Study(name, name, tuple(images), findings, impression, "", "", "train", findings, labels)
 
 
 STUDIES = [

@@ -67,7 +67,11 @@ class PhantomImage:
 
 @dataclass(frozen=True)
 class Study:
-    """One examination: its radiographs and its report, sections cleaned by `clean_section`."""
+    """One examination: its radiographs and its report, sections cleaned by `clean_section`.
+
+    `source_findings` is the findings section as the source has it, character by character, for scores that have their
+    own cleaning.
+    """
 
     id: str
     patient: str
@@ -77,6 +81,7 @@ class Study:
     indication: str
     comparison: str
     split: str
+    source_findings: str
     labels: frozenset[str] | None = None  # findings that the source says are present; None: it does not say
 
     @property
@@ -125,7 +130,7 @@ def _phantom_studies(config: DataConfig, image_size: int) -> list[Study]:
             image = PhantomImage(seed, image_size)
             name = f"phantom-{seed}"
             text = (phantom.findings_text, phantom.impression_text, "", "")
-            studies.append(Study(name, name, (image,), *text, split, phantom.findings))
+            studies.append(Study(name, name, (image,), *text, split, phantom.findings_text, phantom.findings))
     return studies
 
 
@@ -147,7 +152,7 @@ def _indiana_studies(root: Path, config: DataConfig) -> list[Study]:
             studies.append(
                 Study(
                     uid, uid, files, findings, impression, row["indication"], row["comparison"], split_of(uid),
-                    _mesh_labels(row["Problems"]),
+                    row["findings"], _mesh_labels(row["Problems"]),
                 )
             )  # fmt: skip
     return studies
@@ -170,7 +175,7 @@ def _r2gen_studies(root: Path, config: DataConfig) -> list[Study]:
             studies.append(
                 Study(
                     str(item["id"]), uid, files, findings, impression, row["indication"], row["comparison"], split,
-                    _mesh_labels(row["Problems"]),
+                    item["report"], _mesh_labels(row["Problems"]),
                 )
             )  # fmt: skip
     return studies
@@ -178,8 +183,8 @@ def _r2gen_studies(root: Path, config: DataConfig) -> list[Study]:
 
 def _read_indiana_tables(root: Path) -> tuple[pd.DataFrame, dict[str, list[tuple[str, str]]]]:
     """Reports by uid, and by uid the list of (file name, view), frontal first."""
-    reports = _read_table(root / "indiana_reports.csv", INDIANA_COLUMNS)
-    projections = _read_table(root / "indiana_projections.csv", ("uid", "filename", "projection"))
+    reports = read_table(root / "indiana_reports.csv", INDIANA_COLUMNS)
+    projections = read_table(root / "indiana_projections.csv", ("uid", "filename", "projection"))
     images: dict[str, list[tuple[str, str]]] = {}
     for row in projections.sort_values(["projection", "filename"]).itertuples():
         images.setdefault(row.uid, []).append((row.filename, row.projection.lower()))
@@ -192,10 +197,14 @@ def _mesh_labels(problems: str) -> frozenset[str] | None:
     return frozenset(terms - {"normal"}) if terms else None
 
 
-def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """A CSV file as text, an empty cell as "". Raises DataError where the file or one of the columns is missing."""
     if not path.is_file():
         raise DataError(f"expected the table {path}")
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not a CSV file in UTF-8: {str(error).strip()}") from error
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise DataError(f"{path} has no column {missing[0]!r}; it has {', '.join(table.columns)}")

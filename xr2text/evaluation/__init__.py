@@ -1,0 +1,1 @@
+"""Scores of generated reports: language, clinical content, and the baselines beside them."""
