@@ -33,6 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     evaluate.add_argument("--predictions", type=Path, metavar="CSV", help="score these (columns id, findings) instead")
     evaluate.add_argument("--batch-size", type=int, default=16, metavar="N")
+    evaluate.add_argument("--no-meteor", action="store_true", help="skip METEOR, whose Java program takes minutes")
     evaluate.set_defaults(run=run_evaluate)
 
     findings = commands.add_parser("findings", help="label the findings of reports in a CSV file")
@@ -104,8 +105,9 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
     paths = {"root": args.root, "split_file": args.split_file}
     settings = EvaluationSettings(
-        split=args.split, batch_size=args.batch_size, predictions=args.predictions, train_root=args.train_root
-    )
+        split=args.split, batch_size=args.batch_size, meteor=not args.no_meteor, predictions=args.predictions,
+        train_root=args.train_root,
+    )  # fmt: skip
     try:
         with Processes.from_environment() as processes:
             data = DataConfig(args.source, **{name: path and str(path) for name, path in paths.items()})

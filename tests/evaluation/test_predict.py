@@ -3,7 +3,9 @@ import multiprocessing
 import os
 import shutil
 import socket
+from contextlib import redirect_stderr
 from dataclasses import replace
+from io import StringIO
 
 import numpy as np
 import pytest
@@ -132,11 +134,12 @@ def take_part(rank, port, model, predictions, features, summary):
     os.environ |= {
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": rank
     }  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch, Processes.from_environment() as processes:
+    shown = StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(shown), Processes.from_environment() as processes:
         calls = count_calls(patch, model, "generate")
         written = write_predictions(model, STUDIES, predictions, 2, processes)
         shape = image_features(model, STUDIES, features, 2, processes).shape
-    summary.write_text(json.dumps([len(written), len(calls), *shape]))
+    summary.write_text(json.dumps([len(written), len(calls), *shape, "4/4" in shown.getvalue()]))
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork processes")
@@ -160,12 +163,11 @@ def test_two_processes_finish_what_one_began_byte_for_byte(model, whole, tmp_pat
     for process in started:
         process.join(120)
         process.kill()
-    said = capfd.readouterr().err
-    assert [process.exitcode for process in started] == [0, 0], said
+    assert [process.exitcode for process in started] == [0, 0], capfd.readouterr().err
     # Batch 0 was there: one process wrote batch 2, the other batches 1 and 3, and one alone showed progress.
     width = model.encoder.width
-    assert [json.loads((tmp_path / rank).read_text()) for rank in ("0", "1")] == [[7, 1, 7, width], [7, 2, 7, width]]
-    assert said.count("predictions: 100%") == 1
+    summaries = [json.loads((tmp_path / rank).read_text()) for rank in ("0", "1")]
+    assert summaries == [[7, 1, 7, width, True], [7, 2, 7, width, False]]
     assert contents(predictions) == contents(whole)
     image_features(model, STUDIES, alone, 2, ONE)
     assert contents(features) == contents(alone)

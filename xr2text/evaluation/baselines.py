@@ -24,13 +24,13 @@ def best_constant(
     candidates: Sequence[str],
     references: Sequence[str],
     score: Callable[[Sequence[str], Sequence[str]], float],
-    central: int = 40,
+    central: int = 30,
     frequent: int = 10,
     progress: bool = True,
 ) -> str:
     """The one text that scores best when it is given for every study.
 
-    Scoring every text would take an hour, so finalists are drawn first: the `frequent` commonest texts and the
+    Scoring every text would take long, so finalists are drawn first: the `frequent` commonest texts and the
     `central` ones nearest to the references, by the mean cosine between sets of one to four consecutive words.
 
     Args:

@@ -269,9 +269,9 @@ def _draw_example(page: _Page, example: Example, top: float) -> float:
     ):
         below = page.write(heading, x, below, LIST_WIDTH, 11, colour, "bold") + 3
         for name in findings or ("none",):
-            below = page.write(finding_name(name), x, below, LIST_WIDTH, 11, colour if findings else DIM)
-        below += 12
-    return max(*ends, below - 12)
+            below = page.write(finding_name(name), x, below, LIST_WIDTH, 11, colour if findings else DIM) + 3
+        below += 10
+    return max(*ends, below - 10)
 
 
 def _fit(canvas: Canvas) -> Canvas:

@@ -56,8 +56,9 @@ _BONES = _any(
     "bon(?:y|es?)(?: structures?| thorax)?", "osseous(?: structures?)?", "skelet\\w+(?: structures?)?", "ribs?",
     "rib cage", "thoracic cage", "bony thorax", "visualized bones",
 )  # fmt: skip
-_VESSELS = _any("vascularity", "vasculature", "pulmonary vessels", "vascular pattern", "vascular markings",
-"pulmonary vascular\\w*")
+_VESSELS = _any(
+    "vascularity", "vasculature", "pulmonary vessels", "vascular pattern", "vascular markings", "pulmonary vascular\\w*"
+)
 _DEVICE = _any(
     "tubes?", "lines?", "catheters?", "picc", "port(?:-?a-?cath)?s?", "porta-?cath", "infus-?a-?port", "med-?iports?",
     "pacemakers?", "pacers?", "pacing", "aicds?", "icds?", "defibrillators?", "leads?", "stents?", "stimulators?",
@@ -319,7 +320,8 @@ FINDINGS: tuple[Finding, ...] = (
         says=(
             r"(?:vascul\w+|venous|pulmonary|hilar|perihilar|central)(?: \w+){0,2} (?:congest\w+|engorge\w+|"
             r"distention|redistribution)",
-            r"vascular prominence", r"indistinct (?:\w+ )?vascul\w+(?: margin\w*)?", r"vasculature (?:\w+ ){0,2}indistinct", r"prominence of (?:the )?(?:\w+ ){0,2}(?:vascul\w+|vessels)",
+            r"vascular prominence", r"indistinct (?:\w+ )?vascul\w+(?: margin\w*)?",
+            r"vasculature (?:\w+ ){0,2}indistinct", r"prominence of (?:the )?(?:\w+ ){0,2}(?:vascul\w+|vessels)",
             r"congest(?:ion|ed)\b", r"engorge\w+", r"cephali[sz]ation", r"pulmonary venous hypertension",
             r"(?:prominen\w+|engorge\w+|increased|dilated|enlarged)(?: of)?(?: the)?(?: \w+){0,2} (?:pulmonary |"
             r"central |hilar )?(?:vascul\w+|vessels?|veins)",

@@ -22,8 +22,10 @@ from xr2text.text.sections import split_sentences
 __all__ = [
     "CHEXPERT_5", "CHEXPERT_14", "FINDINGS", "FINDING_NAMES", "LABELS", "Mention", "find_mentions", "label_report",
     "label_reports",
+    "report_sentences",
 ]  # fmt: skip
 
+WORTH_PROCESSES = 20_000  # distinct sentences: fewer are read before another process has started
 NO_FINDING, SUPPORT_DEVICES = "no finding", "support devices"
 LABELS = {PRESENT: 1, ABSENT: 0, UNCERTAIN: -1}
 _WEIGHT = {0: 0, -1: 1, 1: 2}
@@ -52,7 +54,7 @@ class Mention:
 
 def find_mentions(text: str) -> list[Mention]:
     """The findings that a report speaks of, sentence by sentence, in order."""
-    return [mention for sentence in _sentences(text) for mention in _read_sentence(sentence)]
+    return [mention for sentence in report_sentences(text) for mention in _read_sentence(sentence)]
 
 
 def label_report(text: str) -> dict[str, int]:
@@ -61,7 +63,7 @@ def label_report(text: str) -> dict[str, int]:
     Present in one sentence outweighs uncertain in another, and that absent. "no finding" is 1 where nothing but support
     devices is present or uncertain, else 0; an empty text has no labels at all.
     """
-    return _combine(_sentence_labels(sentence) for sentence in _sentences(text))
+    return _combine(_sentence_labels(sentence) for sentence in report_sentences(text))
 
 
 def label_reports(texts: Sequence[str], processes: int = 1, progress: bool = False) -> pd.DataFrame:
@@ -76,13 +78,13 @@ def label_reports(texts: Sequence[str], processes: int = 1, progress: bool = Fal
         N rows in the order of `texts`, a column per finding in the order of `FINDING_NAMES`, nullable Int8: 1 present,
         0 absent, -1 uncertain, missing where the report does not mention it.
     """
-    reports = [list(_sentences(text)) for text in texts]
+    reports = [list(report_sentences(text)) for text in texts]
     distinct = list(
         dict.fromkeys(sentence for report in reports for sentence in report)
     )  # many are said again and again
     bar = tqdm(total=len(distinct), desc="reading sentences", unit="sentence", disable=not progress, mininterval=1)
     labels: dict[str, dict[str, int]] = {}
-    if processes > 1 and len(distinct) > 1000:
+    if processes > 1 and len(distinct) > WORTH_PROCESSES:
         # Started afresh: a fork would copy the locks of libraries that run threads.
         with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
             answers = pool.map(_sentence_labels, distinct, chunksize=200)
@@ -99,7 +101,7 @@ def label_reports(texts: Sequence[str], processes: int = 1, progress: bool = Fal
 
 
 def _sentence_labels(sentence: str) -> dict[str, int]:
-    return _strongest((mention.finding, LABELS[mention.status]) for mention in _read_sentence(sentence))
+    return _strongest((match.finding.name, LABELS[status]) for match, status in _assertions(sentence) if status)
 
 
 def _strongest(labels: Iterable[tuple[str, int]]) -> dict[str, int]:
@@ -137,29 +139,38 @@ _HEDGE = re.compile(
 )
 
 
-def _sentences(text: str) -> list[str]:
+def report_sentences(text: str) -> list[str]:
+    """A report's sentences as they are read, also where a full stop has lost its space."""
     text = re.sub(r"\s+", " ", text)
-    return split_sentences(re.sub(r"(?<=[a-z])\.(?=[A-Z][a-z])", ". ", text))  # a full stop without its space
+    return split_sentences(re.sub(r"(?<=[a-z])\.(?=[A-Z][a-z])", ". ", text))
 
 
-@lru_cache(maxsize=200_000)
-def _read_sentence(sentence: str) -> tuple[Mention, ...]:
+def _read_sentence(sentence: str) -> list[Mention]:
+    text, assertions = sentence.lower(), _assertions(sentence)
+    spans = [(match.start, match.end) for match, _ in assertions]
+    mentions = []
+    for index, (match, status) in enumerate(assertions):
+        if status is not None:
+            where = place(text, index, spans, match.finding)
+            mentions.append(Mention(match.finding.name, status, where.side, where.regions, where.severity, sentence))
+    return list(dict.fromkeys(mentions))
+
+
+@lru_cache(maxsize=100_000)
+def _assertions(sentence: str) -> tuple[tuple[_Match, str | None], ...]:
+    """What a sentence says of each finding that it names; None where it names one without asserting anything."""
     text = sentence.lower()
     matches = _matches(text)
-    spans = [(match.start, match.end) for match in matches]
     # A denial as a whole needs no look at the words around it.
     open_spans = [(match.start, match.end) for match in matches if match.kind != "denies"]
     statuses = iter(read_statuses(text, open_spans) if open_spans else ())
-    mentions = []
-    for index, match in enumerate(matches):
+    assertions = []
+    for match in matches:
         status = ABSENT if match.kind == "denies" else next(statuses)
-        if status is None:
-            continue
         if status == PRESENT and (match.kind == "doubts" or match.hedged):
             status = UNCERTAIN
-        where = place(text, index, spans, match.finding)
-        mentions.append(Mention(match.finding.name, status, where.side, where.regions, where.severity, sentence))
-    return tuple(dict.fromkeys(mentions))
+        assertions.append((match, status))
+    return tuple(assertions)
 
 
 def _matches(text: str) -> list[_Match]:

@@ -6,7 +6,9 @@ that look like cues and are none, and boundaries that a cue does not reach acros
 """
 
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
@@ -167,11 +169,25 @@ def _one_sentence(length: int) -> np.ndarray:
     return starts.astype(np.uint64)
 
 
+@contextmanager
+def _torch_hidden() -> Iterator[None]:
+    """spaCy imports PyTorch where it finds it, some ten seconds for nothing: no model of its is used here."""
+    hidden = "torch" not in sys.modules
+    if hidden:
+        sys.modules["torch"] = None  # makes the import fail, which spaCy expects
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules["torch"]
+
+
 @cache
 def _negex() -> tuple:
     """spaCy's English tokenizer, and NegEx once for each question, with the cues that make it worth asking."""
-    import spacy
-    from negspacy.negation import Negex
+    with _torch_hidden():
+        import spacy
+        from negspacy.negation import Negex
 
     language = spacy.blank("en")
 

@@ -1,0 +1,206 @@
+"""A whole evaluation of a tiny model on a folder of drawn films in R2Gen's layout."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from xr2text.__main__ import main
+from xr2text.config import DataConfig
+from xr2text.data.sources import DataError, load_studies
+from xr2text.evaluation.evaluate import EvaluationSettings, dataset_of, evaluate, read_predictions_file
+from xr2text.evaluation.processes import Processes
+from xr2text.imaging.phantom import draw_phantom
+
+ROOT = Path(__file__).parents[2]
+FILES = {"metrics.json", "table.md", "predictions.csv", "findings.png", "examples.png", "work"}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """24 train, 6 validation and 7 test studies, their reports numbered and dotted as real ones are."""
+    folder = tmp_path_factory.mktemp("collection")
+    (folder / "images").mkdir()
+    annotation: dict[str, list[dict]] = {"train": [], "val": [], "test": []}
+    for number in range(37):
+        split = "train" if number < 24 else "val" if number < 30 else "test"
+        phantom = draw_phantom(number, 64)
+        pixels = np.round(phantom.radiograph.pixels * 255).astype(np.uint8)
+        cv2.imwrite(str(folder / "images" / f"{number}.png"), pixels)
+        annotation[split].append(
+            {"id": f"CXR{number}_IM-{number}", "report": phantom.findings_text, "image_path": [f"{number}.png"]}
+        )
+    (folder / "annotation.json").write_text(json.dumps(annotation))
+    return folder
+
+
+def run(root, out, checkpoint, *options: str) -> int:
+    command = ["evaluate", "--checkpoint", str(checkpoint), "--source", "r2gen", "--root", str(root), "--out", str(out)]
+    return main([*command, "--batch-size", "3", "--no-meteor", *options])
+
+
+@pytest.fixture(scope="module")
+def evaluated(root, tiny_checkpoint, tmp_path_factory):
+    out = tmp_path_factory.mktemp("evaluations") / "tiny"
+    assert run(root, out, tiny_checkpoint) == 0
+    return out
+
+
+def read(out: Path) -> dict:
+    return json.loads((out / "metrics.json").read_text())
+
+
+def test_everything_is_written(evaluated):
+    assert {file.name for file in evaluated.iterdir()} == FILES
+    for name in ("findings.png", "examples.png"):
+        assert min(cv2.imread(str(evaluated / name)).shape[:2]) > 200
+
+
+def test_metrics_stand_under_their_names_for_the_model_and_both_baselines(evaluated):
+    metrics = read(evaluated)
+    assert (metrics["dataset"], metrics["split"], metrics["studies"]) == ("iu_xray", "test", 7)
+    for scores in (metrics, metrics["baselines"]["constant"], metrics["baselines"]["retrieval"]):
+        for protocol in ("r2gen", "full", "cased"):
+            assert 0 <= scores["language"][protocol]["bleu_4"] <= 1
+            low, high = scores["intervals"]["language"][protocol]["rouge_l"]
+            assert low <= scores["language"][protocol]["rouge_l"] <= high
+        assert scores["clinical"]["micro_14"].keys() == {"precision", "recall", "f1"}
+        assert "f1" in scores["clinical"]["micro_5"] and scores["clinical"]["contradictions"] >= 0
+    assert metrics["baselines"]["constant"]["distinct_findings"] == 1
+    # Phantoms' reports repeat, and the constant one is the commonest kind: it cannot be worthless.
+    assert metrics["baselines"]["constant"]["language"]["r2gen"]["bleu_1"] > 0.2
+
+
+def test_the_table_shows_the_model_the_baselines_and_the_published_systems(evaluated):
+    table = (evaluated / "table.md").read_text()
+    for row in ("xr2text-tiny", "constant", "retrieval", "R2Gen", "CMN", "METransformer", "ORGAN"):
+        assert row in table, row
+
+
+def test_predictions_hold_every_study_once(evaluated, root):
+    table = pd.read_csv(evaluated / "predictions.csv", keep_default_na=False)
+    test = json.loads((root / "annotation.json").read_text())["test"]
+    assert list(table.columns) == ["id", "reference", "generated", "findings"]
+    assert list(table["id"]) == [item["id"] for item in test]
+    assert list(table["reference"]) == [item["report"] for item in test]
+
+
+def test_scoring_the_predictions_alone_gives_the_same_scores(evaluated, root, tiny_checkpoint, tmp_path):
+    table = pd.read_csv(evaluated / "predictions.csv", keep_default_na=False)
+    others = pd.DataFrame({"id": table["id"], "findings": table["generated"]}).sample(frac=1, random_state=1)
+    others.to_csv(tmp_path / "theirs.csv", index=False)
+    assert run(root, tmp_path / "out", tiny_checkpoint, "--predictions", str(tmp_path / "theirs.csv")) == 0
+    ours, theirs = read(evaluated), read(tmp_path / "out")
+    assert theirs["model"] == "theirs"
+    for part in ("language", "clinical", "intervals", "baselines"):
+        assert ours[part] == theirs[part], part
+
+
+def test_perfect_predictions_score_as_perfect(root, tiny_checkpoint, tmp_path):
+    test = json.loads((root / "annotation.json").read_text())["test"]
+    pd.DataFrame({"id": [one["id"] for one in test], "findings": [one["report"] for one in test]}).to_csv(
+        tmp_path / "perfect.csv", index=False
+    )
+    assert run(root, tmp_path / "out", tiny_checkpoint, "--predictions", str(tmp_path / "perfect.csv")) == 0
+    metrics = read(tmp_path / "out")
+    assert metrics["language"]["full"]["bleu_4"] == pytest.approx(1)
+    assert metrics["language"]["cased"]["rouge_l"] == pytest.approx(1)
+    assert metrics["clinical"]["micro_14"]["f1"] == 1 and metrics["clinical"]["contradictions"] == 0
+
+
+def test_two_processes_write_the_metrics_of_one(evaluated, root, tiny_checkpoint, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    out = tmp_path / "two"
+    command = [
+        sys.executable, "-m", "xr2text", "evaluate", "--checkpoint", str(tiny_checkpoint), "--source", "r2gen",
+        "--root", str(root), "--out", str(out), "--batch-size", "3", "--no-meteor",
+    ]  # fmt: skip
+    launched = []
+    for rank in range(2):
+        process = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+        environment = os.environ | process | {"MASTER_PORT": str(port), "CUDA_VISIBLE_DEVICES": ""}
+        launched.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True))
+    outputs = [process.communicate(timeout=240)[0] for process in launched]
+    assert [process.returncode for process in launched] == [0, 0]
+    assert "xr2text-tiny" in outputs[0] and "xr2text-tiny" not in outputs[1]
+    assert (out / "metrics.json").read_bytes() == (evaluated / "metrics.json").read_bytes()
+    assert (out / "predictions.csv").read_bytes() == (evaluated / "predictions.csv").read_bytes()
+
+
+def test_another_models_work_is_not_mixed_in(evaluated, root, make_tiny, tmp_path, capsys):
+    other = make_tiny()
+    other.generation.num_beams = 1
+    other.save_pretrained(tmp_path / "other")
+    before = (evaluated / "metrics.json").read_bytes()
+    assert run(root, evaluated, tmp_path / "other") == 2
+    assert "another model" in capsys.readouterr().err
+    assert (evaluated / "metrics.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("id,findings\nCXR30_IM-30,Clear.\n", "no prediction for study 'CXR31_IM-31' (6 such)"),
+        ("id,findings\nCXR30_IM-30,Clear.\nCXR30_IM-30,Clear.\n", "study 'CXR30_IM-30' more than once"),
+        ("id,report\nCXR30_IM-30,Clear.\n", "no column 'findings'; it has id, report"),
+        ("", "is not a CSV file"),
+    ],
+)
+def test_a_file_of_predictions_must_hold_each_study_once(root, tmp_path, rows, message):
+    studies = load_studies(DataConfig("r2gen", str(root)), 64)["test"]
+    (tmp_path / "theirs.csv").write_text(rows)
+    with pytest.raises(DataError) as refused:
+        read_predictions_file(tmp_path / "theirs.csv", studies)
+    assert message in str(refused.value)
+
+
+def test_a_prediction_for_a_study_of_another_split_is_refused(root, tmp_path):
+    studies = load_studies(DataConfig("r2gen", str(root)), 64)
+    ids = [study.id for study in (*studies["test"], *studies["val"])]
+    pd.DataFrame({"id": ids, "findings": "Clear."}).to_csv(tmp_path / "theirs.csv", index=False)
+    with pytest.raises(DataError, match="a prediction for study 'CXR24_IM-24'"):
+        read_predictions_file(tmp_path / "theirs.csv", studies["test"])
+
+
+def test_a_folder_of_test_studies_alone_asks_for_the_train_studies(root, tiny_checkpoint, tmp_path, capsys):
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "images").symlink_to(root / "images")
+    annotation = json.loads((root / "annotation.json").read_text())
+    (alone / "annotation.json").write_text(json.dumps({"test": annotation["test"]}))
+    assert run(alone, tmp_path / "out", tiny_checkpoint) == 2
+    assert "no study with findings in split 'train'" in capsys.readouterr().err
+    assert run(alone, tmp_path / "out", tiny_checkpoint, "--train-root", str(root)) == 0
+
+
+def test_a_checkpoint_that_is_not_there_is_named(root, tmp_path, capsys):
+    assert run(root, tmp_path / "out", tmp_path / "none") == 2
+    assert "no checkpoint folder" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_phantoms_can_be_evaluated_and_their_finding_head_is_scored(make_tiny, tmp_path):
+    model = make_tiny(findings={"cardiomegaly": ["heart"], "pneumothorax": ["right lung", "left lung"]})
+    data = DataConfig("phantom", phantom_train=12, phantom_val=40)
+    settings = EvaluationSettings(split="val", batch_size=8, samples=50, meteor=False)
+    metrics = evaluate(model, data, settings, tmp_path / "out", Processes())
+    assert metrics["dataset"] is None
+    assert set(metrics["finding_head"]["findings"]) == {"cardiomegaly", "pneumothorax"}
+    assert 0 <= metrics["finding_head"]["ece"] <= 1
+    assert (tmp_path / "out" / "calibration.png").is_file()
+    assert "R2Gen (" not in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_data_sets_are_told_by_their_ids(root):
+    studies = load_studies(DataConfig("r2gen", str(root)), 64)
+    assert dataset_of(studies["test"]) == "iu_xray"
+    assert dataset_of(load_studies(DataConfig("phantom", phantom_train=2, phantom_val=2), 64)["val"]) is None
