@@ -57,11 +57,15 @@ _BONES = _any(
     "rib cage", "thoracic cage", "bony thorax", "visualized bones",
 )  # fmt: skip
 _VESSELS = _any(
-    "vascularity", "vasculature", "pulmonary vessels", "vascular pattern", "vascular markings", "pulmonary vascular\\w*"
+    "vascularity", "vasculature", "pulmonary vessels", "vascular pattern", "vascular markings",
+    "pulmonary vascular\\w*"
 )
 _DEVICE = _any(
-    "tubes?", "lines?", "catheters?", "picc", "port(?:-?a-?cath)?s?", "porta-?cath", "infus-?a-?port", "med-?iports?",
-    "pacemakers?", "pacers?", "pacing", "aicds?", "icds?", "defibrillators?", "leads?", "stents?", "stimulators?",
+    "tubes?", "catheters?", "picc", "port(?:-?a-?cath)?s?", "porta-?cath", "infus-?a-?port", "med-?iports?",
+    r"(?:central|venous|picc|arterial|subclavian|jugular|ij|dialysis|support|monitoring|indwelling|iv|"
+    r"femoral)(?: \w+)?"
+    r" lines?", "lines? (?:and|or) tubes?", "pacemakers?", "pacers?", "pacing", "aicds?", "icds?", "defibrillators?",
+    "leads?", "stents?", "stimulators?",
     "generators?", r"tips?(?: \w+){0,6} (?:svc|superior vena cava|cavo-?atrial|caval|atrium|brachiocephalic)",
     "prosthe(?:sis|tic|ses) valves?", "(?:valve|valvular) (?:prosthesis|replacement)",
     "prosthetic (?:heart|cardiac|aortic|mitral) valves?", "valve ring",
@@ -100,8 +104,8 @@ FINDINGS: tuple[Finding, ...] = (
             r"(?:widened|widening of the|enlarged|enlargement of the|prominen\w+(?: of the)?|abnormal|"
             r"fullness of the)"
             r"(?: \w+){0,2} (?:cardio-?mediastin\w+|mediastin\w+)(?! (?:and hilar )?(?:lymph|aden|node))",
-            _near("(?:cardio)?-?mediastin(?:um|al (?:silhouettes?|contours?|structures|shadow|width))",
-                  "(?:widened|enlarged|prominent|prominence|wide|full(?:ness)?)", 40),
+            _near("(?:cardio-?)?mediastin(?:um|al (?:silhouettes?|contours?|structures|shadow|width))",
+                  "(?:widened|enlarged|prominent|prominence|wide|full(?:ness)?)", 60),
             r"mediastinal (?:widening|enlargement|prominence|fullness)",
         ),
         denies=(
@@ -337,7 +341,8 @@ FINDINGS: tuple[Finding, ...] = (
     Finding(
         "degenerative change of the spine", ("spine",),
         says=(
-            r"degenerat\w+(?! (?:\w+ ){0,6}(?:shoulders?|acromio\w*|ac joints?|glenohumeral|humer\w+|clavicul\w*))",
+            r"degenerat\w+(?! (?:(?!spine|spinal|thoracic)\w+ ){0,6}(?:shoulders?|acromio\w*|ac joints?|"
+            r"glenohumeral|humer\w+|clavicul\w*))",
             r"(?:osteophyt|spondyl)\w*", r"dis[ck](?: space)? (?:narrowing|disease|degeneration|height loss)",
             r"spurring", r"spurs?\b",
             r"hypertrophic (?:\w+ ){0,3}(?:change|spur|lipping|osteo)\w*", r"dish\b",

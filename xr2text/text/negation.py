@@ -86,7 +86,7 @@ _DOUBTED_BEFORE = _phrases("""
 _DOUBTED_AFTER = _phrases("""
     cannot be excluded, can not be excluded, not excluded, not be excluded, not entirely excluded, cannot be
     entirely excluded, cannot be completely excluded, cannot be ruled out, not be ruled out, not ruled out, is
-    possible, are possible, is suspected, are suspected, suspected, is questioned, is questionable, are
+    possible, are possible, also possible, is suspected, are suspected, suspected, is questioned, is questionable, are
     questionable, versus, vs, vs., is probable, are probable, is likely ., are likely ., would be possible, is
     considered, are considered, probably present, likely present, possibly present, consideration,
     considerations, difficult to entirely exclude, difficult to exclude, difficult to completely exclude, is in
@@ -98,13 +98,14 @@ _NOT_DOUBTS = _phrases("""
     chronic, likely benign, probably benign, probably chronic, likely old, probably old, likely postsurgical,
     likely postoperative, likely degenerative
 """)
-_DOUBT_BOUNDARIES = [*_BOUNDARIES, ", and", "without", "no", "in the setting of"]
+_DOUBT_BOUNDARIES = [*_BOUNDARIES, ",", "without", "no", "in the setting of"]
 # A doubt about one thing says nothing of the thing named before it: "opacity, atelectasis versus infiltrate".
 _DOUBT_AFTER_BOUNDARIES = [
     *_DOUBT_BOUNDARIES,
     ",",
     *_phrases("""
-    which, that, opacity, opacities, may represent, may reflect, may be due, may be related, may be secondary,
+    which, that, opacity, opacities, concerning for, suspicious for, worrisome for, may represent, may reflect,
+    may be due, may be related, may be secondary,
     could represent, could reflect, could be due, likely represents, likely represent, likely representing,
     likely reflecting, likely due, likely related, represents, reflects, consistent with, compatible with,
     representing, reflecting, related, due to, secondary to
@@ -121,6 +122,7 @@ _UNASSERTED_BEFORE = _phrases("""
     correlate for, correlate clinically, clinical correlation, clinically for, sensitive, correlation for,
     correlate with, if the patient has, reported, query
 """)
+_UNASSERTED_AFTER = _phrases("may not be, can be missed, could be missed, may be missed, is not assessed")
 
 # "no consolidation, large effusion, or pneumothorax" is one list, though ", large" may begin a statement elsewhere.
 _LIST = re.compile(
@@ -203,5 +205,5 @@ def _negex() -> tuple:
         ask("denied", _DENIED_BEFORE, _DENIED_AFTER, _NOT_DENIALS, _BOUNDARIES),
         ask("doubted", _DOUBTED_BEFORE, [], _NOT_DOUBTS, _DOUBT_BOUNDARIES),
         ask("doubted_after", [], _DOUBTED_AFTER, _NOT_DOUBTS, _DOUBT_AFTER_BOUNDARIES),
-        ask("unasserted", _UNASSERTED_BEFORE, [], [], _BOUNDARIES),
+        ask("unasserted", _UNASSERTED_BEFORE, _UNASSERTED_AFTER, [], _BOUNDARIES),
     )
