@@ -154,18 +154,65 @@ class DataConfig:
 
 @dataclass
 class LossConfig:
-    """Weights of the loss's terms; one of weight 0 is left out."""
+    """Weights of the loss's terms, see `training.losses`; one of weight 0 is not computed."""
 
     tokens: float = 1.0  # cross-entropy of the report's tokens
     label_smoothing: float = 0.0  # of that term
+    focal: float = 0.0  # the same with each token weighted by (1 - p)^gamma, so that sure tokens count less
+    focal_gamma: float = 2.0
+    focal_warmup: float = 0.1  # share of all updates over which gamma rises from 0
+    regions: float = 0.0  # keeps the router, over a batch, from forgetting regions
+    consistency: float = 0.0  # keeps each region's attention with its refined prior
     findings: float = 0.0  # binary cross-entropy of the finding head, mean over labelled findings
+    alignment: float = 0.0  # contrastive, each image with its own report
+    alignment_temperature: float = 0.07
+    rdrop: float = 0.0  # symmetric KL between two passes of the decoder under different dropout
+    vocabulary_chunk: int = 1024  # tokens whose logits over the vocabulary are held at a time
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "findings"):
+        weights = ("tokens", "focal", "regions", "consistency", "findings", "alignment", "rdrop")
+        for name in (*weights, "focal_gamma"):
             _at_least("training.losses", name, getattr(self, name), 0)
-        if not self.tokens and not self.findings:
+        if not any(getattr(self, name) for name in weights):
             raise ConfigError("training.losses: at least one weight must be above 0")
-        _share("training.losses", "label_smoothing", self.label_smoothing)
+        for name in ("label_smoothing", "focal_warmup"):
+            _share("training.losses", name, getattr(self, name))
+        _at_least("training.losses", "vocabulary_chunk", self.vocabulary_chunk, 1)
+        if self.alignment_temperature <= 0:
+            raise ConfigError("training.losses.alignment_temperature must be above 0")
+
+
+@dataclass
+class StageConfig:
+    """A stage of the curriculum: which studies it shows, and for how long. A study must meet every criterion."""
+
+    name: str = MISSING
+    epochs: int = MISSING
+    normal_only: bool = False  # studies without an abnormal finding
+    max_findings: int | None = None  # present or uncertain in the report
+    max_regions: int | None = None  # that these findings involve
+    max_severity: str | None = None  # "mild", "moderate" or "severe"
+    lr_factor: float = 1.0  # multiplies every learning rate
+
+    def __post_init__(self) -> None:
+        if self.name == MISSING:
+            return
+        _at_least("training.curriculum", "epochs", self.epochs, 1)
+        for name in ("max_findings", "max_regions"):
+            if getattr(self, name) is not None:
+                _at_least("training.curriculum", name, getattr(self, name), 0)
+        if self.max_severity is not None:
+            _one_of("training.curriculum", "max_severity", self.max_severity, ("mild", "moderate", "severe"))
+        if self.lr_factor <= 0:
+            raise ConfigError("training.curriculum.lr_factor must be above 0")
+
+
+@dataclass
+class BudgetConfig:
+    """What a run may take; a run that has spent it stops with its state saved."""
+
+    hours: float | None = None  # of this run, all its sessions together
+    hourly_rate: float | None = None  # of the machine, in any currency: the cost is then projected
 
 
 @dataclass
@@ -173,12 +220,18 @@ class TrainingConfig:
     # Folder of a checkpoint to go on from, with its tokenizer, in place of the initial weights of model.encoder and
     # model.decoder: a second phase, such as one with the encoder frozen.
     start_from: str | None = None
-    epochs: int = 20
+    epochs: int | None = None  # of the whole run; null: the sum of the curriculum's
+    curriculum: list[StageConfig] = field(default_factory=list)  # empty: every study in every epoch
     batch_size: int = 16  # per process
     accumulation: int = 1
+    # Where a batch does not fit into the memory, halve it and double the accumulation, so that the effective batch stays;
+    # false: stop with an error.
+    fit_batch: bool = False
     # "no", "fp16" or "bf16"; auto: what `accelerate launch` was told, else bf16 on a GPU that has it, fp16 on another,
     # and "no" on a CPU.
     precision: str = "auto"
+    gradient_checkpointing: bool = False  # less memory for activations, at the price of computing them twice
+    optimizer: str = "adamw"  # or "adamw_8bit": torchao's, whose states take a quarter of the memory
     lr_encoder: float = 1.0e-4
     lr_projection: float = 5.0e-4
     lr_decoder: float = 5.0e-4
@@ -187,20 +240,45 @@ class TrainingConfig:
     warmup_share: float = 0.05  # of all updates
     lr_floor: float = 0.02  # the cosine ends at this share of each learning rate
     clip_norm: float = 1.0
+    ema_decay: float | None = None  # validate and keep an exponential moving average of the weights; null: the weights
     losses: LossConfig = field(default_factory=LossConfig)
     augment: bool = True  # shifts, scales, small rotations, contrast; never a mirror image
+    patience: int | None = None  # stop after so many validated epochs without a better Combined; null: never
     checkpoint_minutes: float = 10.0
     keep: int = 2  # training states kept
+    trackers: list[str] = field(default_factory=lambda: ["tensorboard"])  # of "tensorboard", "wandb", "trackio"
     sample_reports: int = 3  # written out at each validation
-    stop_after_minutes: float | None = None  # stop cleanly after this time; resumed by --resume
+    stop_after_minutes: float | None = None  # stop this session cleanly after this time; resumed by --resume
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
     seed: int = 0
 
     def __post_init__(self) -> None:
         _one_of("training", "precision", self.precision, ("auto", "no", "fp16", "bf16"))
-        for name in ("epochs", "batch_size", "accumulation", "keep"):
+        _one_of("training", "optimizer", self.optimizer, ("adamw", "adamw_8bit"))
+        for name in ("batch_size", "accumulation", "keep"):
             _at_least("training", name, getattr(self, name), 1)
+        for name in ("epochs", "patience"):
+            if getattr(self, name) is not None:
+                _at_least("training", name, getattr(self, name), 1)
         for name in ("warmup_share", "lr_floor"):
             _share("training", name, getattr(self, name))
+        if self.ema_decay is not None:
+            _share("training", "ema_decay", self.ema_decay)
+        for tracker in self.trackers:
+            _one_of("training", "trackers", tracker, ("tensorboard", "wandb", "trackio"))
+        if self.epochs is None and not self.curriculum:
+            self.epochs = 20
+        names = [stage.name for stage in self.curriculum]
+        if len(set(names)) < len(names):
+            raise ConfigError("training.curriculum: two stages have the same name")
+
+    @property
+    def total_epochs(self) -> int:
+        """Of the whole run: the curriculum's, or fewer where `epochs` says so."""
+        planned = sum(stage.epochs for stage in self.curriculum)
+        if not planned:
+            return self.epochs
+        return planned if self.epochs is None else min(planned, self.epochs)
 
 
 @dataclass
