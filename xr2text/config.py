@@ -224,8 +224,8 @@ class TrainingConfig:
     curriculum: list[StageConfig] = field(default_factory=list)  # empty: every study in every epoch
     batch_size: int = 16  # per process
     accumulation: int = 1
-    # Where a batch does not fit into the memory, halve it and double the accumulation, so that the effective batch stays;
-    # false: stop with an error.
+    # Where a batch does not fit into the memory, halve it and double the accumulation, so that the effective batch
+    # stays; false: stop with an error.
     fit_batch: bool = False
     # "no", "fp16" or "bf16"; auto: what `accelerate launch` was told, else bf16 on a GPU that has it, fp16 on another,
     # and "no" on a CPU.
@@ -247,7 +247,8 @@ class TrainingConfig:
     checkpoint_minutes: float = 10.0
     keep: int = 2  # training states kept
     trackers: list[str] = field(default_factory=lambda: ["tensorboard"])  # of "tensorboard", "wandb", "trackio"
-    sample_reports: int = 3  # written out at each validation
+    sample_reports: int = 3  # shown at each validation
+    scored_reports: int = 500  # validation studies, at most, whose reports are written and scored after each epoch
     stop_after_minutes: float | None = None  # stop this session cleanly after this time; resumed by --resume
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     seed: int = 0
@@ -255,7 +256,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _one_of("training", "precision", self.precision, ("auto", "no", "fp16", "bf16"))
         _one_of("training", "optimizer", self.optimizer, ("adamw", "adamw_8bit"))
-        for name in ("batch_size", "accumulation", "keep"):
+        for name in ("batch_size", "accumulation", "keep", "scored_reports"):
             _at_least("training", name, getattr(self, name), 1)
         for name in ("epochs", "patience"):
             if getattr(self, name) is not None:

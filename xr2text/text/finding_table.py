@@ -68,7 +68,7 @@ _DEVICE = _any(
     "leads?", "stents?", "stimulators?",
     "generators?", r"tips?(?: \w+){0,6} (?:svc|superior vena cava|cavo-?atrial|caval|atrium|brachiocephalic)",
     "prosthe(?:sis|tic|ses) valves?", "(?:valve|valvular) (?:prosthesis|replacement)",
-    "prosthetic (?:heart|cardiac|aortic|mitral) valves?", "valve ring",
+    "prosthetic (?:\\w+ )?valves?", "valve ring",
     "tracheostomy", "hickman", "swan[- ]ganz", "endotracheal", "nasogastric", "orogastric", "dobh?off", "ett?",
     "ngt?",
     "ivc filter", "filter", "balloon pump", "iabp", "life support", "monitoring devices?", "drains?", "pigtail",
@@ -278,7 +278,7 @@ FINDINGS: tuple[Finding, ...] = (
         says=(
             r"low (?:\w+ ){0,2}(?:lung |inspiratory )?volumes?",
             r"lung volumes?(?: \w+){0,4} (?:low|decreased|diminished|reduced|small)",
-            r"(?:decreased|diminished|reduced|small|shallow|poor|limited|suboptimal|incomplete|low|"
+            r"(?:decreas(?:ed|ing)|diminished|reduced|small|shallow|poor|limited|suboptimal|incomplete|low|"
             r"hypo-?ventilatory|submaximal|expiratory)"
             r"(?: \w+){0,2} (?:inspirat\w+|lung volumes?|lung expansion|aeration|ventilation|effort|inflation|depth)",
             r"(?:hypo|under)-?\s?(?:inflat|expan|aerat|ventilat)\w+",

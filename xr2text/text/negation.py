@@ -120,7 +120,7 @@ _UNASSERTED_BEFORE = _phrases("""
     sensitivity for, limits evaluation, limiting evaluation, limits detection, detection of, evaluation of,
     assessment of, assessment for, workup for, concern clinically for, symptoms of, risk factors for, screen,
     correlate for, correlate clinically, clinical correlation, clinically for, sensitive, correlation for,
-    correlate with, if the patient has, reported, query
+    correlate with, if the patient has, reported, query, to determine
 """)
 _UNASSERTED_AFTER = _phrases("may not be, can be missed, could be missed, may be missed, is not assessed")
 
@@ -129,7 +129,7 @@ _LIST = re.compile(
     r"\b(?:no|not|without|negative for|free of|clear of|may|might|could|possibl[ey]|probabl[ey]|likely"
     r"|suspicious for|concerning for)\b"
     r"(?:(?!\b(?:but|however|although|is|are|was|has|have|there|except|no|without)\b)[^.;:])*"
-    r"\b(?:or|nor|versus|vs)\b"
+    r"(?:\b(?:or|nor|versus|vs)\b|\w/\w)"
     r"|\b(?:differential|possibilities|considerations)\b[^.;:]*"
 )
 
