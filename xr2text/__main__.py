@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         "--out", required=True, type=Path, metavar="DIR", help="table, metrics, predictions, pictures"
     )
     evaluate.add_argument("--predictions", type=Path, metavar="CSV", help="score these (columns id, findings) instead")
-    evaluate.add_argument("--batch-size", type=int, default=16, metavar="N")
+    evaluate.add_argument("--batch-size", type=positive, default=16, metavar="N")
     evaluate.add_argument("--no-meteor", action="store_true", help="skip METEOR, whose Java program takes minutes")
     evaluate.set_defaults(run=run_evaluate)
 
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     findings.add_argument("--column", required=True, help="the column that holds the reports")
     findings.add_argument("--keep", nargs="*", default=[], metavar="COLUMN", help="columns to copy beside the labels")
     findings.add_argument("--out", required=True, type=Path, metavar="LABELS.csv")
-    findings.add_argument("--processes", type=int, default=os.cpu_count(), metavar="N", help="that share the work")
+    findings.add_argument("--processes", type=positive, default=os.cpu_count(), metavar="N", help="that share the work")
     findings.set_defaults(run=run_findings)
 
     info = commands.add_parser("info", help="print a model's parameters, part by part")
@@ -50,6 +50,14 @@ def main(argv: list[str] | None = None) -> int:
 
     args = parser.parse_args(argv)
     return args.run(args)
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is below 1")
+    return number
 
 
 def run_report(args: argparse.Namespace) -> int:
@@ -100,7 +108,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     from xr2text.data.sources import DataError
     from xr2text.evaluation.evaluate import EvaluationSettings, evaluate
     from xr2text.evaluation.predict import PredictionError
-    from xr2text.evaluation.processes import Processes
+    from xr2text.evaluation.processes import LauncherError, Processes
     from xr2text.model.xr2text import CheckpointError, XR2Text
 
     paths = {"root": args.root, "split_file": args.split_file}
@@ -115,8 +123,11 @@ def run_evaluate(args: argparse.Namespace) -> int:
             if processes.is_main:
                 print((args.out / "table.md").read_text(encoding="utf-8"))
                 print(f"written to {args.out}")
-    except (CheckpointError, ConfigError, DataError, PredictionError) as error:
+    except (CheckpointError, ConfigError, DataError, PredictionError, LauncherError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"evaluate: {args.out} could not be written: {error}", file=sys.stderr)
         return 2
     return 0
 
@@ -131,12 +142,16 @@ def run_findings(args: argparse.Namespace) -> int:
     except DataError as error:
         print(f"findings: {error}", file=sys.stderr)
         return 2
-    labels = label_reports(reports[args.column].tolist(), max(1, args.processes), progress=True)
+    labels = label_reports(reports[args.column].tolist(), args.processes, progress=True)
     table = reports[args.keep].join(labels)
-    draft = args.out.with_name(f".{args.out.name}.draft")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(draft, index=False)
-    os.replace(draft, args.out)
+    try:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        draft = args.out.with_name(f".{args.out.name}.draft")
+        table.to_csv(draft, index=False)
+        os.replace(draft, args.out)
+    except OSError as error:
+        print(f"findings: {args.out} could not be written: {error}", file=sys.stderr)
+        return 2
     print(f"{len(table)} reports, {labels.shape[1]} findings: {args.out}")
     return 0
 

@@ -56,6 +56,15 @@ def test_a_mention_keeps_its_sentence_side_and_severity():
     assert effusion.regions == ("costophrenic angles",)
 
 
+def test_list_items_and_paragraphs_are_read_apart_and_wrapped_lines_together():
+    assert label_report("- No pleural effusion\n- Cardiomegaly") == {
+        "pleural effusion": 0, "cardiomegaly": 1, "no finding": 0,
+    }  # fmt: skip
+    assert label_report("1. No edema\n2. Scoliosis")["scoliosis"] == 1
+    assert label_report("No pneumothorax\n\nIMPRESSION: Atelectasis")["atelectasis"] == 1
+    assert label_report("There is no\npleural effusion.")["pleural effusion"] == 0
+
+
 def test_many_reports_are_labelled_as_one_by_one():
     table = label_reports(REPORTS)
     assert list(table.columns) == list(FINDING_NAMES) and len(table) == len(REPORTS)

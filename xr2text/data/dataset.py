@@ -46,15 +46,7 @@ class ReportDataset(Dataset):
         seed: int = 0,
     ):
         self.transform, self.augment, self.seed, self.epoch = transform, augment, seed, 0
-        self.examples: list[tuple[Study, ImageFile | PhantomImage]] = []
-        for study in studies:
-            frontal = study.frontal_images
-            chosen = frontal if training else (frontal or study.images)[:1]
-            self.examples += [(study, image) for image in chosen]
-        if training:
-            self.examples = [
-                (study, image) for study, image in self.examples if study.findings or (impression and study.impression)
-            ]
+        self.examples = examples_of(studies, training, impression)
         self.labels = [encode_report(tokenizer, study.report, max_tokens, impression) for study, _ in self.examples]
         self.finding_labels = torch.tensor([finding_row(study, findings) for study, _ in self.examples])
         self._canvases: list[tuple[np.ndarray, tuple[float, ...]]] = []
@@ -88,6 +80,18 @@ class ReportDataset(Dataset):
             "finding_labels": self.finding_labels[index],
             "index": index,
         }
+
+
+def examples_of(studies: list[Study], training: bool, impression: bool) -> list[tuple[Study, ImageFile | PhantomImage]]:
+    """Studies with the radiographs they are shown by, see `ReportDataset`."""
+    examples = []
+    for study in studies:
+        frontal = study.frontal_images
+        if not training:
+            examples.append((study, (frontal or study.images)[0]))
+        elif study.findings or (impression and study.impression):
+            examples += [(study, image) for image in frontal]
+    return examples
 
 
 def finding_row(study: Study, findings: Iterable[str]) -> list[float]:

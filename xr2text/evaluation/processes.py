@@ -11,6 +11,10 @@ import torch.distributed
 LONGEST_WAIT = timedelta(hours=24)
 
 
+class LauncherError(ValueError):
+    """What a launcher says of the processes does not fit; the message says what is accepted."""
+
+
 @dataclass(frozen=True)
 class Processes:
     """This process among those that share the work; as a context manager it leaves the group at the end.
@@ -30,20 +34,20 @@ class Processes:
         """Joins the group that RANK, WORLD_SIZE and LOCAL_RANK tell of; a single process where they are absent.
 
         Raises:
-            ValueError: only some of the variables are set, or a value is not accepted.
+            LauncherError: only some of the variables are set, or a value is not accepted.
         """
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
         missing = [name for name in names if name not in os.environ]
         if len(missing) == len(names):
             return cls()
         if missing:
-            raise ValueError(
+            raise LauncherError(
                 f"of the launcher's variables {', '.join(names)} this process lacks {', '.join(missing)}; "
                 "start it by torchrun or accelerate launch, or set none of them"
             )
         values = [os.environ[name] for name in names]
         if not all(value.isdecimal() for value in values) or int(values[0]) >= int(values[1]):
-            raise ValueError(
+            raise LauncherError(
                 f"RANK, WORLD_SIZE and LOCAL_RANK are {', '.join(map(repr, values))}; "
                 "accepted: whole numbers, RANK below WORLD_SIZE"
             )
@@ -63,12 +67,12 @@ class Processes:
         """This process's own GPU, or the CPU where there is none.
 
         Raises:
-            ValueError: there are GPUs, but fewer than processes on this machine.
+            LauncherError: there are GPUs, but fewer than processes on this machine.
         """
         if not torch.cuda.is_available():
             return torch.device("cpu")
         if self.local_rank >= torch.cuda.device_count():
-            raise ValueError(
+            raise LauncherError(
                 f"process {self.local_rank} of this machine has no GPU of its own, there are "
                 f"{torch.cuda.device_count()}; launch at most one process for each"
             )

@@ -57,8 +57,7 @@ _BONES = _any(
     "rib cage", "thoracic cage", "bony thorax", "visualized bones",
 )  # fmt: skip
 _VESSELS = _any(
-    "vascularity", "vasculature", "pulmonary vessels", "vascular pattern", "vascular markings",
-    "pulmonary vascular\\w*"
+    "vascularity", "vasculature", "pulmonary vessels", "vascular pattern", "vascular markings", "pulmonary vascular\\w*"
 )
 _DEVICE = _any(
     "tubes?", "catheters?", "picc", "port(?:-?a-?cath)?s?", "porta-?cath", "infus-?a-?port", "med-?iports?",

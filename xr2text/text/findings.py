@@ -134,15 +134,18 @@ class _Match:
     hedged: bool  # it holds a word of doubt, as in "the heart is probably enlarged"
 
 
+_BREAK = re.compile(r"\n\s*\n|\n\s*(?=(?:[-*•]|\d{1,2}[.)])\s)")
 _HEDGE = re.compile(
     r"\b(?:may|might|could|possibl[ey]|probabl[ey]|likely|borderline|questionabl[ey]|perhaps|suspected)\b"
 )
 
 
 def report_sentences(text: str) -> list[str]:
-    """A report's sentences as they are read, also where a full stop has lost its space."""
-    text = re.sub(r"\s+", " ", text)
-    return split_sentences(re.sub(r"(?<=[a-z])\.(?=[A-Z][a-z])", ". ", text))
+    """A report's sentences as they are read: a list's items and paragraphs end like sentences, and so does a full stop
+    that has lost its space; other line breaks are a page's."""
+    parts = _BREAK.split(text)
+    parts = [re.sub(r"(?<=[a-z])\.(?=[A-Z][a-z])", ". ", " ".join(part.split())) for part in parts]
+    return [sentence for part in parts for sentence in split_sentences(part)]
 
 
 def _read_sentence(sentence: str) -> list[Mention]:

@@ -69,7 +69,8 @@ _NOT_DENIALS = _phrases("""
     incompletely resolved, nearly resolved, almost resolved, partially resolved, partially cleared, incompletely
     cleared, is not significantly, are not significantly, is not changed, are not changed, is not well, are not
     well, no doubt, not definitely excluded, would not exclude, does not exclude, do not exclude, unlikely to be
-    excluded, if not removed, no relevant change, no obvious change, no large change
+    excluded, if not removed, no relevant change, no obvious change, no large change, not completely excluded,
+    not fully excluded
 """)
 
 _DOUBTED_BEFORE = _phrases("""
@@ -84,9 +85,12 @@ _DOUBTED_BEFORE = _phrases("""
     possibility, thought to, felt to, would suggest, possibilities include, considerations include
 """)
 _DOUBTED_AFTER = _phrases("""
-    cannot be excluded, can not be excluded, not excluded, not be excluded, not entirely excluded, cannot be
+    cannot be excluded, can not be excluded, not excluded, not be excluded, not entirely excluded, not
+    definitely excluded,
+    not completely excluded, not fully excluded, cannot be
     entirely excluded, cannot be completely excluded, cannot be ruled out, not be ruled out, not ruled out, is
-    possible, are possible, also possible, is suspected, are suspected, suspected, is questioned, is questionable, are
+    possible, are possible, also possible, is suspected, are suspected, suspected, is questioned, is
+    questionable, are
     questionable, versus, vs, vs., is probable, are probable, is likely ., are likely ., would be possible, is
     considered, are considered, probably present, likely present, possibly present, consideration,
     considerations, difficult to entirely exclude, difficult to exclude, difficult to completely exclude, is in
@@ -142,7 +146,8 @@ def read_statuses(sentence: str, spans: Sequence[tuple[int, int]]) -> list[str |
         spans: start and end of each finding in it, in characters.
 
     Returns:
-        for each, PRESENT, ABSENT, UNCERTAIN, or None where it is named without being asserted ("rule out pneumonia").
+        for each, PRESENT, ABSENT, UNCERTAIN, or None where it is named without being asserted ("rule out
+    pneumonia").
     """
     language, questions = _negex()
     asked = [negex for cues, negex in questions if cues.search(sentence)]
