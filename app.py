@@ -231,8 +231,9 @@ def build_page(reporter: Reporter, shelf: ExampleShelf) -> gr.Blocks:
             generate_report, [file, regions, opacity], panel, show_progress_on=[findings, impression],
             **in_turn, **hidden,
         )  # fmt: skip
-        # A region may have been switched while the report was being written.
-        written.then(redraw, shown, picture, show_progress="hidden", **hidden)
+        # A region may have been switched while the report was being written. In turn as well: a picture of the former
+        # file must not come back after a next one was dropped.
+        written.then(redraw, shown, picture, show_progress="hidden", **in_turn, **hidden)
         for control in (regions, opacity):
             control.change(
                 redraw, shown, picture, trigger_mode="always_last", show_progress="hidden",
