@@ -63,6 +63,19 @@ def test_list_items_and_paragraphs_are_read_apart_and_wrapped_lines_together():
     assert label_report("1. No edema\n2. Scoliosis")["scoliosis"] == 1
     assert label_report("No pneumothorax\n\nIMPRESSION: Atelectasis")["atelectasis"] == 1
     assert label_report("There is no\npleural effusion.")["pleural effusion"] == 0
+    assert label_report("No pneumothorax\nSmall left effusion")["pleural effusion"] == 1
+    assert label_report("Opacity worrisome for aspiration vs. early pneumonia.")["pneumonia"] == -1
+
+
+def test_structured_reports_are_read_across_their_colons():
+    assert label_report("Heart size: normal.\nLungs: Clear.\nPneumothorax: none.") == {
+        "cardiomegaly": 0, "lung opacity": 0, "consolidation": 0, "pneumothorax": 0, "no finding": 1,
+    }  # fmt: skip
+    assert label_report("The heart is enlarged and the mediastinum is normal.") == {
+        "cardiomegaly": 1, "enlarged cardiomediastinum": 0, "no finding": 0,
+    }  # fmt: skip
+    assert label_report("Edema has resolved, with residual small effusions.")["pleural effusion"] == 1
+    assert label_report("The effusion is no worse.")["pleural effusion"] == 1
 
 
 def test_many_reports_are_labelled_as_one_by_one():

@@ -21,7 +21,7 @@ def _any(*patterns: str) -> str:
 _STEP = (
     r"(?:(?!\b(?:but|however|although|though|while|whereas|despite|with|without|no|not|nor|normal|unremarkable|"
     r"enlarged|"
-    r"there|which|clear|intact|are seen|is seen|is noted|are noted)\b)[^.;:])"
+    r"there|which|clear|intact|are seen|is seen|is noted|are noted)\b)[^.;])"
 )
 
 
@@ -102,7 +102,7 @@ FINDINGS: tuple[Finding, ...] = (
         says=(
             r"(?:widened|widening of the|enlarged|enlargement of the|prominen\w+(?: of the)?|abnormal|"
             r"fullness of the)"
-            r"(?: \w+){0,2} (?:cardio-?mediastin\w+|mediastin\w+)(?! (?:and hilar )?(?:lymph|aden|node))",
+            r"(?: (?!and\b)\w+){0,2} (?:cardio-?mediastin\w+|mediastin\w+)(?! (?:and hilar )?(?:lymph|aden|node))",
             _near("(?:cardio-?)?mediastin(?:um|al (?:silhouettes?|contours?|structures|shadow|width))",
                   "(?:widened|enlarged|prominent|prominence|wide|full(?:ness)?)", 60),
             r"mediastinal (?:widening|enlargement|prominence|fullness)",
@@ -110,7 +110,7 @@ FINDINGS: tuple[Finding, ...] = (
         denies=(
             _near(_MEDIASTINUM, _NORMAL), _near("(?:normal|unremarkable)", _any(_MEDIASTINUM), 40),
             r"no (?:\w+ ){0,2}mediastinal (?:widening|abnormality|enlargement|pathology)",
-            r"mediastin\w+(?: \w+){0,2} (?:is|are) (?:clear|midline|intact)",
+            r"mediastin(?:um|al (?:contours?|silhouette|structures))(?: \w+){0,2} (?:is|are) (?:clear|midline|intact)",
             r"(?:normal|unremarkable) (?:\w+ ){0,3}cardio-?mediastin\w+",
         ),
         doubts=(_near(_MEDIASTINUM, "borderline", 40), r"borderline (?:\w+ ){0,2}mediastin\w+"),
@@ -184,7 +184,7 @@ FINDINGS: tuple[Finding, ...] = (
     )),
     Finding(
         "pneumonia", LUNGS,
-        says=(r"(?:broncho)?pneumoni(?:a|as|c)\b", r"pneumonitis",
+        says=(r"(?:broncho)?pneumoni(?:a|as|c)\b", r"pna", r"pneumonitis",
         r"(?<!granulomatous )(?<!prior )(?<!previous )(?<!old )(?<!remote )infect\w+"),
     ),
     Finding(

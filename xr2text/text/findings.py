@@ -134,16 +134,19 @@ class _Match:
     hedged: bool  # it holds a word of doubt, as in "the heart is probably enlarged"
 
 
-_BREAK = re.compile(r"\n\s*\n|\n\s*(?=(?:[-*•]|\d{1,2}[.)])\s)")
+_BREAK = re.compile(r"\n\s*\n|\n\s*(?=(?:[-*•]|\d{1,2}[.)])\s|[A-Z][a-z])")
 _HEDGE = re.compile(
     r"\b(?:may|might|could|possibl[ey]|probabl[ey]|likely|borderline|questionabl[ey]|perhaps|suspected)\b"
 )
 
 
 def report_sentences(text: str) -> list[str]:
-    """A report's sentences as they are read: a list's items and paragraphs end like sentences, and so does a full stop
-    that has lost its space; other line breaks are a page's."""
-    parts = _BREAK.split(text)
+    """A report's sentences as they are read.
+
+    A list's items, paragraphs and lines before a capital end like sentences, and so does a full stop that has lost its
+    space; other line breaks are a page's, and "vs." ends nothing.
+    """
+    parts = _BREAK.split(re.sub(r"\bvs\.", "vs", text))
     parts = [re.sub(r"(?<=[a-z])\.(?=[A-Z][a-z])", ". ", " ".join(part.split())) for part in parts]
     return [sentence for part in parts for sentence in split_sentences(part)]
 

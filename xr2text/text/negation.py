@@ -32,7 +32,8 @@ _BOUNDARIES = [
     but, however, although, though, yet, whereas, while, except, other than, apart from, aside from, besides,
     with the exception, ;, there is, there are, there has, there have, is stable and, are stable and, is present
     and, are present and, is seen and, are seen and, is noted and, are noted and, in addition, and there,
-    otherwise, in this patient with, in a patient with, patient is, following, after, status post, again
+    otherwise, in this patient with, in a patient with, patient is, following, after, status post, again, this
+    represents, these represent, with residual
 """),
     *(f"{joint} {word}" for joint in (",", "and", ", and", ", with") for word in _BEGINNINGS),
 ]
@@ -49,9 +50,10 @@ _DENIED_AFTER = [
     not seen, not identified, not present, not visualized, not demonstrated, not evident, not appreciated, not
     noted, not detected, not apparent, not observed, not visible, not found, not suspected, is absent, are
     absent, absent, has resolved, have resolved, had resolved, resolved, no longer, has cleared, have cleared,
-    cleared, ruled out, unlikely, excluded, been removed, removed, is gone, are gone, is no, : none, : no, :
+    cleared, ruled out, unlikely, excluded, been removed, removed, is gone, are gone, : none, : no, :
     negative, none seen, none identified, less likely, disappeared, appears within limits of normal, appear
-    within limits of normal, is within limits of normal, are within limits of normal
+    within limits of normal, is within limits of normal, are within limits of normal, cannot be seen, can not be
+    seen, not be seen
 """),
     *(f"not {how} {seen}" for how in _HOW for seen in _SEEN),
 ]
@@ -70,7 +72,7 @@ _NOT_DENIALS = _phrases("""
     cleared, is not significantly, are not significantly, is not changed, are not changed, is not well, are not
     well, no doubt, not definitely excluded, would not exclude, does not exclude, do not exclude, unlikely to be
     excluded, if not removed, no relevant change, no obvious change, no large change, not completely excluded,
-    not fully excluded
+    not fully excluded, no worse, no larger, no smaller, no bigger
 """)
 
 _DOUBTED_BEFORE = _phrases("""
@@ -124,7 +126,7 @@ _UNASSERTED_BEFORE = _phrases("""
     sensitivity for, limits evaluation, limiting evaluation, limits detection, detection of, evaluation of,
     assessment of, assessment for, workup for, concern clinically for, symptoms of, risk factors for, screen,
     correlate for, correlate clinically, clinical correlation, clinically for, sensitive, correlation for,
-    correlate with, if the patient has, reported, query, to determine
+    correlate with, if the patient has, reported, query, to determine, radiograph showed, simulates, simulating
 """)
 _UNASSERTED_AFTER = _phrases("may not be, can be missed, could be missed, may be missed, is not assessed")
 
