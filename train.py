@@ -1,38 +1,36 @@
 """Trains XR2Text: `accelerate launch train.py --config configs/phantom.yaml [--set training.epochs=3] [--resume]`.
 
-Writes into the config's `output` folder: config.yaml, history.csv, samples.md, states/ (to resume from), best/ (the
-checkpoint with the lowest validation loss) and, at the end, checkpoint/ (the same, with its model card) and
-validation_reports.csv.
+Writes into the config's `output` folder: config.yaml, history.csv, samples.md, trackers/, states/ (to resume from),
+best/ (the checkpoint with the highest Combined, BLEU-4 + ROUGE-L) and, at the end, checkpoint/ (the same,
+with its model card) and validation_reports.csv. `--dry-run` shows what a run would be, and trains nothing.
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-import torch
-from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.utils import set_seed
-from torch.utils.data import DataLoader, Subset
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from torch.utils.data import Subset
 
-from xr2text.config import Config, ConfigError, load_config, save_config
-from xr2text.data.dataset import ReportDataset, collate
-from xr2text.data.sources import DataError, Study, load_studies
-from xr2text.model.xr2text import CheckpointError, XR2Text
-from xr2text.text.tokenizer import load_bart_tokenizer, train_tokenizer
-from xr2text.training.card import model_card
-from xr2text.training.history import append_history, append_samples, write_table
-from xr2text.training.loop import (
-    NonFiniteLossError,
-    Progress,
-    save_state,
-    saved_states,
-    train_one_epoch,
-    validate,
-    write_reports,
+from xr2text.config import Config, ConfigError, load_config
+from xr2text.data.sources import DataError
+from xr2text.model.xr2text import CheckpointError
+from xr2text.training.clock import Clock
+from xr2text.training.data import make_loader, prepare_data
+from xr2text.training.finish import describe_run, finish_run
+from xr2text.training.loop import NonFiniteLossError, train_one_epoch
+from xr2text.training.losses import Objective
+from xr2text.training.optim import EarlyStopping, StageSpan, WeightAverage, build_optimizer, build_schedule
+from xr2text.training.record import RunRecord, start_output
+from xr2text.training.setup import (
+    OutOfMemoryError,
+    build_model,
+    make_accelerator,
+    started_command,
+    states_to_resume,
+    try_longest_batch,
 )
-from xr2text.training.optim import build_optimizer, build_schedule
+from xr2text.training.state import Progress, StateError, StopRequest, save_state
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -40,180 +38,77 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--config", required=True, help="a YAML file, see configs/")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides, e.g. training.epochs=3")
     parser.add_argument("--resume", action="store_true", help="go on from the last state in the output folder")
+    parser.add_argument("--dry-run", action="store_true", help="print parameters, stages, updates and memory, and stop")
     args = parser.parse_args(argv)
     try:
-        train(load_config(args.config, args.set), command(args.config, args.set), args.resume)
-    except (ConfigError, DataError, NonFiniteLossError, CheckpointError) as error:
+        config = load_config(args.config, args.set)
+        if args.dry_run:
+            print(describe_run(config))
+        else:
+            train(config, started_command(args.config, args.set), args.resume)
+    except (ConfigError, DataError, NonFiniteLossError, CheckpointError, StateError, OutOfMemoryError) as error:
         sys.exit(f"train.py: {error}")
 
 
 def train(config: Config, started_by: str, resume: bool) -> None:
     settings, output = config.training, Path(config.output)
-    states = saved_states(output / "states")
-    if states and not resume:
-        raise ConfigError(f"{output} holds a run already: --resume goes on with it; or choose another output")
-    if resume and not states:
-        raise ConfigError(f"--resume: there is no saved state in {output / 'states'}")
-    accelerator = Accelerator(
-        mixed_precision=precision(settings.precision),
-        gradient_accumulation_steps=settings.accumulation,
-        step_scheduler_with_optimizer=False,
-        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=settings.seed),
-    )
+    states = states_to_resume(output, resume)
+    accelerator = make_accelerator(config)
     set_seed(settings.seed)
 
-    # The data, and the tokenizer that its reports are written in.
-    studies = load_studies(config.data, config.model.image.size)
-    accelerator.print("studies:", ", ".join(f"{len(part)} {split}" for split, part in studies.items()))
-    for split in ("train", "val"):
-        if not studies[split]:
-            raise DataError(f"data.source {config.data.source!r} gives no study for {split}")
-    tokenizer = prepare_tokenizer(config, studies["train"], states)
-    config.model.decoder.vocab_size = len(tokenizer)
-    check_studies(config, studies["train"])
-    if resume and load_config(output / "config.yaml").model != config.model:
-        raise ConfigError(f"--resume: the model's settings differ from those in {output / 'config.yaml'}")
+    # The data, in the stages of the curriculum.
+    data = prepare_data(config, resumed=resume, progress=accelerator.is_local_main_process)
+    config.model.decoder.vocab_size = len(data.tokenizer)
+    accelerator.print(data.curriculum.table())
 
-    # The model, from its initial weights.
-    model = XR2Text(config.model, tokenizer, config.generation, config.name)
-    if settings.start_from is not None:
-        model.load_weights(settings.start_from)
-    elif not resume:
-        model.load_initial_weights()
-    model.freeze_untrained(settings.losses)
-    model = model.to(memory_format=torch.channels_last)
+    # The model and its loss; a batch that cannot fit is found now, not at the longest report of the first epoch.
+    model = build_model(config, data.tokenizer, resume)
+    objective = Objective(model, settings.losses).to(accelerator.device)
+    try_longest_batch(objective, data.train, settings, accelerator)
+    stages = data.curriculum.stages
+    loaders = [make_loader(Subset(data.train, stage.indices), config, accelerator, shuffle=True) for stage in stages]
+    val_loader, scored_loader = (make_loader(part, config, accelerator) for part in (data.val, data.scored))
 
-    def dataset(split: str) -> ReportDataset:
-        training = split == "train"
-        data = ReportDataset(
-            studies[split], model.transform, tokenizer, config.generation.max_tokens, config.generation.impression,
-            findings=config.model.findings, training=training, augment=training and settings.augment,
-            seed=settings.seed,
-        )  # fmt: skip
-        if config.data.keep_in_memory:
-            data.read_all(progress=accelerator.is_local_main_process)
-        return data
-
-    def loader(data: ReportDataset, shuffle: bool = False) -> DataLoader:
-        # A generator of its own: opening a loader must not move the random state that dropout draws from, or a resumed
-        # run would differ from one that never stopped.
-        return accelerator.prepare(
-            DataLoader(
-                data, settings.batch_size, shuffle, collate_fn=collate, num_workers=config.data.workers,
-                generator=torch.Generator().manual_seed(settings.seed),
-            )
-        )  # fmt: skip
-
-    train_data, val_data = dataset("train"), dataset("val")
-    train_loader, val_loader = loader(train_data, shuffle=True), loader(val_data)
-    sample_loader = loader(Subset(val_data, range(min(settings.sample_reports, len(val_data)))))
-
-    # The optimiser; its schedule counts real updates.
-    optimizer = build_optimizer(model, settings)
-    updates = settings.epochs * -(-len(train_loader) // settings.accumulation)
-    schedule = build_schedule(optimizer, settings, updates)
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
-    progress = Progress()
-    accelerator.register_for_checkpointing(progress, schedule)
+    # The optimiser; its schedule counts the real updates of all stages.
+    optimizer = build_optimizer(model, settings, objective.own_parameters())
+    spans = [
+        StageSpan(stage.epochs * -(-len(loader) // settings.accumulation), stage.config.lr_factor)
+        for stage, loader in zip(stages, loaders, strict=True)
+    ]
+    schedule = build_schedule(optimizer, settings, spans)
+    wrapped, optimizer = accelerator.prepare(objective, optimizer)
+    average, patience, progress = WeightAverage(model, settings.ema_decay), EarlyStopping(settings.patience), Progress()
+    accelerator.register_for_checkpointing(progress, schedule, average, patience)
     if resume:
         accelerator.load_state(str(states[-1]))
         accelerator.print(f"resumed at epoch {progress.epoch + 1}, batch {progress.batch}")
-    if accelerator.is_main_process:
-        output.mkdir(parents=True, exist_ok=True)
-        save_config(config, output / "config.yaml")
-        tokenizer.save_pretrained(str(output / "tokenizer"))
-    accelerator.print(
-        f"{len(train_data)} radiographs, {settings.epochs} epochs, {updates} updates on {accelerator.device}"
-    )
+    start_output(config, data, accelerator)
+    record = RunRecord(config, data, model, average, (val_loader, scored_loader), accelerator)
 
     def save() -> None:
         save_state(accelerator, output / "states", progress, settings.keep)
+        clock.saved()
 
-    while progress.epoch < settings.epochs:
-        train_data.set_epoch(progress.epoch)
-        train_losses, finished = train_one_epoch(
-            wrapped, train_loader, optimizer, schedule, accelerator, progress, settings, save
-        )
-        if not finished:
+    with StopRequest() as stop:
+        plan = [(stage.name, span.updates) for stage, span in zip(stages, spans, strict=True)]
+        clock = Clock(settings, progress, stop, plan)
+        while progress.epoch < settings.total_epochs and not patience.over:
+            stage = data.curriculum.stage_at(progress.epoch)
+            data.train.set_epoch(progress.epoch)
+            result = train_one_epoch(
+                wrapped, loaders[stages.index(stage)], optimizer, schedule, accelerator, progress, settings,
+                sum(span.updates for span in spans), after_update=lambda: average.update(model),
+                due=lambda: clock.due(accelerator), save=save,
+            )  # fmt: skip
+            if not result.finished:
+                accelerator.print(f"{clock.reason}: the state is saved, --resume goes on")
+                return
+            scores = record.validate(progress)
+            patience.step(scores["combined"])
+            record.write(progress, stage, result, scores)
             save()
-            accelerator.print("time is up: the state is saved, --resume goes on")
-            return
-        val_loss = validate(wrapped, val_loader, accelerator)
-        samples = write_reports(model, sample_loader, accelerator)
-        losses = {**{f"train {name}": value for name, value in train_losses.items()}, "validation tokens": val_loss}
-        accelerator.print(
-            f"epoch {progress.epoch}:", ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
-        )
-        best = val_loss < progress.best_loss
-        progress.best_loss = min(val_loss, progress.best_loss)
-        if best and accelerator.is_main_process:
-            model.save_pretrained(output / "best")
-        save()
-        if accelerator.is_main_process:
-            row = {"epoch": progress.epoch, **losses, "seconds": round(progress.seconds, 1)}
-            append_history(output / "history.csv", row)
-            append_samples(output / "samples.md", progress.epoch, val_data, samples)
-
-    # The finished checkpoint: the best weights as they are stored, with a model card that says what they do.
-    finished = output / "checkpoint"
-    if accelerator.is_main_process:
-        best_model = XR2Text.from_pretrained(output / "best")
-        best_model.generation = config.generation  # a resumed run may search in another way
-        best_model.save_pretrained(finished, config.half_precision_checkpoint)
-    accelerator.wait_for_everyone()
-    model = XR2Text.from_pretrained(finished).to(accelerator.device)
-    reports = write_reports(model, val_loader, accelerator)
-    if accelerator.is_main_process:
-        write_table(output / "validation_reports.csv", val_data, reports)
-        card = model_card(config, started_by, train_data, val_data, reports, progress, accelerator.device)
-        model.save_pretrained(finished, config.half_precision_checkpoint, card)
-        print(f"checkpoint: {finished}")
+    finish_run(config, started_by, data, val_loader, progress, accelerator)
     accelerator.end_training()
-
-
-def command(config_file: str, overrides: list[str]) -> str:
-    """The command that started the run, without the places on this machine that it read from and wrote to."""
-    kept = [
-        one
-        for one in overrides
-        if not one.startswith(("output=", "data.root=", "data.split_file=", "training.start_from="))
-    ]
-    file = Path(config_file).name if Path(config_file).is_absolute() else config_file
-    return f"accelerate launch train.py --config {file}" + (f" --set {' '.join(kept)}" if kept else "")
-
-
-def precision(choice: str) -> str:
-    """The mixed precision of this run: as chosen, else as accelerate was launched, else as the hardware allows."""
-    if choice == "fp16" and not torch.cuda.is_available():
-        raise ConfigError("training.precision fp16 needs a GPU; a CPU takes no or bf16")
-    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if choice != "auto" or launched != "no":
-        return choice if choice != "auto" else launched
-    if not torch.cuda.is_available():
-        return "no"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-
-
-def prepare_tokenizer(config: Config, studies: list[Study], states: list[Path]) -> PreTrainedTokenizerBase:
-    """The resumed run's tokenizer, BART's own, or one learned from the training reports."""
-    if states:
-        return AutoTokenizer.from_pretrained(str(Path(config.output) / "tokenizer"))
-    if config.training.start_from is not None:
-        return XR2Text.from_pretrained(config.training.start_from).tokenizer
-    if config.model.decoder.weights is not None:
-        return load_bart_tokenizer(config.model.decoder.weights)
-    texts = (text for study in studies for text in (study.findings, study.impression) if text)
-    return train_tokenizer(texts, config.model.decoder.vocab_size)
-
-
-def check_studies(config: Config, studies: list[Study]) -> None:
-    """Every finding that the head predicts, and an impression where one is asked for, must stand in some study."""
-    if config.generation.impression and not any(study.impression for study in studies):
-        raise DataError("no training study has an impression: generation.impression=false trains on findings alone")
-    labelled = frozenset().union(*(study.labels for study in studies if study.labels is not None))
-    unknown = [name for name in config.model.findings if name not in labelled]
-    if unknown:
-        raise DataError(f"model.findings: no training study is labelled {unknown[0]!r}")
 
 
 if __name__ == "__main__":

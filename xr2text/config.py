@@ -224,14 +224,10 @@ class TrainingConfig:
     curriculum: list[StageConfig] = field(default_factory=list)  # empty: every study in every epoch
     batch_size: int = 16  # per process
     accumulation: int = 1
-    # Where a batch does not fit into the memory, halve it and double the accumulation, so that the effective batch
-    # stays; false: stop with an error.
-    fit_batch: bool = False
     # "no", "fp16" or "bf16"; auto: what `accelerate launch` was told, else bf16 on a GPU that has it, fp16 on another,
     # and "no" on a CPU.
     precision: str = "auto"
     gradient_checkpointing: bool = False  # less memory for activations, at the price of computing them twice
-    optimizer: str = "adamw"  # or "adamw_8bit": torchao's, whose states take a quarter of the memory
     lr_encoder: float = 1.0e-4
     lr_projection: float = 5.0e-4
     lr_decoder: float = 5.0e-4
@@ -255,7 +251,6 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         _one_of("training", "precision", self.precision, ("auto", "no", "fp16", "bf16"))
-        _one_of("training", "optimizer", self.optimizer, ("adamw", "adamw_8bit"))
         for name in ("batch_size", "accumulation", "keep", "scored_reports"):
             _at_least("training", name, getattr(self, name), 1)
         for name in ("epochs", "patience"):

@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 import train as train_script
 from xr2text.config import TrainingConfig
 from xr2text.model.xr2text import XR2Text
-from xr2text.training.loop import saved_states
-from xr2text.training.optim import build_optimizer, build_schedule
+from xr2text.training.losses import Objective
+from xr2text.training.optim import StageSpan, build_optimizer, build_schedule
+from xr2text.training.state import saved_states
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {
@@ -69,7 +70,7 @@ def test_the_finding_head_learns_with_its_loss(config, tmp_path):
     run(config, "model.findings.cardiomegaly=[heart]", "training.losses.findings=1.0", "data.phantom_train=40",
         "training.epochs=3")  # fmt: skip
     first, last = (load_file(path / "model.safetensors") for path in saved_states(tmp_path / "run" / "states"))
-    assert not torch.equal(first["finding_head.classify.weight"], last["finding_head.classify.weight"])
+    assert not torch.equal(first["model.finding_head.classify.weight"], last["model.finding_head.classify.weight"])
     rows = list(csv.DictReader((tmp_path / "run" / "history.csv").open()))
     assert float(rows[-1]["train findings"]) < float(rows[0]["train findings"])
     assert XR2Text.from_pretrained(tmp_path / "run" / "checkpoint").config.findings == {"cardiomegaly": ["heart"]}
@@ -116,14 +117,14 @@ def test_findings_alone_can_be_learned(config, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path, monkeypatch):
-    forward = XR2Text.forward
+    forward = Objective.forward
 
     def broken(self, *args, **kwargs):
         output = forward(self, *args, **kwargs)
         output.loss = output.loss * math.nan
         return output
 
-    monkeypatch.setattr(XR2Text, "forward", broken)
+    monkeypatch.setattr(Objective, "forward", broken)
     with pytest.raises(SystemExit, match="not finite at update 0: tokens"):
         run(config)
     assert not (tmp_path / "run" / "checkpoint").exists()
@@ -190,7 +191,7 @@ def test_parameters_are_grouped_by_module(make_tiny):
 def test_the_schedule_warms_up_and_ends_at_its_floor(make_tiny):
     config = TrainingConfig(lr_encoder=1.0, lr_projection=1.0, lr_decoder=1.0, warmup_share=0.1, lr_floor=0.05)
     optimizer = build_optimizer(make_tiny(), config)
-    schedule = build_schedule(optimizer, config, updates=100)
+    schedule = build_schedule(optimizer, config, [StageSpan(100)])
     rates = []
     for _ in range(101):
         rates.append(schedule.get_last_lr()[0])

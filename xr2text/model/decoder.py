@@ -81,8 +81,17 @@ class TextDecoder(nn.Module):
 
     def forward(self, tokens: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Teacher forcing: visual tokens [B, Q, D] and labels [B, T] -> logits [B, T, V]."""
+        return nn.functional.linear(self.hidden_states(tokens, labels), *self.output_layer())
+
+    def hidden_states(self, tokens: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Teacher forcing up to the decoder's last states [B, T, D], before the vocabulary."""
         inputs = shift_tokens_right(labels.masked_fill(labels == IGNORED, PAD), PAD, EOS)
-        return self.bart(encoder_outputs=self.read(tokens), decoder_input_ids=inputs, use_cache=False).logits
+        read = self.read(tokens)
+        return self.bart.model(encoder_outputs=read, decoder_input_ids=inputs, use_cache=False).last_hidden_state
+
+    def output_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight [V, D] and bias [V] that make logits of states."""
+        return self.bart.lm_head.weight, self.bart.final_logits_bias[0]
 
     @torch.inference_mode()
     def generate(

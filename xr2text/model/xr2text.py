@@ -126,10 +126,24 @@ class XR2Text(nn.Module):
 
     def freeze_untrained(self, weights: LossConfig) -> None:
         """Takes the parts that no term of the loss reaches out of training."""
-        if not weights.tokens:
+        if not (weights.tokens or weights.focal or weights.rdrop):
             self.decoder.requires_grad_(False)
         if not weights.findings and self.finding_head is not None:
             self.finding_head.requires_grad_(False)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Trades time for memory: activations within the encoder's stages and BART's layers are computed twice.
+
+        Raises:
+            ConfigError: timm's model cannot do it.
+        """
+        try:
+            self.encoder.backbone.set_grad_checkpointing(True)
+        except (AttributeError, AssertionError) as error:
+            raise ConfigError(
+                f"training.gradient_checkpointing: {self.config.encoder.name} of timm does not support it"
+            ) from error
+        self.decoder.bart.gradient_checkpointing_enable({"use_reentrant": False})
 
     def look(self, pixel_values: torch.Tensor, box: torch.Tensor | None = None) -> VisualTokens:
         """Image [B, 3, S, S] -> visual tokens.

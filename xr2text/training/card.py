@@ -5,7 +5,8 @@ import torch
 from xr2text.config import Config
 from xr2text.data.dataset import ReportDataset
 from xr2text.text.sections import ReportText
-from xr2text.training.loop import Progress
+from xr2text.training.losses import TERMS
+from xr2text.training.state import Progress
 
 _DATA = {
     "indiana": (
@@ -37,9 +38,9 @@ def model_card(
     start = f"`{encoder.weights}`" if encoder.weights else "random weights"
     if training.start_from is not None:
         start = "the best weights of an earlier phase" + (", the encoder frozen" if encoder.frozen else "")
-    losses = "cross-entropy of the report"
-    if training.losses.findings:
-        losses += f" and of {len(config.model.findings)} findings (weight {training.losses.findings:g})"
+    weights = {name: getattr(training.losses, name) for name in TERMS}
+    losses = ", ".join(f"{name} {weight:g}" for name, weight in weights.items() if weight)
+    stages = ", ".join(f"{stage.name} {stage.epochs}" for stage in training.curriculum) or "one, with every study"
     layers = config.model.decoder.layers
     model = f"`{encoder.name}` at {config.model.image.size} px from {start}, HAQT-ARR, {layers}-layer BART decoder"
     trained = len({study.id for study, _ in train_data.examples})
@@ -65,7 +66,8 @@ looked. Research software, not a medical device: nothing that it writes may guid
 | data | {_DATA[config.data.source]} |
 | studies | {counts}{other_views} |
 | model | {model} |
-| loss | {losses} |
+| loss terms and their weights | {losses} |
+| stages | {stages} |
 | schedule | {progress.epoch} epochs, the best kept, batch {training.batch_size}, accumulation {training.accumulation} |
 | duration | {progress.seconds / 60:.0f} minutes of training on {"a GPU" if device.type == "cuda" else "a CPU"} |
 | command | `{command}` |
@@ -76,12 +78,12 @@ Sentences with a de-identified word ("XXXX") are left out of the training report
 
 | | |
 |---|---|
-| lowest loss per token, by which the epoch was chosen | {progress.best_loss:.3f} |
+| BLEU-4 + ROUGE-L (protocol full) by which epoch {progress.best_epoch} was chosen | {progress.best_combined:.3f} |
 | different reports / studies | {len(set(reports.values()))} / {len(reports)} |
 | different findings texts / studies | {len({report.findings for report in reports.values()})} / {len(reports)} |
 | reports with "XXXX" | {sum("xxxx" in f"{one.findings} {one.impression}".lower() for one in reports.values())} |
 
-The validation studies chose the epoch, so the loss is a little flattering. Language and clinical scores against
+The validation studies chose the epoch, so Combined is a little flattering. Language and clinical scores against
 published systems are not part of this card.
 
 ## Limits

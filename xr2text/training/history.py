@@ -1,20 +1,27 @@
 """What a run leaves to read: its figures, sample reports and the validation reports of its end."""
 
 import csv
+import os
 from pathlib import Path
+
+import pandas as pd
 
 from xr2text.data.dataset import ReportDataset
 from xr2text.text.sections import ReportText
 
 
 def append_history(path: Path, row: dict) -> None:
-    """Adds an epoch's figures to history.csv."""
-    fresh = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(row))
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
+    """Adds an epoch's figures to history.csv; a resumed run that repeats an epoch replaces its row.
+
+    The file is written anew beside the old one, so that a kill leaves one of them whole. Columns may come and go.
+    """
+    rows = pd.DataFrame([row])
+    if path.is_file():
+        old = pd.read_csv(path)
+        rows = pd.concat([old[old["epoch"] != row["epoch"]], rows], ignore_index=True)
+    draft = path.with_name(f".{path.name}.draft")
+    rows.to_csv(draft, index=False)
+    os.replace(draft, path)
 
 
 def append_samples(path: Path, epoch: int, data: ReportDataset, reports: dict[int, ReportText]) -> None:

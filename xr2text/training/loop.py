@@ -1,17 +1,11 @@
-"""One epoch of training, one validation, and the state that a run can be resumed from.
+"""One epoch of training, and one validation.
 
-Letters: B batch, T tokens, V vocabulary.
+Letters: B batch, T tokens, K regions.
 """
 
-import logging
-import math
-import os
-import shutil
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -21,112 +15,151 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from xr2text.anatomy import REGION_NAMES
 from xr2text.config import TrainingConfig
+from xr2text.data.dataset import ReportDataset
 from xr2text.data.sources import DataError
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.sections import ReportText
 from xr2text.text.tokenizer import IGNORED
+from xr2text.training.state import Progress
 
-# BART's embedding is shared with its output; accelerate warns of that, which it restores rightly, at every saved state.
-logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
+FINISHED, SAVE, STOP = "finished", "save", "stop"
 
 
 class NonFiniteLossError(RuntimeError):
-    """A loss became NaN or infinite; the message names its terms."""
+    """A loss became NaN or infinite; the message names its terms and the studies of the batch."""
 
 
-@dataclass
-class Progress:
-    """Where a run stands; saved and restored with the training state."""
+@dataclass(frozen=True)
+class EpochResult:
+    """What an epoch, or the part of it that was done, came to.
 
-    epoch: int = 0
-    batch: int = 0  # batches of this epoch already seen by each process
-    updates: int = 0
-    best_loss: float = math.inf
-    seconds: float = 0.0  # of training, over all sessions
+    Attributes:
+        means: of the loss ("loss"), its terms and the router's weights ("region NAME"), over all processes.
+        finished: False where the run was asked to stop within it.
+        samples_per_second: of this process's part, times the number of processes.
+    """
 
-    def state_dict(self) -> dict:
-        return vars(self).copy()
-
-    def load_state_dict(self, state: dict) -> None:
-        vars(self).update(state)
+    means: dict[str, float]
+    finished: bool
+    samples_per_second: float
 
 
 def train_one_epoch(
-    model: torch.nn.Module,
+    objective: torch.nn.Module,
     loader: DataLoader,
     optimizer: Optimizer,
     schedule: LRScheduler,
     accelerator: Accelerator,
     progress: Progress,
     config: TrainingConfig,
+    total_updates: int,
+    after_update: Callable[[], None],
+    due: Callable[[], str | None],
     save: Callable[[], None],
-) -> tuple[dict[str, float], bool]:
+) -> EpochResult:
     """Trains on what is left of the current epoch.
 
     Args:
-        save: writes the training state; called every `config.checkpoint_minutes`.
-
-    Returns:
-        the mean loss and its terms over the batches seen, and whether the epoch was finished (False: the time was up).
+        total_updates: of the whole run.
+        after_update: called after each change of the weights.
+        due: what is to be done now, SAVE, STOP or nothing; asked after each update on every process, and done on all of
+            them if one says so.
+        save: writes the training state.
 
     Raises:
         NonFiniteLossError: before any weight is changed by the loss.
     """
-    model.train()
+    objective.train()
     loader.set_epoch(progress.epoch)
     remaining = skip_first_batches(loader, progress.batch) if progress.batch else loader
     bar = tqdm(
-        remaining, desc=f"epoch {progress.epoch + 1}/{config.epochs}", total=len(loader), initial=progress.batch,
+        remaining, desc=f"epoch {progress.epoch + 1}/{config.total_epochs}", total=len(loader), initial=progress.batch,
         disable=not accelerator.is_local_main_process, dynamic_ncols=True, mininterval=2,
     )  # fmt: skip
-    totals, count, before = Counter(), 0, progress.seconds
-    started = last_saved = time.monotonic()
+    totals = {name: torch.tensor(value, dtype=torch.float64) for name, value in progress.totals.items()}
+    seen, before, started = 0, progress.seconds, time.monotonic()
     for batch in bar:
-        with accelerator.accumulate(model):
-            output = model(
-                batch["pixel_values"], batch["box"], batch["labels"], batch["finding_labels"], config.losses
-            )  # fmt: skip
-            if not torch.isfinite(output.loss):
-                terms = ", ".join(f"{name} {value.item():.4g}" for name, value in output.losses.items())
-                raise NonFiniteLossError(f"loss is not finite at update {progress.updates}: {terms}")
+        with accelerator.accumulate(objective):
+            output = objective(batch, progress.updates / total_updates)
+            _require_finite(output, batch, loader.dataset, progress, accelerator)
             accelerator.backward(output.loss)
             if accelerator.sync_gradients:
-                accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
+                accelerator.clip_grad_norm_(objective.parameters(), config.clip_norm)
             optimizer.step()
             optimizer.zero_grad()
         progress.batch += 1
+        seen += len(batch["index"])
+        _add(totals, output)
         if accelerator.sync_gradients:
             progress.updates += 1
             schedule.step()
-        totals.update({"loss": output.loss.detach(), **{name: term.detach() for name, term in output.losses.items()}})
-        count += 1
-        if count % 10 == 0:
-            means = {name: f"{(value / count).item():.3f}" for name, value in totals.items()}
+            after_update()
+        progress.seconds = before + time.monotonic() - started
+        if progress.batch % 10 == 0:
+            count = totals["batches"].item()
+            means = {
+                name: f"{value.item() / count:.3f}" for name, value in totals.items() if name in ("loss", "tokens")
+            }
             bar.set_postfix(means, lr=f"{max(schedule.get_last_lr()):.1e}")
-        now = time.monotonic()
-        progress.seconds = before + now - started
-        # All processes must agree on whether to save or stop, so the main one's clock decides.
-        due = torch.tensor(
-            [now - last_saved > config.checkpoint_minutes * 60, _time_is_up(config, now)], device=accelerator.device
-        ).int()
-        if accelerator.num_processes > 1:
-            torch.distributed.broadcast(due, src=0)
-        if due[0] and accelerator.sync_gradients:
-            save()
-            last_saved = now
-        if due[1] and accelerator.sync_gradients and progress.batch < len(loader):
-            return {name: (value / count).item() for name, value in totals.items()}, False
-    means = {name: accelerator.reduce(value / count, reduction="mean").item() for name, value in totals.items()}
-    progress.epoch, progress.batch = progress.epoch + 1, 0
-    return means, True
+        if accelerator.sync_gradients and progress.batch < len(loader):
+            action = _agreed(due(), accelerator)
+            if action is not None:
+                progress.totals = {name: value.item() for name, value in totals.items()}
+                save()
+            if action == STOP:
+                return EpochResult(_means(totals, accelerator), False, 0.0)
+    result = EpochResult(
+        _means(totals, accelerator), True, seen * accelerator.num_processes / (time.monotonic() - started)
+    )
+    progress.epoch, progress.batch, progress.totals = progress.epoch + 1, 0, {}
+    return result
 
 
-_PROCESS_STARTED = time.monotonic()
+def _require_finite(
+    output, batch: dict[str, torch.Tensor], data: ReportDataset, progress: Progress, accelerator: Accelerator
+) -> None:
+    """Stops all processes where one of them has a loss that is not finite."""
+    finite = torch.isfinite(output.loss.detach())
+    everywhere = accelerator.reduce(finite.float(), "mean") == 1 if accelerator.num_processes > 1 else finite
+    if everywhere:
+        return
+    terms = ", ".join(f"{name} {value.item():.4g}" for name, value in output.losses.items())
+    studies = ", ".join(study_ids(data, batch["index"].tolist())) if not finite else "on another process"
+    raise NonFiniteLossError(f"loss is not finite at update {progress.updates}: {terms}; studies: {studies}")
 
 
-def _time_is_up(config: TrainingConfig, now: float) -> bool:
-    return config.stop_after_minutes is not None and now - _PROCESS_STARTED > config.stop_after_minutes * 60
+def study_ids(data, indices: list[int]) -> list[str]:
+    """Ids of the studies behind examples; `data` may be a stage's share of the examples."""
+    whole = data.dataset if hasattr(data, "dataset") else data
+    return [whole.examples[index][0].id for index in indices]
+
+
+def _add(totals: dict[str, torch.Tensor], output) -> None:
+    terms = {"loss": output.loss.detach(), **{name: term.detach() for name, term in output.losses.items()}}
+    if output.region_weights is not None:
+        weights = output.region_weights.detach().float().mean(0)  # [K]
+        terms |= {f"region {name}": weight for name, weight in zip(REGION_NAMES, weights, strict=True)}
+    for name, value in {**terms, "batches": torch.ones(())}.items():
+        totals[name] = totals.get(name, 0) + value.double()
+
+
+def _means(totals: dict[str, torch.Tensor], accelerator: Accelerator) -> dict[str, float]:
+    count = totals["batches"]
+    names = [name for name in totals if name != "batches"]
+    values = torch.stack([totals[name].to(accelerator.device) / count.to(accelerator.device) for name in names])
+    return dict(zip(names, accelerator.reduce(values, reduction="mean").tolist(), strict=True))
+
+
+def _agreed(action: str | None, accelerator: Accelerator) -> str | None:
+    """The gravest action that any process asks for."""
+    order = (None, SAVE, STOP)
+    if accelerator.num_processes == 1:
+        return action
+    level = torch.tensor(order.index(action), device=accelerator.device)
+    torch.distributed.all_reduce(level, torch.distributed.ReduceOp.MAX)
+    return order[level.item()]
 
 
 @torch.inference_mode()
@@ -138,7 +171,8 @@ def validate(model: torch.nn.Module, loader: DataLoader, accelerator: Accelerato
         loader, desc="validation", disable=not accelerator.is_local_main_process, leave=False, mininterval=2
     ):  # fmt: skip
         labels = batch["labels"]
-        logits = model(batch["pixel_values"], batch["box"], labels).logits
+        with accelerator.autocast():
+            logits = model(batch["pixel_values"], batch["box"], labels).logits
         per_token = F.cross_entropy(
             logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
         )  # [B, T]
@@ -159,29 +193,8 @@ def write_reports(model: XR2Text, loader: DataLoader, accelerator: Accelerator) 
     for batch in tqdm(
         loader, desc="writing reports", disable=not accelerator.is_local_main_process, leave=False, mininterval=2
     ):  # fmt: skip
-        reports = model.generate(batch["pixel_values"], batch["box"]).reports
+        with accelerator.autocast():
+            reports = model.generate(batch["pixel_values"], batch["box"]).reports
         pairs = list(zip(batch["index"].tolist(), reports, strict=True))
         written.update(accelerator.gather_for_metrics(pairs, use_gather_object=True))
     return written
-
-
-def save_state(accelerator: Accelerator, folder: Path, progress: Progress, keep: int) -> None:
-    """Writes the training state as `folder`/step-N; it gets its name only once it is whole. Keeps the last `keep`."""
-    draft = folder / "draft"
-    if accelerator.is_main_process:
-        shutil.rmtree(draft, ignore_errors=True)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(draft))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        final = folder / f"step-{progress.updates:08d}"
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(draft, final)
-        for old in saved_states(folder)[:-keep]:
-            shutil.rmtree(old)
-    accelerator.wait_for_everyone()
-
-
-def saved_states(folder: Path) -> list[Path]:
-    """Whole training states in a run's folder, oldest first."""
-    return sorted(folder.glob("step-*"))

@@ -1,0 +1,189 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from xr2text.config import ConfigError, LossConfig
+from xr2text.text.tokenizer import IGNORED
+from xr2text.training.losses import (
+    TERMS,
+    Objective,
+    alignment_term,
+    consistency_term,
+    finding_term,
+    region_term,
+    vocabulary_sums,
+)
+
+P, B, T, D, V = 2, 3, 7, 8, 50
+
+
+@pytest.fixture
+def states():
+    """Hidden states of two passes, an output layer, and labels with padding."""
+    torch.manual_seed(0)
+    labels = torch.randint(0, V, (B, T))
+    labels[0, 4:] = IGNORED
+    return torch.randn(P, B, T, D, requires_grad=True), torch.randn(V, D, requires_grad=True), torch.randn(V), labels
+
+
+def plain_sums(hidden, weight, bias, labels, smoothing, gamma):
+    """The same by whole logits and torch's own functions."""
+    known = labels != IGNORED
+    logits = [F.linear(one[known], weight, bias) for one in hidden]
+    smoothed = sum(F.cross_entropy(one, labels[known], label_smoothing=smoothing, reduction="sum") for one in logits)
+    nll = [F.cross_entropy(one, labels[known], reduction="none") for one in logits]
+    focal = sum(((1 - (-one).exp()) ** gamma * one).sum() for one in nll)
+    p, q = (one.log_softmax(-1) for one in logits)
+    both = F.kl_div(q, p, log_target=True, reduction="sum") + F.kl_div(p, q, log_target=True, reduction="sum")
+    return torch.stack([smoothed / 2, focal / 2, both / 2])
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 1000])
+@pytest.mark.parametrize(("smoothing", "gamma"), [(0.0, 0.0), (0.1, 2.0)])
+def test_chunks_give_the_values_and_gradients_of_whole_logits(states, chunk, smoothing, gamma):
+    hidden, weight, bias, labels = states
+    factors = torch.tensor([1.0, 0.7, 0.3])
+    for function, extra in ((vocabulary_sums, (chunk,)), (plain_sums, ())):
+        sums = function(hidden, weight, bias, labels, smoothing, gamma, *extra)
+        gradients = torch.autograd.grad((sums * factors).sum(), (hidden, weight))
+        if function is vocabulary_sums:
+            ours = (sums, *gradients)
+    for own, expected in zip(ours, (sums, *gradients), strict=True):
+        torch.testing.assert_close(own, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_focal_with_gamma_zero_is_cross_entropy_and_equal_passes_do_not_diverge(states):
+    hidden, weight, bias, labels = states
+    same = hidden[:1].expand(2, -1, -1, -1)
+    tokens, focal, rdrop = vocabulary_sums(same, weight, bias, labels, 0.0, 0.0, 4)
+    torch.testing.assert_close(tokens, focal)
+    assert rdrop == 0
+    assert vocabulary_sums(hidden[:1], weight, bias, labels, 0.0, 0.0, 4)[2] == 0  # one pass
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the most elements that any operation gave."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for one in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(one, torch.Tensor):
+                self.elements = max(self.elements, one.numel())
+        return result
+
+
+def test_logits_of_all_tokens_are_never_held():
+    labels = torch.randint(0, 1000, (4, 32))
+    hidden, weight = torch.randn(2, 4, 32, 8, requires_grad=True), torch.randn(1000, 8, requires_grad=True)
+    with LargestTensor() as largest:
+        vocabulary_sums(hidden, weight, torch.zeros(1000), labels, 0.1, 2.0, 8).sum().backward()
+    assert largest.elements == 2 * 8 * 1000  # two passes of a chunk of 8 tokens, not 2 x 128 x 1,000
+
+
+def test_the_router_may_choose_for_each_image_but_not_forget_a_region():
+    assert region_term(torch.eye(7)).item() == pytest.approx(0, abs=1e-6)  # each image its own region
+    assert region_term(torch.full((4, 7), 1 / 7)).item() == pytest.approx(0, abs=1e-6)
+    assert region_term(torch.eye(7)[:1].expand(5, -1)).item() == pytest.approx(math.log(7))  # all the same one
+    logits = torch.tensor([[3.0, 0, 0, 0, 0, 0, 0]] * 2, requires_grad=True)
+    region_term(logits.softmax(-1)).backward()
+    assert (logits.grad[:, 0] > 0).all() and (logits.grad[:, 1:] < 0).all()  # down for the favourite, up for the rest
+
+
+def test_attention_is_drawn_to_its_prior_and_the_prior_is_left_alone():
+    prior = torch.tensor([0.7, 0.3, 0.0]).view(1, 1, 1, 3).requires_grad_()
+    scores = torch.tensor([0.0, 0.0, -torch.inf]).view(1, 1, 1, 3).requires_grad_()
+    term = consistency_term(scores.softmax(-1), prior)
+    assert term.item() == pytest.approx(0.5 * math.log(0.5 / 0.7) + 0.5 * math.log(0.5 / 0.3), abs=1e-6)
+    term.backward()
+    assert scores.grad.flatten()[0] < 0 < scores.grad.flatten()[1] and prior.grad is None
+    assert torch.isfinite(scores.grad).all()
+    assert consistency_term(prior, prior).item() == pytest.approx(0, abs=1e-7)
+
+
+def test_unknown_findings_count_for_nothing():
+    logits = torch.tensor([[2.0, -1.0], [0.5, 3.0]], requires_grad=True)
+    labels = torch.tensor([[1.0, math.nan], [0.0, math.nan]])
+    term = finding_term(logits, labels)
+    expected = F.binary_cross_entropy_with_logits(logits[:, 0], labels[:, 0])
+    torch.testing.assert_close(term, expected)
+    term.backward()
+    assert (logits.grad[:, 1] == 0).all()
+    assert finding_term(logits, torch.full((2, 2), math.nan)) == 0
+
+
+def test_matching_pairs_have_the_lower_alignment_term():
+    images = torch.eye(4)
+    assert alignment_term(images, images, 0.1) < 0.01
+    assert alignment_term(images, images.roll(1, 0), 0.1) > 5
+    single = alignment_term(images[:1].requires_grad_(), images[1:2], 0.1)  # one study has nothing to be told from
+    assert single == 0 and single.requires_grad
+
+
+@pytest.fixture
+def batch(make_tiny):
+    torch.manual_seed(1)
+    labels = torch.randint(5, 100, (4, 12))
+    labels[1, 6:] = IGNORED
+    return {
+        "pixel_values": torch.rand(4, 3, 64, 64),
+        "box": torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 4),
+        "labels": labels,
+        "finding_labels": torch.tensor([[1.0], [0.0], [0.0], [math.nan]]),
+    }
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_each_term_is_there_alone_and_reaches_the_model(make_tiny, batch, term):
+    """By its name, unweighted; its weight multiplies the loss; and the image encoder learns from it."""
+    model = make_tiny(findings={"cardiomegaly": ["heart"]})
+    torch.nn.init.normal_(model.projection.router[-1].weight)  # it starts undecided, where its term is 0
+    weights = dict.fromkeys(TERMS, 0.0) | {term: 3.0}
+    torch.manual_seed(2)
+    output = Objective(model, LossConfig(**weights)).train()(batch, progress=0.5)
+    assert set(output.losses) == {term}
+    assert output.loss.item() == pytest.approx(3 * output.losses[term].item())
+    assert output.losses[term] > 0
+    output.loss.backward()
+    gradient = next(parameter.grad for parameter in model.encoder.parameters() if parameter.grad is not None)
+    assert torch.isfinite(gradient).all() and gradient.abs().sum() > 0
+
+
+def test_gamma_rises_over_the_warm_up(make_tiny, batch):
+    objective = Objective(make_tiny(), LossConfig(tokens=1, focal=1, focal_gamma=2, focal_warmup=0.5)).eval()
+    terms = [objective(batch, progress).losses for progress in (0.0, 0.25, 0.5, 1.0)]
+    assert terms[0]["focal"].item() == pytest.approx(terms[0]["tokens"].item(), rel=1e-5)
+    values = [one["focal"].item() for one in terms]
+    assert values[0] > values[1] > values[2] == values[3]
+
+
+def test_the_tokens_term_is_the_models_own_cross_entropy(make_tiny, batch):
+    model = make_tiny()
+    own = model(batch["pixel_values"], batch["box"], batch["labels"]).losses["tokens"]
+    term = Objective(model, LossConfig()).eval()(batch, 0.0).losses["tokens"]
+    torch.testing.assert_close(term, own)
+
+
+@pytest.mark.parametrize(
+    ("weights", "switches", "message"),
+    [
+        ({"findings": 1}, {}, "model.findings"),
+        ({"regions": 1}, {"use_adaptive_routing": False}, "use_adaptive_routing"),
+        ({"consistency": 1}, {"use_spatial_priors": False}, "use_spatial_priors"),
+        ({"regions": 1}, {"projection": "linear"}, "router"),
+    ],
+)
+def test_terms_that_a_model_cannot_have_are_refused(make_tiny, weights, switches, message):
+    with pytest.raises(ConfigError, match=message):
+        Objective(make_tiny(**switches), LossConfig(**weights))
+
+
+def test_rdrop_without_dropout_is_refused(make_tiny):
+    model = make_tiny()
+    model.config.decoder.dropout = 0.0
+    with pytest.raises(ConfigError, match="both passes would be the same"):
+        Objective(model, LossConfig(rdrop=1))

@@ -1,0 +1,109 @@
+"""What a run trains on: examples, the tokenizer that their reports are written in, and the stages that show them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch.utils.data import DataLoader, Dataset, Subset
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from xr2text.config import Config
+from xr2text.data.curriculum import Curriculum, measure_difficulty
+from xr2text.data.dataset import ReportDataset, collate, examples_of
+from xr2text.data.sources import DataError, Study, load_studies
+from xr2text.imaging.transform import ImageTransform
+from xr2text.model.xr2text import XR2Text
+from xr2text.text.tokenizer import load_bart_tokenizer, train_tokenizer
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Attributes:
+    train, val: examples; of `val` each study once.
+    scored: the validation examples whose reports are written and scored after each epoch.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    train: ReportDataset
+    val: ReportDataset
+    scored: Subset
+    curriculum: Curriculum
+
+
+def load_split_studies(config: Config) -> dict[str, list[Study]]:
+    """Studies by split. Raises DataError where there is nothing to train on or a finding is not labelled."""
+    studies = load_studies(config.data, config.model.image.size)
+    for split in ("train", "val"):
+        if not studies[split]:
+            raise DataError(f"data.source {config.data.source!r} gives no study for {split}")
+    train = studies["train"]
+    if config.generation.impression and not any(study.impression for study in train):
+        raise DataError("no training study has an impression: generation.impression=false trains on findings alone")
+    labelled = frozenset().union(*(study.labels for study in train if study.labels is not None))
+    unknown = [name for name in config.model.findings if name not in labelled]
+    if unknown:
+        raise DataError(f"model.findings: no training study is labelled {unknown[0]!r}")
+    return studies
+
+
+def build_curriculum(config: Config, studies: list[Study]) -> Curriculum:
+    """The stages over the training examples, in the order of `examples_of`."""
+    shown = [study for study, _ in examples_of(studies, training=True, impression=config.generation.impression)]
+    difficulty = {study.id: measure_difficulty(study.report) for study in studies}
+    return Curriculum(
+        config.training.curriculum,
+        [difficulty[study.id] for study in shown],
+        [study.id for study in shown],
+        config.training.total_epochs,
+    )
+
+
+def prepare_tokenizer(config: Config, studies: list[Study], resumed: bool) -> PreTrainedTokenizerBase:
+    """The resumed run's tokenizer, BART's own, or one learned from the training reports."""
+    if resumed:
+        return AutoTokenizer.from_pretrained(str(Path(config.output) / "tokenizer"))
+    if config.training.start_from is not None:
+        return XR2Text.from_pretrained(config.training.start_from).tokenizer
+    if config.model.decoder.weights is not None:
+        return load_bart_tokenizer(config.model.decoder.weights)
+    texts = (text for study in studies for text in (study.findings, study.impression) if text)
+    return train_tokenizer(texts, config.model.decoder.vocab_size)
+
+
+def prepare_data(config: Config, resumed: bool, progress: bool) -> TrainingData:
+    """Reads the studies, and their images where `data.keep_in_memory` says so."""
+    studies, settings = load_split_studies(config), config.training
+    tokenizer = prepare_tokenizer(config, studies["train"], resumed)
+    image = config.model.image
+    transform = ImageTransform(image.size, tuple(image.mean), tuple(image.std))
+
+    def examples(split: str) -> ReportDataset:
+        training = split == "train"
+        data = ReportDataset(
+            studies[split], transform, tokenizer, config.generation.max_tokens, config.generation.impression,
+            findings=config.model.findings, training=training, augment=training and settings.augment,
+            seed=settings.seed,
+        )  # fmt: skip
+        if config.data.keep_in_memory:
+            data.read_all(progress)
+        return data
+
+    train, val = examples("train"), examples("val")
+    written = [index for index, (study, _) in enumerate(val.examples) if study.source_findings.strip()]
+    if not written:
+        raise DataError("no validation study has findings, so no report can be scored")
+    scored = Subset(val, written[: settings.scored_reports])
+    return TrainingData(tokenizer, train, val, scored, build_curriculum(config, studies["train"]))
+
+
+def make_loader(data: Dataset, config: Config, accelerator: Accelerator, shuffle: bool = False) -> DataLoader:
+    """Batches of each process's share."""
+    # A generator of its own: opening a loader must not move the random state that dropout draws from, or a resumed run
+    # would differ from one that never stopped.
+    return accelerator.prepare(
+        DataLoader(
+            data, config.training.batch_size, shuffle, collate_fn=collate, num_workers=config.data.workers,
+            generator=torch.Generator().manual_seed(config.training.seed),
+        )
+    )  # fmt: skip

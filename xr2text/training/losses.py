@@ -1,0 +1,243 @@
+"""What a training minimises: the model with its loss terms, each named, weighted and logged on its own.
+
+Letters: B batch, T tokens, M tokens of the batch that are not padding, D width, V vocabulary, P passes of the decoder
+(2 under R-Drop, else 1), K regions, H x W patch grid, F findings.
+
+Under several processes each term is the one over all their batches: sums are divided by the counts of all, so that two
+processes and one with the same studies take the same step.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed
+import torch.nn.functional as F
+from torch import nn
+from torch.distributed.nn.functional import all_gather, all_reduce
+from torch.utils.checkpoint import checkpoint
+
+from xr2text.config import ConfigError, LossConfig
+from xr2text.model.haqt_arr import VisualTokens
+from xr2text.model.xr2text import XR2Text
+from xr2text.text.tokenizer import IGNORED, PAD
+
+TERMS = ("tokens", "focal", "regions", "consistency", "findings", "alignment", "rdrop")
+
+
+@dataclass
+class ObjectiveOutput:
+    """One batch.
+
+    Attributes:
+        loss: the sum of `losses`, each times its weight.
+        losses: the terms whose weight is above 0, each a scalar.
+        region_weights: [B, K] the router's; None without regions.
+    """
+
+    loss: torch.Tensor
+    losses: dict[str, torch.Tensor]
+    region_weights: torch.Tensor | None
+
+
+class Objective(nn.Module):
+    """The model and its loss in one module: what wraps it for several processes then sees every parameter in use.
+
+    Args:
+        model: what is trained.
+        config: weights; a term of weight 0 is not computed.
+
+    Raises:
+        ConfigError: a term is asked for that this model cannot have, or that would change nothing.
+    """
+
+    def __init__(self, model: XR2Text, config: LossConfig):
+        super().__init__()
+        _check(model, config)
+        self.model, self.config = model, config
+        self.image_embedding = self.text_embedding = None
+        if config.alignment:
+            width = model.config.haqt.width
+            self.image_embedding, self.text_embedding = (nn.Linear(width, width, bias=False) for _ in range(2))
+
+    def own_parameters(self) -> list[nn.Parameter]:
+        """Those that are not the model's, and no part of a checkpoint."""
+        own = [layer for layer in (self.image_embedding, self.text_embedding) if layer is not None]
+        return [parameter for layer in own for parameter in layer.parameters()]
+
+    def forward(self, batch: dict[str, torch.Tensor], progress: float) -> ObjectiveOutput:
+        """The loss of a batch as `data.dataset.collate` gives it; `progress` is the share of all updates done."""
+        config, labels = self.config, batch["labels"]
+        visual = self.model.look(batch["pixel_values"], batch["box"])
+        losses: dict[str, torch.Tensor] = {}
+        if config.tokens or config.focal or config.rdrop:
+            losses |= self._vocabulary_terms(visual.tokens, labels, progress)
+        if config.regions:
+            losses["regions"] = region_term(visual.region_weights)
+        if config.consistency:
+            losses["consistency"] = consistency_term(visual.region_maps, visual.region_priors)
+        if config.findings:
+            losses["findings"] = finding_term(self.model.finding_head(visual.tokens), batch["finding_labels"])
+        if config.alignment:
+            losses["alignment"] = self._alignment_term(visual, labels)
+        loss = sum(getattr(config, name) * term for name, term in losses.items())
+        return ObjectiveOutput(loss, losses, visual.region_weights)
+
+    def _vocabulary_terms(self, tokens: torch.Tensor, labels: torch.Tensor, progress: float) -> dict[str, torch.Tensor]:
+        config, decoder = self.config, self.model.decoder
+        passes = [decoder.hidden_states(tokens, labels) for _ in range(2 if config.rdrop else 1)]
+        gamma = config.focal_gamma * (min(1.0, progress / config.focal_warmup) if config.focal_warmup else 1.0)
+        weight, bias = decoder.output_layer()
+        sums = vocabulary_sums(
+            torch.stack(passes), weight, bias, labels, config.label_smoothing, gamma, config.vocabulary_chunk
+        )
+        means = sums / _mean_over_processes((labels != IGNORED).sum()).clamp_min(1)
+        return {
+            name: mean for name, mean in zip(("tokens", "focal", "rdrop"), means, strict=True) if getattr(config, name)
+        }
+
+    def _alignment_term(self, visual: VisualTokens, labels: torch.Tensor) -> torch.Tensor:
+        # The tokens' embeddings, not the decoder's states: these have looked at the image, and would give it away.
+        known = (labels != IGNORED)[..., None]
+        words = self.model.decoder.bart.model.shared(labels.masked_fill(labels == IGNORED, PAD))  # [B, T, D]
+        text = (words * known).sum(1) / known.sum(1).clamp_min(1)
+        return alignment_term(
+            self.image_embedding(visual.tokens.mean(1)), self.text_embedding(text), self.config.alignment_temperature
+        )
+
+
+def vocabulary_sums(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    labels: torch.Tensor,
+    label_smoothing: float,
+    gamma: float,
+    chunk: int,
+) -> torch.Tensor:
+    """The three terms over the vocabulary, from one set of logits that is never held whole.
+
+    Logits of `chunk` tokens at a time are computed, used and dropped, and computed again in the backward pass.
+
+    Args:
+        hidden: [P, B, T, D] the decoder's last states, of one pass or of two under different dropout.
+        weight, bias: [V, D] and [V], the output layer.
+        labels: [B, T], IGNORED where padded.
+
+    Returns:
+        [3] float32 sums over the M tokens, mean over passes: cross-entropy with label smoothing, as F.cross_entropy has
+        it; focal loss (1 - p)^gamma * cross-entropy (Lin et al., ICCV 2017); and the symmetric Kullback-Leibler
+        divergence of the two passes, half the sum of both directions (R-Drop, Wu et al., NeurIPS 2021), 0 for one pass.
+    """
+    known = labels != IGNORED
+    states, targets = hidden[:, known], labels[known]  # [P, M, D], [M]
+    total = states.new_zeros(3, dtype=torch.float32) + 0.0 * states.float().sum()  # a graph for a batch without tokens
+    for start in range(0, len(targets), chunk):
+        part = slice(start, start + chunk)
+        total = total + checkpoint(
+            _chunk_sums, states[:, part], weight, bias, targets[part], label_smoothing, gamma, use_reentrant=False
+        )
+    return total
+
+
+def _chunk_sums(
+    states: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    targets: torch.Tensor,
+    label_smoothing: float,
+    gamma: float,
+) -> torch.Tensor:
+    log_p = F.linear(states, weight, bias).float().log_softmax(-1)  # [P, m, V]
+    right = log_p.gather(-1, targets.expand(len(log_p), -1)[..., None]).squeeze(-1)  # [P, m]
+    smoothed = (1 - label_smoothing) * right + label_smoothing * log_p.mean(-1)
+    focal = (1 - right.exp()).clamp_min(1e-8) ** gamma * right
+    divergence = right.new_zeros(())
+    if len(log_p) == 2:
+        divergence = 0.5 * ((log_p[0].exp() - log_p[1].exp()) * (log_p[0] - log_p[1])).sum()
+    return torch.stack([-smoothed.sum() / len(log_p), -focal.sum() / len(log_p), divergence])
+
+
+def region_term(weights: torch.Tensor) -> torch.Tensor:
+    """Keeps the router from forgetting regions: KL(mean routing || uniform), over all images of all processes.
+
+    An image may rest on one region alone as long as others rest on others; a router that always takes the same one pays
+    up to log K.
+
+    Args:
+        weights: [B, K], each row summing to 1.
+    """
+    mean = weights.float().mean(0)
+    if _several_processes():
+        mean = all_reduce(mean) / torch.distributed.get_world_size()
+    return (mean * (mean * len(mean)).clamp_min(1e-12).log()).sum()
+
+
+def consistency_term(maps: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
+    """Keeps each region's attention with its refined prior: KL(attention || prior), mean over images and regions.
+
+    The prior is the target and gets no gradient as such, so that it is not widened to meet a stray attention.
+
+    Args:
+        maps, priors: [B, K, H, W], each map summing to 1; where a prior is 0, in the padding, attention is 0 too.
+    """
+    maps, priors = maps.float(), priors.detach().float()
+    tiny = torch.finfo(torch.float32).tiny
+    return (maps * (maps.clamp_min(tiny).log() - priors.clamp_min(tiny).log())).sum((-1, -2)).mean()
+
+
+def finding_term(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy, mean over the findings that are known.
+
+    Args:
+        logits: [B, F].
+        labels: [B, F] 1 present, 0 absent, NaN not known.
+    """
+    known = ~labels.isnan()
+    total = F.binary_cross_entropy_with_logits(
+        logits.float(), labels.nan_to_num(), weight=known.float(), reduction="sum"
+    )
+    return total / _mean_over_processes(known.sum()).clamp_min(1)
+
+
+def alignment_term(images: torch.Tensor, texts: torch.Tensor, temperature: float) -> torch.Tensor:
+    """InfoNCE in both directions (CLIP, Radford et al., ICML 2021): each image knows its report among all reports.
+
+    Args:
+        images, texts: [B, D], row by row of one study; those of other processes are gathered.
+    """
+    images, texts = (F.normalize(one.float(), dim=-1) for one in (images, texts))
+    all_images, all_texts, first = images, texts, 0
+    if _several_processes():
+        all_images, all_texts = (torch.cat(all_gather(one.contiguous())) for one in (images, texts))
+        first = torch.distributed.get_rank() * len(images)
+    own = torch.arange(first, first + len(images), device=images.device)
+    towards_text = F.cross_entropy(images @ all_texts.T / temperature, own)
+    return 0.5 * (towards_text + F.cross_entropy(texts @ all_images.T / temperature, own))
+
+
+def _several_processes() -> bool:
+    return torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
+
+
+def _mean_over_processes(count: torch.Tensor) -> torch.Tensor:
+    """A count's mean over processes: what a sum is divided by where gradients are averaged over them."""
+    count = count.detach().float()
+    if _several_processes():
+        torch.distributed.all_reduce(count)
+        count = count / torch.distributed.get_world_size()
+    return count
+
+
+def _check(model: XR2Text, config: LossConfig) -> None:
+    haqt, where = model.config.haqt, "training.losses"
+    regional = haqt.projection == "haqt_arr"
+    needs = {
+        "regions": (regional and haqt.use_adaptive_routing, "the router (model.haqt.use_adaptive_routing)"),
+        "consistency": (regional and haqt.use_spatial_priors, "spatial priors (model.haqt.use_spatial_priors)"),
+        "findings": (model.finding_head is not None, "findings to predict (model.findings)"),
+    }
+    for name, (there, what) in needs.items():
+        if getattr(config, name) and not there:
+            raise ConfigError(f"{where}.{name} has a weight, but this model has no {what}")
+    if config.rdrop and not model.config.decoder.dropout:
+        raise ConfigError(f"{where}.rdrop has a weight, but model.decoder.dropout is 0: both passes would be the same")

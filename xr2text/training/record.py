@@ -1,0 +1,90 @@
+"""What a run keeps and shows of each epoch: scores, the best checkpoint, history, samples, trackers."""
+
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch.utils.data import DataLoader
+
+from xr2text.config import Config, save_config
+from xr2text.data.curriculum import Stage
+from xr2text.evaluation.language import score_language
+from xr2text.text.sections import ReportText
+from xr2text.training.data import TrainingData
+from xr2text.training.history import append_history, append_samples
+from xr2text.training.loop import EpochResult, validate, write_reports
+from xr2text.training.optim import WeightAverage
+from xr2text.training.state import Progress
+
+SCORE_PROTOCOL = "full"
+
+
+def start_output(config: Config, data: TrainingData, accelerator: Accelerator) -> None:
+    """The run's folder with its resolved settings and tokenizer; opens the trackers."""
+    output = Path(config.output)
+    if accelerator.is_main_process:
+        output.mkdir(parents=True, exist_ok=True)
+        save_config(config, output / "config.yaml")
+        data.tokenizer.save_pretrained(str(output / "tokenizer"))
+    if config.training.trackers:
+        accelerator.init_trackers(config.name)
+
+
+class RunRecord:
+    """Validates after each epoch and writes down what it came to.
+
+    Args:
+        model: under training; validated with its average's weights where there is one.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        data: TrainingData,
+        model: torch.nn.Module,
+        average: WeightAverage,
+        loaders: tuple[DataLoader, DataLoader],
+        accelerator: Accelerator,
+    ):
+        self.config, self.data, self.model, self.average = config, data, model, average
+        self.val_loader, self.scored_loader = loaders
+        self.accelerator, self.output = accelerator, Path(config.output)
+
+    def validate(self, progress: Progress) -> dict[str, float]:
+        """Loss per token, and BLEU-4, ROUGE-L and their sum; the best epoch's weights are kept."""
+        started = time.monotonic()
+        with self.average.applied_to(self.model):
+            loss = validate(self.model, self.val_loader, self.accelerator)
+            self.reports = write_reports(self.model, self.scored_loader, self.accelerator)
+            scores = self._language(self.reports)
+            if scores["combined"] > progress.best_combined:
+                progress.best_combined, progress.best_epoch = scores["combined"], progress.epoch
+                if self.accelerator.is_main_process:
+                    self.model.save_pretrained(self.output / "best")
+        progress.validation_seconds = time.monotonic() - started
+        return {"validation tokens": loss, **scores}
+
+    def _language(self, reports: dict[int, ReportText]) -> dict[str, float]:
+        examples = self.data.val.examples
+        references = [examples[index][0].source_findings for index in sorted(reports)]
+        written = [reports[index].findings for index in sorted(reports)]
+        scores = score_language(references, written, SCORE_PROTOCOL, meteor=False).scores
+        return {"bleu_4": scores.bleu_4, "rouge_l": scores.rouge_l, "combined": scores.combined}
+
+    def write(self, progress: Progress, stage: Stage, result: EpochResult, scores: dict[str, float]) -> None:
+        """History, sample reports and trackers, on the main process."""
+        train = {name if name.startswith("region ") else f"train {name}": value for name, value in result.means.items()}
+        shown = {name: value for name, value in {**train, **scores}.items() if not name.startswith("region ")}
+        text = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
+        self.accelerator.print(f"epoch {progress.epoch} ({stage.name}): {text}")
+        row = {"epoch": progress.epoch, "stage": stage.name, **train, **scores, "seconds": round(progress.seconds, 1),
+               "samples_per_second": round(result.samples_per_second, 2)}  # fmt: skip
+        if torch.cuda.is_available():
+            row["peak_memory_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+        numbers = {name.replace(" ", "/", 1): value for name, value in row.items() if isinstance(value, float)}
+        self.accelerator.log(numbers, step=progress.epoch)
+        if self.accelerator.is_main_process:
+            append_history(self.output / "history.csv", row)
+            samples = dict(sorted(self.reports.items())[: self.config.training.sample_reports])
+            append_samples(self.output / "samples.md", progress.epoch, self.data.val, samples)

@@ -1,0 +1,119 @@
+"""What a run starts from: the accelerator, its precision, the model's first weights, and a look at the memory."""
+
+import os
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate.utils import ProjectConfiguration
+
+from xr2text.config import Config, ConfigError, TrainingConfig, load_config
+from xr2text.data.dataset import ReportDataset, collate
+from xr2text.model.xr2text import XR2Text
+from xr2text.training.losses import Objective
+from xr2text.training.state import saved_states
+
+
+class OutOfMemoryError(RuntimeError):
+    """The longest batch does not fit; the message says what may be changed."""
+
+
+def states_to_resume(output: Path, resume: bool) -> list[Path]:
+    """The run's saved states, none for a new run. Raises ConfigError where `resume` and the folder do not agree."""
+    states = saved_states(output / "states")
+    if states and not resume:
+        raise ConfigError(f"{output} holds a run already: --resume goes on with it; or choose another output")
+    if resume and not states:
+        raise ConfigError(f"--resume: there is no saved state in {output / 'states'}")
+    return states
+
+
+def make_accelerator(config: Config) -> Accelerator:
+    settings = config.training
+    return Accelerator(
+        mixed_precision=precision(settings.precision),
+        gradient_accumulation_steps=settings.accumulation,
+        step_scheduler_with_optimizer=False,
+        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=settings.seed),
+        log_with=settings.trackers or None,
+        project_config=ProjectConfiguration(project_dir=config.output, logging_dir=f"{config.output}/trackers"),
+    )
+
+
+def precision(choice: str) -> str:
+    """The mixed precision of this run: as chosen, else as accelerate was launched, else as the hardware allows."""
+    if choice == "fp16" and not torch.cuda.is_available():
+        raise ConfigError("training.precision fp16 needs a GPU; a CPU takes no or bf16")
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if choice != "auto" or launched != "no":
+        return choice if choice != "auto" else launched
+    if not torch.cuda.is_available():
+        return "no"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+def started_command(config_file: str, overrides: list[str]) -> str:
+    """The command that started the run, without the places on this machine that it read from and wrote to."""
+    kept = [
+        one
+        for one in overrides
+        if not one.startswith(("output=", "data.root=", "data.split_file=", "training.start_from="))
+    ]
+    file = Path(config_file).name if Path(config_file).is_absolute() else config_file
+    return f"accelerate launch train.py --config {file}" + (f" --set {' '.join(kept)}" if kept else "")
+
+
+def build_model(config: Config, tokenizer, resume: bool) -> XR2Text:
+    """The model with its first weights: those that the config names, an earlier phase's, or (resumed) none yet."""
+    if resume and load_config(Path(config.output) / "config.yaml").model != config.model:
+        raise ConfigError(f"--resume: the model's settings differ from those in {config.output}/config.yaml")
+    settings = config.training
+    model = XR2Text(config.model, tokenizer, config.generation, config.name)
+    if settings.start_from is not None:
+        model.load_weights(settings.start_from)
+    elif not resume:
+        model.load_initial_weights()
+    model.freeze_untrained(settings.losses)
+    if settings.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    return model.to(memory_format=torch.channels_last)
+
+
+def try_longest_batch(
+    objective: Objective, data: ReportDataset, settings: TrainingConfig, accelerator: Accelerator
+) -> None:
+    """One step on the longest possible batch, so that a run that cannot fit fails now and not hours later.
+
+    Weights, buffers and the random state are afterwards as they were.
+
+    Raises:
+        OutOfMemoryError: it does not fit.
+    """
+    longest = sorted(range(len(data)), key=lambda index: -len(data.labels[index]))[: settings.batch_size]
+    longest += longest[:1] * (settings.batch_size - len(longest))
+    batch = {name: value.to(accelerator.device) for name, value in collate([data[index] for index in longest]).items()}
+    tokens = batch["labels"].shape[1]
+    before = {name: value.clone() for name, value in objective.named_buffers()}
+    random = torch.get_rng_state(), [torch.cuda.get_rng_state_all()] if torch.cuda.is_available() else []
+    try:
+        objective.train()
+        with accelerator.autocast():
+            loss = objective(batch, 0.0).loss
+        loss.backward()
+    except torch.OutOfMemoryError as error:
+        size = tuple(batch["pixel_values"].shape[-2:])
+        raise OutOfMemoryError(
+            f"a batch of {settings.batch_size} images of {size[0]} x {size[1]} with reports of {tokens} tokens does "
+            "not fit into the GPU's memory: lower training.batch_size and raise training.accumulation, or set "
+            "training.gradient_checkpointing=true"
+        ) from error
+    finally:
+        objective.zero_grad(set_to_none=True)
+        for name, value in objective.named_buffers():
+            value.copy_(before[name])
+        torch.set_rng_state(random[0])
+        for states in random[1]:
+            torch.cuda.set_rng_state_all(states)
+    if torch.cuda.is_available():
+        peak = torch.cuda.max_memory_allocated() / 2**30
+        accelerator.print(f"the longest batch ({tokens} tokens) takes {peak:.1f} GiB, its optimiser states aside")
