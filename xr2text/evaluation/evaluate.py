@@ -5,7 +5,7 @@ OUT/metrics.json       every number of it
 OUT/predictions.csv    id, reference, generated, findings (that the generated report asserts)
 OUT/findings.png       F1 of each finding; OUT/examples.png, the worst and the best studies with their overlays
 OUT/calibration.png    of the finding head, where the model has one and the data labels
-OUT/work/              batches of predictions and image features, from which a stopped evaluation goes on
+OUT/work               batches of predictions and image features, from which a stopped evaluation goes on
 """
 
 import json
