@@ -1,6 +1,7 @@
 """Trains XR2Text: `accelerate launch train.py --config configs/phantom.yaml [--set training.epochs=3] [--resume]`.
 
-Writes into the config's `output` folder: config.yaml, history.csv, samples.md, trackers/, states/ (to resume from),
+Writes into the config's `output` folder: config.yaml, history.csv, training_report.md (with its pictures in report/),
+samples.md, trackers/, states/ (to resume from),
 best/ (the checkpoint with the highest Combined, BLEU-4 + ROUGE-L) and, at the end, checkpoint/ (the same,
 with its model card) and validation_reports.csv. `--dry-run` shows what a run would be, and trains nothing.
 """
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 from accelerate.utils import set_seed
+from safetensors import SafetensorError
 from torch.utils.data import Subset
 
 from xr2text.config import Config, ConfigError, load_config
@@ -20,17 +22,11 @@ from xr2text.training.data import make_loader, prepare_data
 from xr2text.training.finish import describe_run, finish_run
 from xr2text.training.loop import NonFiniteLossError, train_one_epoch
 from xr2text.training.losses import Objective
+from xr2text.training.memory import OutOfMemoryError, fit_batch
 from xr2text.training.optim import EarlyStopping, StageSpan, WeightAverage, build_optimizer, build_schedule
 from xr2text.training.record import RunRecord, start_output
-from xr2text.training.setup import (
-    OutOfMemoryError,
-    build_model,
-    make_accelerator,
-    started_command,
-    states_to_resume,
-    try_longest_batch,
-)
-from xr2text.training.state import Progress, StateError, StopRequest, save_state
+from xr2text.training.setup import build_model, make_accelerator, started_command, states_to_resume
+from xr2text.training.state import Progress, StateError, StopRequest, disk_is_full, save_state
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -48,6 +44,10 @@ def main(argv: list[str] | None = None) -> None:
             train(config, started_command(args.config, args.set), args.resume)
     except (ConfigError, DataError, NonFiniteLossError, CheckpointError, StateError, OutOfMemoryError) as error:
         sys.exit(f"train.py: {error}")
+    except (OSError, SafetensorError) as error:
+        if not disk_is_full(error):
+            raise
+        sys.exit(f"train.py: {error}; the states saved before are whole, and --resume goes on from the last")
 
 
 def train(config: Config, started_by: str, resume: bool) -> None:
@@ -64,7 +64,8 @@ def train(config: Config, started_by: str, resume: bool) -> None:
     # The model and its loss; a batch that cannot fit is found now, not at the longest report of the first epoch.
     model = build_model(config, data.tokenizer, resume)
     objective = Objective(model, settings.losses).to(accelerator.device)
-    try_longest_batch(objective, data.train, settings, accelerator)
+    settings = config.training = fit_batch(objective, data.train, settings, accelerator)
+    accelerator.gradient_accumulation_steps = settings.accumulation
     stages = data.curriculum.stages
     loaders = [make_loader(Subset(data.train, stage.indices), config, accelerator, shuffle=True) for stage in stages]
     val_loader, scored_loader = (make_loader(part, config, accelerator) for part in (data.val, data.scored))

@@ -6,10 +6,11 @@ unknown key or a value of the wrong kind is a `ConfigError` that names the key.
 
 import difflib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from omegaconf import MISSING, OmegaConf
@@ -220,10 +221,13 @@ class TrainingConfig:
     # Folder of a checkpoint to go on from, with its tokenizer, in place of the initial weights of model.encoder and
     # model.decoder: a second phase, such as one with the encoder frozen.
     start_from: str | None = None
-    epochs: int | None = None  # of the whole run; null: the sum of the curriculum's
+    epochs: int | None = None  # of the whole run; null: the sum of the curriculum's, or 20 without one
     curriculum: list[StageConfig] = field(default_factory=list)  # empty: every study in every epoch
     batch_size: int = 16  # per process
-    accumulation: int = 1
+    accumulation: int = 1  # batches to an update
+    # A batch that does not fit into the memory is halved and the accumulation doubled: an update stays the same.
+    fit_batch: bool = False
+    optimizer: str = "adamw"  # or "adamw_8bit": its states in 8 bits, a quarter of their memory (needs torchao)
     # "no", "fp16" or "bf16"; auto: what `accelerate launch` was told, else bf16 on a GPU that has it, fp16 on another,
     # and "no" on a CPU.
     precision: str = "auto"
@@ -251,6 +255,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         _one_of("training", "precision", self.precision, ("auto", "no", "fp16", "bf16"))
+        _one_of("training", "optimizer", self.optimizer, ("adamw", "adamw_8bit"))
         for name in ("batch_size", "accumulation", "keep", "scored_reports"):
             _at_least("training", name, getattr(self, name), 1)
         for name in ("epochs", "patience"):
@@ -262,19 +267,17 @@ class TrainingConfig:
             _share("training", "ema_decay", self.ema_decay)
         for tracker in self.trackers:
             _one_of("training", "trackers", tracker, ("tensorboard", "wandb", "trackio"))
-        if self.epochs is None and not self.curriculum:
-            self.epochs = 20
+        planned = sum(stage.epochs for stage in self.curriculum)
+        if self.curriculum and self.epochs is not None and self.epochs > planned:
+            raise ConfigError(f"training.epochs is {self.epochs}; the stages of training.curriculum have {planned}")
         names = [stage.name for stage in self.curriculum]
         if len(set(names)) < len(names):
             raise ConfigError("training.curriculum: two stages have the same name")
 
     @property
     def total_epochs(self) -> int:
-        """Of the whole run: the curriculum's, or fewer where `epochs` says so."""
-        planned = sum(stage.epochs for stage in self.curriculum)
-        if not planned:
-            return self.epochs
-        return planned if self.epochs is None else min(planned, self.epochs)
+        """Of the whole run."""
+        return self.epochs or sum(stage.epochs for stage in self.curriculum) or 20
 
 
 @dataclass
@@ -314,8 +317,9 @@ def _known_keys(kind: type, prefix: str = "") -> list[str]:
     names = []
     for one in fields(kind):
         names.append(prefix + one.name)
-        if is_dataclass(one.type):
-            names.extend(_known_keys(one.type, f"{prefix}{one.name}."))
+        inner = one.type if is_dataclass(one.type) else next(iter(get_args(one.type)), None)  # list[StageConfig]
+        if is_dataclass(inner):
+            names.extend(_known_keys(inner, f"{prefix}{one.name}."))
     return names
 
 
@@ -329,8 +333,9 @@ def _build(kind: type, *layers: Any, where: str) -> Any:
         return OmegaConf.to_object(merged)
     except ConfigKeyError as error:
         known = _known_keys(kind)
-        near = difflib.get_close_matches(error.full_key, known, n=1) or [
-            name for name in known if name.rsplit(".", 1)[-1] == error.full_key.rsplit(".", 1)[-1]
+        wrong = re.sub(r"\[\d+\]", "", error.full_key)
+        near = difflib.get_close_matches(wrong, known, n=1) or [
+            name for name in known if name.rsplit(".", 1)[-1] == wrong.rsplit(".", 1)[-1]
         ]
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"{where}: unknown key {error.full_key!r}{hint}") from error

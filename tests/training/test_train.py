@@ -1,13 +1,20 @@
 """train.py for real, on a few phantoms."""
 
+import copy
 import csv
 import json
 import math
 import os
+import re
+import resource
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import cv2
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -16,7 +23,8 @@ from safetensors.torch import load_file
 import train as train_script
 from xr2text.config import TrainingConfig
 from xr2text.model.xr2text import XR2Text
-from xr2text.training.losses import Objective
+from xr2text.training import memory
+from xr2text.training.losses import TERMS, Objective
 from xr2text.training.optim import StageSpan, build_optimizer, build_schedule
 from xr2text.training.state import saved_states
 
@@ -90,6 +98,122 @@ def test_a_stopped_run_resumes_to_the_same_weights(config, tmp_path):
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
 
 
+STAGES = [
+    {"name": "warmup", "epochs": 1, "normal_only": True},
+    {"name": "easy", "epochs": 1, "max_findings": 1, "lr_factor": 0.5},
+    {"name": "hard", "epochs": 1},
+]
+EVERYTHING = {"tokens": 1, "label_smoothing": 0.1, "focal": 0.5, "regions": 0.1, "consistency": 0.1, "findings": 1,
+              "alignment": 0.1, "rdrop": 0.5}  # fmt: skip
+
+
+def full_config(path, output, **training):
+    """Stages, every term of the loss, an average of the weights."""
+    settings = copy.deepcopy(SETTINGS) | {"output": str(output)}
+    settings["model"]["findings"] = {"cardiomegaly": ["heart"]}
+    settings["training"] = {"batch_size": 4, "curriculum": STAGES, "losses": EVERYTHING, "ema_decay": 0.9} | training
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def launch(config, *options, **popen):
+    return subprocess.Popen(
+        [sys.executable, "train.py", "--config", str(config), *options], cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"}, **popen
+    )  # fmt: skip
+
+
+def wait_for_state(process, folder, number):
+    while not (saved_states(folder) and int(saved_states(folder)[-1].name.split("-")[1]) >= number):
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.02)
+
+
+def test_killed_and_terminated_a_run_resumes_to_the_same_weights(tmp_path):
+    """With stages and an average: killed by SIGKILL at any moment, stopped by SIGTERM, and the end is the same."""
+    whole = full_config(tmp_path / "whole.yaml", tmp_path / "whole")
+    torch.set_num_threads(1)  # as the launched ones: sums in another order differ in the last bit
+    run(whole)
+    parts = full_config(tmp_path / "parts.yaml", tmp_path / "parts", checkpoint_minutes=0.0)
+    states = tmp_path / "parts" / "states"
+    process = launch(parts)
+    wait_for_state(process, states, 2)
+    process.kill()
+    process.wait()
+    process = launch(parts, "--resume")
+    wait_for_state(process, states, 4)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == 0 and "stopped as asked: the state is saved" in said
+    run(parts, resume=True)
+    first, second = (load_file(tmp_path / name / "checkpoint" / "model.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    columns = ["epoch", "stage", *(f"train {term}" for term in TERMS), "validation tokens", "combined"]
+    one, other = (pd.read_csv(tmp_path / name / "history.csv")[columns] for name in ("whole", "parts"))
+    pd.testing.assert_frame_equal(one, other, rtol=1e-6)
+    assert one["stage"].tolist() == ["warmup", "easy", "hard"] and (one["train rdrop"] > 0).all()
+
+
+def test_a_full_disk_ends_in_one_sentence_and_loses_nothing(config, tmp_path):
+    """Files may not grow beyond 100 kB, as if there were no more room."""
+    run(config, "training.stop_after_minutes=0.0")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(SystemExit, match=r"could not be written.*--resume goes on from step-00000001"):
+            run(config, "training.stop_after_minutes=0.0", resume=True)
+        with pytest.raises(SystemExit, match="states saved before are whole"):  # the best checkpoint this time
+            run(config, "training.trackers=[]", resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in (tmp_path / "run" / "states").iterdir()] == ["step-00000001"]
+    run(config, resume=True)
+    assert (tmp_path / "run" / "checkpoint" / "model.safetensors").is_file()
+
+
+def test_a_run_shows_itself_in_pictures(tmp_path):
+    run(full_config(tmp_path / "config.yaml", tmp_path / "run"))
+    text = (tmp_path / "run" / "training_report.md").read_text()
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", text)
+    assert len(pictures) == 8
+    for name in pictures:
+        assert cv2.imread(str(tmp_path / "run" / name)).std() > 5
+    assert "| warmup | easy | 2 |" in text and "| easy | hard | 3 |" in text and "phantom-10000000" in text
+    logged = list((tmp_path / "run" / "trackers").rglob("events.*"))
+    assert logged and not any(str(tmp_path).encode() in file.read_bytes() for file in logged)
+
+
+def test_a_dry_run_tells_the_run_and_trains_nothing(tmp_path, capsys):
+    config = full_config(tmp_path / "config.yaml", tmp_path / "run")
+    train_script.main(["--config", str(config), "--dry-run"])
+    said = capsys.readouterr().out
+    assert "image encoder" in said and "| warmup | 1-1 | normal studies only |" in said
+    assert "updates: warmup " in said and "memory of a step on the longest batch, precision no: " in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_does_not_fit_is_found_at_once_or_halved(config, tmp_path, monkeypatch):
+    whole_step, tried = memory._whole_step, []
+
+    def small_machine(objective, batch, settings, accelerator):
+        tried.append(len(batch["index"]))
+        if tried[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+        whole_step(objective, batch, settings, accelerator)
+
+    monkeypatch.setattr(memory, "_whole_step", small_machine)
+    with pytest.raises(SystemExit, match=r"a batch of 8 images of 64 x 64 .* does not fit .*training\.fit_batch=true"):
+        run(config, "training.batch_size=8")
+    assert not (tmp_path / "run").exists() and tried == [8]
+    with pytest.raises(SystemExit, match="not even a batch of 5 fits"):
+        run(config, "training.batch_size=5", "training.fit_batch=true")
+    run(config, "training.batch_size=8", "training.fit_batch=true", "training.epochs=1")
+    assert tried == [8, 5, 8, 4, 2]
+    resolved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["training"]
+    assert (resolved["batch_size"], resolved["accumulation"]) == (2, 4)
+    assert saved_states(tmp_path / "run" / "states")[-1].name == "step-00000003"  # 20 studies, 8 to an update
+
+
 def test_a_resumed_run_must_have_the_same_model(config):
     run(config, "training.stop_after_minutes=0.0")
     with pytest.raises(SystemExit, match="model's settings differ"):
@@ -125,7 +249,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path, monkeypatch):
         return output
 
     monkeypatch.setattr(Objective, "forward", broken)
-    with pytest.raises(SystemExit, match="not finite at update 0: tokens"):
+    with pytest.raises(SystemExit, match=r"not finite at update 0: tokens \d.*; studies: phantom-\d+"):
         run(config)
     assert not (tmp_path / "run" / "checkpoint").exists()
 
@@ -133,6 +257,10 @@ def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path, monkeypatch):
 def test_wrong_settings_end_in_one_sentence(config):
     with pytest.raises(SystemExit, match=r"did you mean 'training\.epochs'"):
         run(config, "training.epoch=3")
+    with pytest.raises(SystemExit, match=r"did you mean 'training\.curriculum\.max_findings'"):
+        run(config, "training.curriculum=[{name: easy, epochs: 1, max_finding: 1}]")
+    with pytest.raises(SystemExit, match=r"training\.epochs is 5; the stages of training\.curriculum have 2"):
+        run(config, "training.curriculum=[{name: all, epochs: 2}]", "training.epochs=5")
     with pytest.raises(SystemExit, match="no saved state"):
         run(config, resume=True)
     with pytest.raises(SystemExit, match="no training study is labelled 'gout'"):
@@ -163,6 +291,28 @@ def test_launched_as_a_user_does(config, tmp_path, processes):
     assert len({row["id"] for row in rows}) == len(rows) == 5
     batches = math.ceil(20 / 4 / processes)
     assert saved_states(tmp_path / "run" / "states")[-1].name == f"step-{batches:08d}"
+
+
+def test_two_processes_and_one_give_the_same_curve(tmp_path):
+    """Every term, with the same studies to an update; without dropout and batch statistics, which differ by process."""
+    curves = []
+    for processes in (1, 2):
+        output = tmp_path / f"run{processes}"
+        config = full_config(tmp_path / f"config{processes}.yaml", output, batch_size=4 // processes, augment=False)
+        settings = yaml.safe_load(config.read_text())
+        settings["model"]["encoder"] = {"name": "convnext_atto", "stride": 16}
+        settings["model"]["haqt"]["dropout"] = settings["model"]["decoder"]["dropout"] = 0.0
+        settings["training"]["losses"] = EVERYTHING | {"rdrop": 0}  # it needs dropout
+        config.write_text(yaml.safe_dump(settings))
+        done = subprocess.run(
+            [sys.executable, *LAUNCHERS[processes], "train.py", "--config", str(config)], cwd=ROOT, text=True,
+            capture_output=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        curves.append(pd.read_csv(output / "history.csv"))
+    names = [name for name in curves[0] if name.startswith(("train ", "region ", "validation", "bleu", "combined"))]
+    assert {f"train {term}" for term in TERMS if term != "rdrop"} < set(names)
+    pd.testing.assert_frame_equal(curves[0][names], curves[1][names], rtol=2e-4, atol=1e-6)
 
 
 def test_parameters_are_grouped_by_module(make_tiny):
@@ -198,7 +348,7 @@ def test_the_schedule_warms_up_and_ends_at_its_floor(make_tiny):
         optimizer.step()
         schedule.step()
     assert rates[0] == pytest.approx(0.1) and rates[9] == max(rates) == pytest.approx(1)
-    assert rates[55] == pytest.approx(0.525, abs=0.02) and rates[100] == pytest.approx(0.05)
+    assert rates[55] == pytest.approx(0.525, abs=0.02) and rates[99] == pytest.approx(0.05) == rates[100]
 
 
 def test_a_frozen_encoder_is_not_trained(config, tmp_path):

@@ -129,3 +129,7 @@ class ImageTransform:
         mean = canvas.new_tensor(self.mean).view(3, 1, 1)
         std = canvas.new_tensor(self.std).view(3, 1, 1)
         return (canvas.unsqueeze(-3) - mean) / std
+
+    def denormalise(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """What `normalise` was given: [..., 3, S, S] -> grey [..., S, S] in [0, 1]."""
+        return (pixel_values[..., 0, :, :] * self.std[0] + self.mean[0]).clamp(0, 1)

@@ -52,6 +52,18 @@ class ImageEncoder(nn.Module):
         """A frozen encoder stays in evaluation mode, so that its normalisation statistics stay too."""
         return super().train(mode and not self.config.frozen)
 
+    def enable_gradient_checkpointing(self) -> None:
+        """Activations within the stages are computed twice. Raises ConfigError where timm's model cannot do it."""
+        try:
+            self.backbone.set_grad_checkpointing(True)
+        except (AttributeError, AssertionError) as error:
+            raise ConfigError(
+                f"training.gradient_checkpointing: {self.config.name} of timm does not support it"
+            ) from error
+        for module in self.backbone.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.register_forward_pre_hook(_count_batches_once(module.momentum))
+
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """[B, 3, S, S] -> patch features [B, N, C], rows of the grid one after the other."""
         maps = self.backbone.forward_intermediates(
@@ -89,6 +101,15 @@ class ImageEncoder(nn.Module):
             self.backbone.load_state_dict({name: state[name] for name in own})
         except (KeyError, RuntimeError) as error:
             raise ConfigError(f"model.encoder.weights {source!r} do not fit {self.config.name}: {error}") from error
+
+
+def _count_batches_once(momentum: float | None):
+    """A hook: what is computed again in the backward pass leaves a normalisation's statistics as they are."""
+
+    def hook(module: nn.Module, _) -> None:
+        module.momentum = 0.0 if torch._C._current_graph_task_id() != -1 else momentum
+
+    return hook
 
 
 def _create_backbone(config: EncoderConfig, image_size: int) -> nn.Module:

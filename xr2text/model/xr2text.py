@@ -137,13 +137,12 @@ class XR2Text(nn.Module):
         Raises:
             ConfigError: timm's model cannot do it.
         """
-        try:
-            self.encoder.backbone.set_grad_checkpointing(True)
-        except (AttributeError, AssertionError) as error:
-            raise ConfigError(
-                f"training.gradient_checkpointing: {self.config.encoder.name} of timm does not support it"
-            ) from error
-        self.decoder.bart.gradient_checkpointing_enable({"use_reentrant": False})
+        self.encoder.enable_gradient_checkpointing()
+        bart, how = self.decoder.bart, {"use_reentrant": False}
+        if hasattr(bart, "activation_checkpointing_enable"):  # transformers before 5.2 know the other name only
+            bart.activation_checkpointing_enable(activation_checkpointing_kwargs=how)
+        else:
+            bart.gradient_checkpointing_enable(how)
 
     def look(self, pixel_values: torch.Tensor, box: torch.Tensor | None = None) -> VisualTokens:
         """Image [B, 3, S, S] -> visual tokens.

@@ -6,10 +6,11 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset, Subset
+from tqdm.auto import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from xr2text.config import Config
-from xr2text.data.curriculum import Curriculum, measure_difficulty
+from xr2text.data.curriculum import Curriculum, Difficulty, measure_difficulty
 from xr2text.data.dataset import ReportDataset, collate, examples_of
 from xr2text.data.sources import DataError, Study, load_studies
 from xr2text.imaging.transform import ImageTransform
@@ -47,10 +48,14 @@ def load_split_studies(config: Config) -> dict[str, list[Study]]:
     return studies
 
 
-def build_curriculum(config: Config, studies: list[Study]) -> Curriculum:
+def build_curriculum(config: Config, studies: list[Study], progress: bool = False) -> Curriculum:
     """The stages over the training examples, in the order of `examples_of`."""
     shown = [study for study, _ in examples_of(studies, training=True, impression=config.generation.impression)]
-    difficulty = {study.id: measure_difficulty(study.report) for study in studies}
+    if config.training.curriculum:
+        bar = tqdm(studies, desc="reading reports", disable=not progress, leave=False, mininterval=2)
+        difficulty = {study.id: measure_difficulty(study.report) for study in bar}
+    else:
+        difficulty = dict.fromkeys((study.id for study in shown), Difficulty(0, 0, None))  # one stage, with all
     return Curriculum(
         config.training.curriculum,
         [difficulty[study.id] for study in shown],
@@ -94,7 +99,7 @@ def prepare_data(config: Config, resumed: bool, progress: bool) -> TrainingData:
     if not written:
         raise DataError("no validation study has findings, so no report can be scored")
     scored = Subset(val, written[: settings.scored_reports])
-    return TrainingData(tokenizer, train, val, scored, build_curriculum(config, studies["train"]))
+    return TrainingData(tokenizer, train, val, scored, build_curriculum(config, studies["train"], progress))
 
 
 def make_loader(data: Dataset, config: Config, accelerator: Accelerator, shuffle: bool = False) -> DataLoader:

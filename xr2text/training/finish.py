@@ -13,6 +13,8 @@ from xr2text.training.card import model_card
 from xr2text.training.data import TrainingData, build_curriculum, load_split_studies
 from xr2text.training.history import write_table
 from xr2text.training.loop import write_reports
+from xr2text.training.memory import estimate_memory
+from xr2text.training.setup import precision
 from xr2text.training.state import Progress
 
 
@@ -42,7 +44,8 @@ def finish_run(
 
 
 def describe_run(config: Config) -> str:
-    """What a run of this config would be: parameters, stages and updates (of one process). Fetches no weights."""
+    """What a run of this config would be: parameters, stages, updates and memory (of one process). Fetches no
+    weights."""
     with torch.device("meta"):
         model = XR2Text(config.model)
     parts = parameters_by_part(model)
@@ -55,11 +58,14 @@ def describe_run(config: Config) -> str:
     updates = {stage.name: stage.epochs * -(-len(stage.indices) // per_update) for stage in curriculum.stages}
     lines.append("updates: " + ", ".join(f"{name} {count:,}" for name, count in updates.items()))
     lines.append(f"in all {sum(updates.values()):,} of {per_update} radiographs on one process")
-    trained = sum(parts.values())
-    fixed = trained * 4 * (4 if settings.ema_decay is None else 5)
-    lines.append(
-        f"memory: {fixed / 2**30:.1f} GiB for weights, gradients and Adam's states in float32"
-        + (", and the weights' average" if settings.ema_decay is not None else "")
-        + "; activations come on top, and are tried on the longest batch before the first epoch"
-    )
+    chosen = precision("auto") if settings.precision == "auto" else settings.precision
+    memory = estimate_memory(config, chosen)
+    shares = ", ".join(f"{name} {_size(count)}" for name, count in memory.items())
+    total = _size(sum(memory.values()))
+    lines.append(f"memory of a step on the longest batch, precision {chosen}: {total} ({shares})")
     return "\n".join(lines)
+
+
+def _size(count: int) -> str:
+    """Bytes in words."""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**29 else f"{count / 2**20:.1f} MiB"

@@ -2,16 +2,18 @@
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from xr2text.data.dataset import ReportDataset
 from xr2text.text.sections import ReportText
+from xr2text.training.report import Sample
 
 
-def append_history(path: Path, row: dict) -> None:
-    """Adds an epoch's figures to history.csv; a resumed run that repeats an epoch replaces its row.
+def append_history(path: Path, row: dict) -> pd.DataFrame:
+    """Adds an epoch's figures to history.csv, and gives it all; a resumed run that repeats an epoch replaces its row.
 
     The file is written anew beside the old one, so that a kill leaves one of them whole. Columns may come and go.
     """
@@ -22,17 +24,17 @@ def append_history(path: Path, row: dict) -> None:
     draft = path.with_name(f".{path.name}.draft")
     rows.to_csv(draft, index=False)
     os.replace(draft, path)
+    return rows
 
 
-def append_samples(path: Path, epoch: int, data: ReportDataset, reports: dict[int, ReportText]) -> None:
+def append_samples(path: Path, epoch: int, samples: Sequence[Sample]) -> None:
     """Adds an epoch's sample reports to samples.md, beside what the radiologist wrote."""
     with path.open("a") as file:
         file.write(f"\n## Epoch {epoch}\n")
-        for index, report in sorted(reports.items()):
-            study = data.examples[index][0]
+        for one in samples:
             file.write(
-                f"\n**{study.id}**\n\n- reference: {study.findings} / {study.impression}\n"
-                f"- generated: {report.findings} / {report.impression}\n"
+                f"\n**{one.study_id}**\n\n- reference: {one.reference.findings} / {one.reference.impression}\n"
+                f"- generated: {one.report.findings} / {one.report.impression}\n"
             )
 
 

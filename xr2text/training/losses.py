@@ -7,6 +7,8 @@ Under several processes each term is the one over all their batches: sums are di
 processes and one with the same studies take the same step.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -128,8 +130,8 @@ def vocabulary_sums(
         it; focal loss (1 - p)^gamma * cross-entropy (Lin et al., ICCV 2017); and the symmetric Kullback-Leibler
         divergence of the two passes, half the sum of both directions (R-Drop, Wu et al., NeurIPS 2021), 0 for one pass.
     """
-    known = labels != IGNORED
-    states, targets = hidden[:, known], labels[known]  # [P, M, D], [M]
+    known = known_tokens(labels)
+    states, targets = hidden.flatten(1, 2)[:, known], labels.flatten()[known]  # [P, M, D], [M]
     total = states.new_zeros(3, dtype=torch.float32) + 0.0 * states.float().sum()  # a graph for a batch without tokens
     for start in range(0, len(targets), chunk):
         part = slice(start, start + chunk)
@@ -137,6 +139,11 @@ def vocabulary_sums(
             _chunk_sums, states[:, part], weight, bias, targets[part], label_smoothing, gamma, use_reentrant=False
         )
     return total
+
+
+def known_tokens(labels: torch.Tensor) -> torch.Tensor:
+    """[M] places in the flattened labels [B*T] that are not padding."""
+    return (labels.flatten() != IGNORED).nonzero().squeeze(1)
 
 
 def _chunk_sums(
@@ -215,8 +222,22 @@ def alignment_term(images: torch.Tensor, texts: torch.Tensor, temperature: float
     return 0.5 * (towards_text + F.cross_entropy(texts @ all_images.T / temperature, own))
 
 
+_alone = False
+
+
+@contextmanager
+def on_this_process_alone() -> Iterator[None]:
+    """Within, the terms are those of this process's batch: nothing waits for other processes, which may have failed."""
+    global _alone
+    _alone = True
+    try:
+        yield
+    finally:
+        _alone = False
+
+
 def _several_processes() -> bool:
-    return torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
+    return not _alone and torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
 
 
 def _mean_over_processes(count: torch.Tensor) -> torch.Tensor:

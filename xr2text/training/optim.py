@@ -8,19 +8,22 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from xr2text.config import TrainingConfig
+from xr2text.config import ConfigError, TrainingConfig
 from xr2text.model.xr2text import XR2Text
 
 
-def build_optimizer(model: XR2Text, config: TrainingConfig, extra: Iterable[nn.Parameter] = ()) -> AdamW:
+def build_optimizer(model: XR2Text, config: TrainingConfig, extra: Iterable[nn.Parameter] = ()) -> Optimizer:
     """AdamW with a learning rate for each module; biases, normalisation and priors are not decayed.
 
     Args:
         extra: parameters of the loss itself, which learn at the projection's rate.
+
+    Raises:
+        ConfigError: 8-bit states are asked for and torchao is not installed.
     """
     priors = model.projection.prior_parameters()
     slow = {id(parameter) for parameter in priors}
@@ -41,7 +44,13 @@ def build_optimizer(model: XR2Text, config: TrainingConfig, extra: Iterable[nn.P
         for decay, members in ((config.weight_decay, decayed), (0.0, plain)):
             if members:
                 groups.append({"params": members, "lr": rate, "weight_decay": decay, "name": name})
-    return AdamW(groups, betas=(0.9, 0.98), fused=True)
+    if config.optimizer == "adamw":
+        return AdamW(groups, betas=(0.9, 0.98), fused=True)
+    try:
+        from torchao.optim import AdamW8bit
+    except ImportError as error:
+        raise ConfigError("training.optimizer adamw_8bit needs torchao: pip install torchao") from error
+    return AdamW8bit(groups, betas=(0.9, 0.98))
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,7 @@ def build_schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig, spa
         if step < warmup:
             shape = (step + 1) / warmup
         else:
-            progress = min(1.0, (step - warmup) / max(1, updates - warmup))
+            progress = min(1.0, (step - warmup) / max(1, updates - 1 - warmup))
             shape = config.lr_floor + (1 - config.lr_floor) * 0.5 * (1 + math.cos(math.pi * progress))
         return shape * _span_at(spans, step).lr_factor
 

@@ -1,20 +1,26 @@
 """What a run keeps and shows of each epoch: scores, the best checkpoint, history, samples, trackers."""
 
+import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
+import pandas as pd
+import psutil
 import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
 from xr2text.config import Config, save_config
 from xr2text.data.curriculum import Stage
+from xr2text.data.dataset import collate
 from xr2text.evaluation.language import score_language
 from xr2text.text.sections import ReportText
 from xr2text.training.data import TrainingData
 from xr2text.training.history import append_history, append_samples
 from xr2text.training.loop import EpochResult, validate, write_reports
 from xr2text.training.optim import WeightAverage
+from xr2text.training.report import Sample, write_training_report
 from xr2text.training.state import Progress
 
 SCORE_PROTOCOL = "full"
@@ -28,11 +34,35 @@ def start_output(config: Config, data: TrainingData, accelerator: Accelerator) -
         save_config(config, output / "config.yaml")
         data.tokenizer.save_pretrained(str(output / "tokenizer"))
     if config.training.trackers:
-        accelerator.init_trackers(config.name)
+        logs = {"wandb": {"dir": str(output / "trackers")}}  # it would write into the working folder
+        accelerator.init_trackers(config.name, config=shown_settings(config), init_kwargs=logs)
+
+
+def shown_settings(config: Config) -> dict[str, str | float]:
+    """Every setting that says nothing of this machine's folders, by its dotted name, for the trackers."""
+    flat = pd.json_normalize(asdict(config)).iloc[0].to_dict()
+    places = ("output", "data.root", "data.split_file", "training.start_from", "model.encoder.weights",
+              "model.decoder.weights")  # fmt: skip
+    return {
+        name: value if isinstance(value, int | float | str) else str(value)
+        for name, value in flat.items()
+        if name not in places
+    }
+
+
+def peak_memory() -> float:
+    """GiB that this process has held at most: of the GPU where there is one, else of the machine."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 2**30
+    import resource  # Windows has none
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**30
 
 
 class RunRecord:
-    """Validates after each epoch and writes down what it came to.
+    """Validates after each epoch and writes down and draws what it came to.
 
     Args:
         model: under training; validated with its average's weights where there is one.
@@ -58,12 +88,30 @@ class RunRecord:
             loss = validate(self.model, self.val_loader, self.accelerator)
             self.reports = write_reports(self.model, self.scored_loader, self.accelerator)
             scores = self._language(self.reports)
+            self.samples = self._samples() if self.accelerator.is_main_process else []
             if scores["combined"] > progress.best_combined:
                 progress.best_combined, progress.best_epoch = scores["combined"], progress.epoch
                 if self.accelerator.is_main_process:
                     self.model.save_pretrained(self.output / "best")
         progress.validation_seconds = time.monotonic() - started
         return {"validation tokens": loss, **scores}
+
+    def _samples(self) -> list[Sample]:
+        """The first scored studies with what the model makes of them now."""
+        indices = sorted(self.reports)[: self.config.training.sample_reports]
+        if not indices:
+            return []
+        batch = collate([self.data.val[index] for index in indices])
+        pixels = self.data.val.transform.denormalise(batch["pixel_values"])
+        with torch.inference_mode(), self.accelerator.autocast():
+            device = self.accelerator.device
+            visual = self.model.look(batch["pixel_values"].to(device), batch["box"].to(device))
+        samples = []
+        for place, index in enumerate(indices):
+            study = self.data.val.examples[index][0]
+            maps = None if visual.region_maps is None else visual.region_maps[place].float().cpu().numpy()
+            samples.append(Sample(study.id, pixels[place].numpy(), maps, study.report, self.reports[index]))
+        return samples
 
     def _language(self, reports: dict[int, ReportText]) -> dict[str, float]:
         examples = self.data.val.examples
@@ -79,12 +127,12 @@ class RunRecord:
         text = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
         self.accelerator.print(f"epoch {progress.epoch} ({stage.name}): {text}")
         row = {"epoch": progress.epoch, "stage": stage.name, **train, **scores, "seconds": round(progress.seconds, 1),
-               "samples_per_second": round(result.samples_per_second, 2)}  # fmt: skip
-        if torch.cuda.is_available():
-            row["peak_memory_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+               "samples_per_second": round(result.samples_per_second, 2),
+               "peak_memory_gib": round(peak_memory(), 3)}  # fmt: skip
         numbers = {name.replace(" ", "/", 1): value for name, value in row.items() if isinstance(value, float)}
         self.accelerator.log(numbers, step=progress.epoch)
         if self.accelerator.is_main_process:
-            append_history(self.output / "history.csv", row)
-            samples = dict(sorted(self.reports.items())[: self.config.training.sample_reports])
-            append_samples(self.output / "samples.md", progress.epoch, self.data.val, samples)
+            history = append_history(self.output / "history.csv", row)
+            append_samples(self.output / "samples.md", progress.epoch, self.samples)
+            stages = self.data.curriculum.stages
+            write_training_report(self.output, self.config.name, history, stages, self.samples)

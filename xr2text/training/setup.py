@@ -1,5 +1,6 @@
-"""What a run starts from: the accelerator, its precision, the model's first weights, and a look at the memory."""
+"""What a run starts from: the accelerator, its precision and the model's first weights."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -7,15 +8,9 @@ import torch
 from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.utils import ProjectConfiguration
 
-from xr2text.config import Config, ConfigError, TrainingConfig, load_config
-from xr2text.data.dataset import ReportDataset, collate
+from xr2text.config import Config, ConfigError, load_config
 from xr2text.model.xr2text import XR2Text
-from xr2text.training.losses import Objective
 from xr2text.training.state import saved_states
-
-
-class OutOfMemoryError(RuntimeError):
-    """The longest batch does not fit; the message says what may be changed."""
 
 
 def states_to_resume(output: Path, resume: bool) -> list[Path]:
@@ -29,7 +24,11 @@ def states_to_resume(output: Path, resume: bool) -> list[Path]:
 
 
 def make_accelerator(config: Config) -> Accelerator:
+    """Raises ConfigError for a precision that this machine does not have, or a tracker that is not installed."""
     settings = config.training
+    for tracker in settings.trackers:
+        if importlib.util.find_spec(tracker) is None:
+            raise ConfigError(f"training.trackers: {tracker} is not installed: pip install {tracker}")
     return Accelerator(
         mixed_precision=precision(settings.precision),
         gradient_accumulation_steps=settings.accumulation,
@@ -77,43 +76,3 @@ def build_model(config: Config, tokenizer, resume: bool) -> XR2Text:
     if settings.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     return model.to(memory_format=torch.channels_last)
-
-
-def try_longest_batch(
-    objective: Objective, data: ReportDataset, settings: TrainingConfig, accelerator: Accelerator
-) -> None:
-    """One step on the longest possible batch, so that a run that cannot fit fails now and not hours later.
-
-    Weights, buffers and the random state are afterwards as they were.
-
-    Raises:
-        OutOfMemoryError: it does not fit.
-    """
-    longest = sorted(range(len(data)), key=lambda index: -len(data.labels[index]))[: settings.batch_size]
-    longest += longest[:1] * (settings.batch_size - len(longest))
-    batch = {name: value.to(accelerator.device) for name, value in collate([data[index] for index in longest]).items()}
-    tokens = batch["labels"].shape[1]
-    before = {name: value.clone() for name, value in objective.named_buffers()}
-    random = torch.get_rng_state(), [torch.cuda.get_rng_state_all()] if torch.cuda.is_available() else []
-    try:
-        objective.train()
-        with accelerator.autocast():
-            loss = objective(batch, 0.0).loss
-        loss.backward()
-    except torch.OutOfMemoryError as error:
-        size = tuple(batch["pixel_values"].shape[-2:])
-        raise OutOfMemoryError(
-            f"a batch of {settings.batch_size} images of {size[0]} x {size[1]} with reports of {tokens} tokens does "
-            "not fit into the GPU's memory: lower training.batch_size and raise training.accumulation, or set "
-            "training.gradient_checkpointing=true"
-        ) from error
-    finally:
-        objective.zero_grad(set_to_none=True)
-        for name, value in objective.named_buffers():
-            value.copy_(before[name])
-        torch.set_rng_state(random[0])
-        for states in random[1]:
-            torch.cuda.set_rng_state_all(states)
-    if torch.cuda.is_available():
-        peak = torch.cuda.max_memory_allocated() / 2**30
-        accelerator.print(f"the longest batch ({tokens} tokens) takes {peak:.1f} GiB, its optimiser states aside")

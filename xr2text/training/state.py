@@ -4,6 +4,7 @@ A state is a folder RUN/states/step-N. It gets its name only once it is whole, s
 leaves the state before.
 """
 
+import errno
 import logging
 import math
 import os
@@ -102,6 +103,13 @@ def save_state(accelerator: Accelerator, folder: Path, progress: Progress, keep:
         for old in saved_states(folder)[:-keep]:
             shutil.rmtree(old)
     accelerator.wait_for_everyone()
+
+
+def disk_is_full(error: OSError | SafetensorError) -> bool:
+    """Whether a file could not be written for want of space (safetensors says so in words only)."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
 def saved_states(folder: Path) -> list[Path]:

@@ -1,0 +1,115 @@
+"""What each piece of the training does, on phantoms: the five-stage run of configs/phantom.yaml and its variants.
+
+    python -m benchmarks.phantom_ablation --out benchmarks/phantom_ablation.md
+
+Every variant is trained by train.py with three seeds, on smaller and fewer phantoms than the config has, so that all of
+them take an hour or two on a CPU. The reports of 400 phantoms that no training has seen are scored. Runs that are
+finished are not repeated.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+
+import pandas as pd
+
+from benchmarks.phantom_findings import FIRST_SEED, scores, write_all
+from xr2text.evaluation.language import score_language
+from xr2text.imaging.phantom import draw_phantom
+from xr2text.model.xr2text import XR2Text
+
+STAGES = (
+    "{name: warmup, epochs: 1, normal_only: true}, {name: easy, epochs: 1, max_findings: 1}, "
+    "{name: medium, epochs: 1, max_findings: 2}, {name: hard, epochs: 5}, {name: finetune, epochs: 2, lr_factor: 0.3}"
+)
+SMALLER = (
+    "model.image.size=96", "data.phantom_train=2400", "data.phantom_val=60", "training.batch_size=8",
+    "model.decoder.dropout=0.1", f"training.curriculum=[{STAGES}]", "training.trackers=[]",
+)  # fmt: skip
+VARIANTS = {
+    "five stages, all terms": (),
+    "no curriculum": ("training.curriculum=[]", "training.epochs=10"),
+    "without focal": ("training.losses.focal=0",),
+    "without regions": ("training.losses.regions=0",),
+    "without consistency": ("training.losses.consistency=0",),
+    "without findings": ("training.losses.findings=0",),
+    "without alignment": ("training.losses.alignment=0",),
+    "with R-Drop": ("training.losses.rdrop=0.5",),
+}
+
+
+def run(name: str, seed: int, folder: Path, count: int) -> dict[str, float]:
+    """Trains one variant and scores it; its figures are kept in the folder."""
+    output = folder / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
+    kept = output / "ablation.json"
+    if not kept.is_file():
+        command = [sys.executable, "train.py", "--config", "configs/phantom.yaml", "--set", *SMALLER, *VARIANTS[name],
+                   f"training.seed={seed}", f"output={output}"]  # fmt: skip
+        if (output / "states").is_dir():
+            command.append("--resume")
+        subprocess.run(command, check=True)
+        history = pd.read_csv(output / "history.csv")
+        kept.write_text(
+            json.dumps(score(output / "checkpoint", count) | {"seconds": float(history["seconds"].iloc[-1])})
+        )
+    return json.loads(kept.read_text())
+
+
+def score(checkpoint: Path, count: int) -> dict[str, float]:
+    """Findings F1 and Combined (BLEU-4 + ROUGE-L, protocol full) of unseen phantoms' reports."""
+    model = XR2Text.from_pretrained(checkpoint)
+    seeds = range(FIRST_SEED, FIRST_SEED + count)
+    pairs, texts = write_all(model, seeds)
+    references = [draw_phantom(seed, 32) for seed in seeds]
+    language = score_language(
+        [f"{one.findings_text} {one.impression_text}" for one in references], texts, "full", meteor=False
+    ).scores
+    found = scores(pairs)
+    return {"f1": found["f1"], "whole": found["whole"], "combined": language.bleu_4 + language.rouge_l}
+
+
+def table(results: dict[str, list[dict[str, float]]]) -> str:
+    lines = [
+        "| training | findings F1 | whole report right | Combined | minutes |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, runs in results.items():
+        cells = [_spread([one[key] for one in runs]) for key in ("f1", "whole", "combined")]
+        minutes = mean(one["seconds"] for one in runs) / 60
+        lines.append(f"| {name} | {' | '.join(cells)} | {minutes:.1f} |")
+    return "\n".join(lines)
+
+
+def _spread(values: list[float]) -> str:
+    spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{mean(values):.3f}{spread}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--count", type=int, default=400, help="unseen phantoms that are scored")
+    parser.add_argument("--out", type=Path, help="also write the table here")
+    args = parser.parse_args()
+    os.environ["ACCELERATE_USE_CPU"] = "true"
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
+    for seed in range(args.seeds):
+        for name in VARIANTS:
+            results[name].append(run(name, seed, args.runs, args.count))
+            print(table({name: runs for name, runs in results.items() if runs}), flush=True)
+    if args.out is not None:
+        args.out.write_text(
+            "# What each piece of the training does, on phantoms\n\n"
+            f"Mean and standard deviation over {args.seeds} seeds; {args.count} unseen phantoms. Made by "
+            f"`python -m benchmarks.phantom_ablation`: configs/phantom.yaml with `{' '.join(SMALLER)}`.\n\n"
+            f"{table(results)}\n"
+        )
+
+
+if __name__ == "__main__":
+    main()
