@@ -323,6 +323,17 @@ def _known_keys(kind: type, prefix: str = "") -> list[str]:
     return names
 
 
+def _nearest(wrong: str, known: list[str]) -> str | None:
+    """The known key whose last part is most alike, then whose whole is; None where nothing is."""
+
+    def likeness(name: str, other: str) -> float:
+        return difflib.SequenceMatcher(None, name, other).ratio()
+
+    alike = {name: likeness(wrong.rsplit(".", 1)[-1], name.rsplit(".", 1)[-1]) for name in known}
+    best = max(known, key=lambda name: alike[name] + 0.5 * likeness(wrong, name))
+    return best if alike[best] >= 0.6 else None
+
+
 def _build(kind: type, *layers: Any, where: str) -> Any:
     try:
         merged = OmegaConf.structured(kind)
@@ -332,12 +343,8 @@ def _build(kind: type, *layers: Any, where: str) -> Any:
             merged = OmegaConf.merge(merged, layer)
         return OmegaConf.to_object(merged)
     except ConfigKeyError as error:
-        known = _known_keys(kind)
-        wrong = re.sub(r"\[\d+\]", "", error.full_key)
-        near = difflib.get_close_matches(wrong, known, n=1) or [
-            name for name in known if name.rsplit(".", 1)[-1] == wrong.rsplit(".", 1)[-1]
-        ]
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        near = _nearest(re.sub(r"\[\d+\]", "", error.full_key), _known_keys(kind))
+        hint = f"; did you mean {near!r}?" if near else ""
         raise ConfigError(f"{where}: unknown key {error.full_key!r}{hint}") from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"{where}: {error.full_key}: {str(error).splitlines()[0]}") from error

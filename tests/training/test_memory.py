@@ -52,12 +52,11 @@ def test_the_estimate_is_near_a_real_step(make_tiny, checkpointing):
 
 
 def test_what_needs_less_is_told_to_need_less(make_tiny):
-    def total(**training):
-        settings = TrainingConfig(batch_size=8, **training)
+    def total(frozen=False, **training):
+        settings, model = TrainingConfig(batch_size=8, **training), make_tiny().config
+        model.encoder.frozen = frozen
         generation = GenerationConfig(max_tokens=60, findings_tokens=40)
-        return estimate_memory(
-            Config("tiny", "none", make_tiny().config, DataConfig("phantom"), settings, generation), "no"
-        )
+        return estimate_memory(Config("tiny", "none", model, DataConfig("phantom"), settings, generation), "no")
 
     plain = total()
     eight_bit, average, rdrop = (
@@ -65,6 +64,8 @@ def test_what_needs_less_is_told_to_need_less(make_tiny):
     )  # fmt: skip
     assert eight_bit["optimiser"] < 0.3 * plain["optimiser"] and average["average"] > 0
     assert rdrop["activations"] > plain["activations"]
+    frozen = total(frozen=True)
+    assert frozen["optimiser"] < plain["optimiser"] and frozen["activations"] < plain["activations"]
 
 
 def test_the_try_leaves_no_trace(make_tiny):
@@ -90,7 +91,7 @@ def test_checkpointing_changes_neither_gradients_nor_statistics(make_tiny):
             model.enable_gradient_checkpointing()
         for _ in range(2):
             torch.manual_seed(3)
-            Objective(model, LOSSES.__class__())(batch, 0.5).loss.backward()
+            Objective(model, LossConfig())(batch, 0.5).loss.backward()
         models.append(model)
     plain, checkpointed = models
     for (name, one), other in zip(plain.named_parameters(), checkpointed.parameters(), strict=True):

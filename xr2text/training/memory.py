@@ -9,7 +9,7 @@ from dataclasses import replace
 from unittest import mock
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from accelerate.utils import find_executable_batch_size
 from accelerate.utils.memory import should_reduce_batch_size
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -47,6 +47,7 @@ def estimate_memory(config: Config, precision: str) -> dict[str, int]:
         model.to_empty(device="cpu").train()
         _share_embeddings(model)
         model.freeze_untrained(settings.losses)
+        _frozen_to_buffers(model)  # the tracker expects a gradient of every parameter
         if settings.gradient_checkpointing:
             model.enable_gradient_checkpointing()
         objective = Objective(model, settings.losses)
@@ -84,6 +85,14 @@ def estimate_memory(config: Config, precision: str) -> dict[str, int]:
     if settings.ema_decay is not None:
         named["average"] = sum(parameter.numel() * parameter.element_size() for parameter in parameters)
     return named
+
+
+def _frozen_to_buffers(model: XR2Text) -> None:
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if not parameter.requires_grad:
+                delattr(module, name)
+                module.register_buffer(name, parameter.data, persistent=False)
 
 
 def _share_embeddings(model: XR2Text) -> None:
@@ -167,6 +176,9 @@ def fit_batch(
     Raises:
         OutOfMemoryError: it does not fit and `fit_batch` is off, or not even a batch that cannot be halved fits.
     """
+    if accelerator.distributed_type == DistributedType.FSDP:  # one process alone cannot hold what they share
+        accelerator.print("the longest batch is not tried beforehand under FSDP")
+        return settings
     if not settings.fit_batch:
         try_longest_batch(objective, data, settings, accelerator)
         return settings

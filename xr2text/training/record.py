@@ -2,19 +2,23 @@
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 import psutil
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.utils.data import DataLoader
 
 from xr2text.config import Config, save_config
 from xr2text.data.curriculum import Stage
 from xr2text.data.dataset import collate
 from xr2text.evaluation.language import score_language
+from xr2text.model.xr2text import XR2Text
 from xr2text.text.sections import ReportText
 from xr2text.training.data import TrainingData
 from xr2text.training.history import append_history, append_samples
@@ -72,7 +76,7 @@ class RunRecord:
         self,
         config: Config,
         data: TrainingData,
-        model: torch.nn.Module,
+        model: XR2Text,
         average: WeightAverage,
         loaders: tuple[DataLoader, DataLoader],
         accelerator: Accelerator,
@@ -84,19 +88,31 @@ class RunRecord:
     def validate(self, progress: Progress) -> dict[str, float]:
         """Loss per token, and BLEU-4, ROUGE-L and their sum; the best epoch's weights are kept."""
         started = time.monotonic()
-        with self.average.applied_to(self.model):
-            loss = validate(self.model, self.val_loader, self.accelerator)
-            self.reports = write_reports(self.model, self.scored_loader, self.accelerator)
+        with self._evaluated() as model:
+            loss = validate(model, self.val_loader, self.accelerator)
+            self.reports = write_reports(model, self.scored_loader, self.accelerator)
             scores = self._language(self.reports)
-            self.samples = self._samples() if self.accelerator.is_main_process else []
+            self.samples = self._samples(model) if self.accelerator.is_main_process else []
             if scores["combined"] > progress.best_combined:
                 progress.best_combined, progress.best_epoch = scores["combined"], progress.epoch
                 if self.accelerator.is_main_process:
-                    self.model.save_pretrained(self.output / "best")
+                    model.save_pretrained(self.output / "best")
         progress.validation_seconds = time.monotonic() - started
         return {"validation tokens": loss, **scores}
 
-    def _samples(self) -> list[Sample]:
+    @contextmanager
+    def _evaluated(self) -> Iterator[XR2Text]:
+        """The model as it is validated and kept: with its average's weights, or gathered where processes share them."""
+        if self.accelerator.distributed_type == DistributedType.FSDP:
+            whole = XR2Text(self.config.model, self.data.tokenizer, self.config.generation, self.config.name)
+            options = StateDictOptions(full_state_dict=True)
+            whole.load_state_dict(get_model_state_dict(self.model, options=options))
+            yield whole.to(self.accelerator.device)
+        else:
+            with self.average.applied_to(self.model):
+                yield self.model
+
+    def _samples(self, model: XR2Text) -> list[Sample]:
         """The first scored studies with what the model makes of them now."""
         indices = sorted(self.reports)[: self.config.training.sample_reports]
         if not indices:
@@ -105,7 +121,7 @@ class RunRecord:
         pixels = self.data.val.transform.denormalise(batch["pixel_values"])
         with torch.inference_mode(), self.accelerator.autocast():
             device = self.accelerator.device
-            visual = self.model.look(batch["pixel_values"].to(device), batch["box"].to(device))
+            visual = model.look(batch["pixel_values"].to(device), batch["box"].to(device))
         samples = []
         for place, index in enumerate(indices):
             study = self.data.val.examples[index][0]

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate import Accelerator, DataLoaderConfiguration, DistributedType
 from accelerate.utils import ProjectConfiguration
 
 from xr2text.config import Config, ConfigError, load_config
@@ -24,12 +24,13 @@ def states_to_resume(output: Path, resume: bool) -> list[Path]:
 
 
 def make_accelerator(config: Config) -> Accelerator:
-    """Raises ConfigError for a precision that this machine does not have, or a tracker that is not installed."""
+    """Raises ConfigError for a precision that this machine does not have, or a tracker that is not installed, and for a
+    launch that does not fit."""
     settings = config.training
     for tracker in settings.trackers:
         if importlib.util.find_spec(tracker) is None:
             raise ConfigError(f"training.trackers: {tracker} is not installed: pip install {tracker}")
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=precision(settings.precision),
         gradient_accumulation_steps=settings.accumulation,
         step_scheduler_with_optimizer=False,
@@ -37,6 +38,17 @@ def make_accelerator(config: Config) -> Accelerator:
         log_with=settings.trackers or None,
         project_config=ProjectConfiguration(project_dir=config.output, logging_dir=f"{config.output}/trackers"),
     )
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != accelerator.num_processes:
+        raise ConfigError(
+            f"{launched} processes were launched, but accelerate joins {accelerator.num_processes} of them; on CPUs, "
+            "start them by ACCELERATE_USE_CPU=true torchrun --nproc_per_node N train.py ..."
+        )
+    if settings.ema_decay is not None and accelerator.distributed_type == DistributedType.FSDP:
+        raise ConfigError(
+            "training.ema_decay keeps a whole copy of the weights, which FSDP is there to avoid: set it null"
+        )
+    return accelerator
 
 
 def precision(choice: str) -> str:
