@@ -64,7 +64,7 @@ def train(config: Config, started_by: str, resume: bool) -> None:
     # The model and its loss; a batch that cannot fit is found now, not at the longest report of the first epoch.
     model = build_model(config, data.tokenizer, resume)
     objective = Objective(model, settings.losses).to(accelerator.device)
-    settings = config.training = fit_batch(objective, data.train, settings, accelerator)
+    settings = config.training = fit_batch(objective, data.train, config.training, accelerator)
     accelerator.gradient_accumulation_steps = settings.accumulation
     stages = data.curriculum.stages
     loaders = [make_loader(Subset(data.train, stage.indices), config, accelerator, shuffle=True) for stage in stages]
@@ -78,7 +78,8 @@ def train(config: Config, started_by: str, resume: bool) -> None:
     ]
     schedule = build_schedule(optimizer, settings, spans)
     wrapped, optimizer = accelerator.prepare(objective, optimizer)
-    average, patience, progress = WeightAverage(model, settings.ema_decay), EarlyStopping(settings.patience), Progress()
+    average, patience = WeightAverage(model, settings.ema_decay), EarlyStopping(settings.patience)
+    progress = Progress(processes=accelerator.num_processes)
     accelerator.register_for_checkpointing(progress, schedule, average, patience)
     if resume:
         accelerator.load_state(str(states[-1]))

@@ -1,6 +1,7 @@
 """What keeps a run safe and on time: the weights' average, early stopping, stop requests, full disks, the clock."""
 
 import errno
+import importlib.util
 import os
 import signal
 
@@ -8,10 +9,12 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from xr2text.config import BudgetConfig, TrainingConfig
+from xr2text.config import BudgetConfig, Config, ConfigError, DataConfig, TrainingConfig
 from xr2text.training.clock import Clock
 from xr2text.training.loop import SAVE, STOP
 from xr2text.training.optim import EarlyStopping, StageSpan, WeightAverage, build_optimizer, build_schedule
+from xr2text.training.record import shown_settings
+from xr2text.training.setup import make_accelerator
 from xr2text.training.state import Progress, StateError, StopRequest, save_state, saved_states
 
 
@@ -91,6 +94,29 @@ def test_a_full_disk_leaves_the_earlier_state(tmp_path, monkeypatch):
     with pytest.raises(StateError, match=r"No space left on device; --resume goes on from step-00000001"):
         save_state(accelerator, tmp_path, progress, keep=2)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"] == [p.name for p in saved_states(tmp_path)]
+
+
+def test_a_run_of_two_processes_is_not_resumed_by_one():
+    with pytest.raises(StateError, match="of 2 processes, and 1 are here"):
+        Progress().load_state_dict(Progress(processes=2).state_dict())
+
+
+def test_trackers_are_told_no_place_of_this_machine():
+    config = Config("tiny", "/secret/run", data=DataConfig("indiana", "/secret/data", "/secret/split.json"))
+    told = shown_settings(config)
+    assert told["training.losses.tokens"] == 1.0 and told["model.haqt.width"] == 256
+    assert "/secret" not in str(told)
+
+
+def test_launches_that_do_not_fit_are_refused(monkeypatch):
+    config = Config("tiny", "none", training=TrainingConfig(trackers=["wandb"]))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install wandb"):
+        make_accelerator(config)
+    config.training.trackers = []
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ConfigError, match="3 processes were launched, but accelerate joins 1"):
+        make_accelerator(config)
 
 
 def test_the_clock_says_when_to_save_and_when_to_stop():

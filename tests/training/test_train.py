@@ -214,10 +214,12 @@ def test_a_batch_that_does_not_fit_is_found_at_once_or_halved(config, tmp_path, 
     assert saved_states(tmp_path / "run" / "states")[-1].name == "step-00000003"  # 20 studies, 8 to an update
 
 
-def test_a_resumed_run_must_have_the_same_model(config):
+def test_a_resumed_run_must_have_the_same_model_and_batches(config):
     run(config, "training.stop_after_minutes=0.0")
     with pytest.raises(SystemExit, match="model's settings differ"):
         run(config, "model.haqt.global_queries=3", resume=True)
+    with pytest.raises(SystemExit, match=r"training\.batch_size differs"):
+        run(config, "training.batch_size=2", resume=True)
 
 
 def test_a_second_phase_starts_from_a_checkpoint(config, tmp_path):

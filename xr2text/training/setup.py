@@ -76,8 +76,8 @@ def started_command(config_file: str, overrides: list[str]) -> str:
 
 def build_model(config: Config, tokenizer, resume: bool) -> XR2Text:
     """The model with its first weights: those that the config names, an earlier phase's, or (resumed) none yet."""
-    if resume and load_config(Path(config.output) / "config.yaml").model != config.model:
-        raise ConfigError(f"--resume: the model's settings differ from those in {config.output}/config.yaml")
+    if resume:
+        _check_resumed(config)
     settings = config.training
     model = XR2Text(config.model, tokenizer, config.generation, config.name)
     if settings.start_from is not None:
@@ -88,3 +88,19 @@ def build_model(config: Config, tokenizer, resume: bool) -> XR2Text:
     if settings.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     return model.to(memory_format=torch.channels_last)
+
+
+def _check_resumed(config: Config) -> None:
+    """What decides the model and the order of the studies must be as it was; a batch that was fitted stays."""
+    file = Path(config.output) / "config.yaml"
+    saved = load_config(file)
+    if saved.model != config.model:
+        raise ConfigError(f"--resume: the model's settings differ from those in {file}")
+    if config.training.fit_batch:
+        config.training.batch_size, config.training.accumulation = (
+            saved.training.batch_size,
+            saved.training.accumulation,
+        )
+    for name in ("batch_size", "accumulation", "curriculum", "seed"):
+        if getattr(saved.training, name) != getattr(config.training, name):
+            raise ConfigError(f"--resume: training.{name} differs from that in {file}")

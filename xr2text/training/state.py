@@ -35,6 +35,7 @@ class Progress:
         totals: sums over this epoch's batches, by name.
         best_combined, best_epoch: of the validations so far; epochs count from 1.
         seconds: of training, over all sessions; validation_seconds: of the last validation.
+        processes: that share the run.
     """
 
     epoch: int = 0
@@ -45,11 +46,15 @@ class Progress:
     best_epoch: int = 0
     seconds: float = 0.0
     validation_seconds: float = 0.0
+    processes: int = 1
 
     def state_dict(self) -> dict:
         return {**vars(self), "totals": dict(self.totals)}
 
     def load_state_dict(self, state: dict) -> None:
+        """Raises StateError for a run of another number of processes, whose studies would come in another order."""
+        if state["processes"] != self.processes:
+            raise StateError(f"--resume: the run is of {state['processes']} processes, and {self.processes} are here")
         vars(self).update(state)
 
 
