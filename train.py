@@ -24,7 +24,7 @@ from xr2text.training.loop import NonFiniteLossError, train_one_epoch
 from xr2text.training.losses import Objective
 from xr2text.training.memory import OutOfMemoryError, fit_batch
 from xr2text.training.optim import EarlyStopping, StageSpan, WeightAverage, build_optimizer, build_schedule
-from xr2text.training.record import RunRecord, start_output
+from xr2text.training.record import RunRecord, restore_calibration, start_output
 from xr2text.training.setup import build_model, make_accelerator, started_command, states_to_resume
 from xr2text.training.state import Progress, StateError, StopRequest, disk_is_full, save_state
 
@@ -81,10 +81,11 @@ def train(config: Config, started_by: str, resume: bool) -> None:
     average, patience = WeightAverage(model, settings.ema_decay), EarlyStopping(settings.patience)
     progress = Progress(processes=accelerator.num_processes)
     accelerator.register_for_checkpointing(progress, schedule, average, patience)
+    start_output(config, data, accelerator)
     if resume:
         accelerator.load_state(str(states[-1]))
+        restore_calibration(model, progress)
         accelerator.print(f"resumed at epoch {progress.epoch + 1}, batch {progress.batch}")
-    start_output(config, data, accelerator)
     record = RunRecord(config, data, model, average, (val_loader, scored_loader), accelerator)
 
     def save() -> None:
@@ -106,7 +107,7 @@ def train(config: Config, started_by: str, resume: bool) -> None:
                 accelerator.print(f"{clock.reason}: the state is saved, --resume goes on")
                 return
             scores = record.validate(progress)
-            patience.step(scores["combined"])
+            patience.step(scores["score"])
             record.write(progress, stage, result, scores)
             save()
     finish_run(config, started_by, data, val_loader, progress, accelerator)

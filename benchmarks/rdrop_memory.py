@@ -32,6 +32,7 @@ def peak_memory(config: Config, batch_size: int, rdrop: float, chunk: int) -> in
         "pixel_values": torch.rand(batch_size, 3, side, side, device=device),
         "box": torch.tensor([[0.0, 0.0, 1.0, 1.0]] * batch_size, device=device),
         "labels": torch.randint(5, config.model.decoder.vocab_size, (batch_size, tokens), device=device),
+        "finding_labels": torch.zeros(batch_size, 0, device=device),
     }
 
     def step() -> None:

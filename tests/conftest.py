@@ -20,7 +20,7 @@ from xr2text.model.xr2text import XR2Text
 from xr2text.text.tokenizer import train_tokenizer
 
 
-def tiny_config(findings: dict[str, list[str]] | None = None, **haqt) -> ModelConfig:
+def tiny_config(findings: dict[str, list[str]] | None = None, finding_tokens=False, **haqt) -> ModelConfig:
     """64 px, a 4 x 4 grid, width 32."""
     return ModelConfig(
         image=ImageConfig(size=64),
@@ -28,7 +28,9 @@ def tiny_config(findings: dict[str, list[str]] | None = None, **haqt) -> ModelCo
         haqt=HaqtConfig(
             **{"width": 32, "global_queries": 2, "region_queries": 2, "heads": 4, "cross_region_layers": 1} | haqt
         ),
-        decoder=DecoderConfig(vocab_size=400, layers=1, heads=4, feed_forward=64, max_positions=64),
+        decoder=DecoderConfig(
+            vocab_size=400, layers=1, heads=4, feed_forward=64, max_positions=64, finding_tokens=finding_tokens
+        ),
         findings=findings or {},
     )
 

@@ -110,6 +110,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     from xr2text.evaluation.predict import PredictionError
     from xr2text.evaluation.processes import LauncherError, Processes
     from xr2text.model.xr2text import CheckpointError, XR2Text
+    from xr2text.text.finding_table import FINDING_NAMES
 
     paths = {"root": args.root, "split_file": args.split_file}
     settings = EvaluationSettings(
@@ -118,8 +119,11 @@ def run_evaluate(args: argparse.Namespace) -> int:
     )  # fmt: skip
     try:
         with Processes.from_environment() as processes:
-            data = DataConfig(args.source, **{name: path and str(path) for name, path in paths.items()})
-            evaluate(XR2Text.from_pretrained(args.checkpoint), data, settings, args.out, processes)
+            model = XR2Text.from_pretrained(args.checkpoint)
+            read = set(model.config.findings) <= set(FINDING_NAMES)  # else the head has the source's own names
+            labels = "reports" if read else "indexed"
+            data = DataConfig(args.source, labels=labels, **{name: path and str(path) for name, path in paths.items()})
+            evaluate(model, data, settings, args.out, processes)
             if processes.is_main:
                 print((args.out / "table.md").read_text(encoding="utf-8"))
                 print(f"written to {args.out}")

@@ -107,6 +107,9 @@ class DecoderConfig:
     dropout: float = 0.1
     max_positions: int = 256  # longest report, in tokens
     use_text_encoder: bool = False  # visual tokens go through BART's own encoder first
+    # Each finding of the finding head is one more token that the report is written from, as likely as the head thinks.
+    finding_tokens: bool = False
+    predicted_findings: float = 0.3  # share of these that are the head's in training; the others are the true ones
 
     def __post_init__(self) -> None:
         _at_least("model.decoder", "vocab_size", self.vocab_size, 16)
@@ -114,6 +117,8 @@ class DecoderConfig:
         for name in ("layers", "heads", "feed_forward"):
             _at_least("model.decoder", name, getattr(self, name), 1)
         _share("model.decoder", "dropout", self.dropout)
+        if not 0 <= self.predicted_findings <= 1:
+            raise ConfigError(f"model.decoder.predicted_findings is {self.predicted_findings}; it must be in [0, 1]")
 
 
 @dataclass
@@ -125,6 +130,11 @@ class ModelConfig:
     # What the finding head predicts: a finding's name, as the data source labels it, and the regions whose tokens it is
     # read from.
     findings: dict[str, list[str]] = field(default_factory=dict)
+    findings_per_token: bool = True  # each of a region's tokens is asked for a finding; false: their mean
+    # Fitted on the validation studies at the end of a training: what the head's logits are divided by, and the
+    # probability from which each finding counts as present (0.5 where it is not named).
+    finding_temperature: float = 1.0
+    finding_thresholds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, regions in self.findings.items():
@@ -134,6 +144,14 @@ class ModelConfig:
                 _one_of("model.findings", name, region, REGION_NAMES)
         if self.findings and self.haqt.projection != "haqt_arr":
             raise ConfigError("model.findings needs region tokens: model.haqt.projection must be 'haqt_arr'")
+        if self.decoder.finding_tokens and not self.findings:
+            raise ConfigError("model.decoder.finding_tokens needs model.findings")
+        if self.finding_temperature <= 0:
+            raise ConfigError("model.finding_temperature must be above 0")
+        for name, threshold in self.finding_thresholds.items():
+            _one_of("model", "finding_thresholds", name, self.findings)
+            if not 0 < threshold < 1:
+                raise ConfigError(f"model.finding_thresholds.{name} is {threshold}; it must be in (0, 1)")
 
 
 @dataclass
@@ -141,6 +159,12 @@ class DataConfig:
     source: str = MISSING  # "indiana", "r2gen" or "phantom"
     root: str | None = None  # folder of the data set
     split_file: str | None = None  # indiana: an R2Gen annotation.json whose val and test studies are set apart
+    # Where finding labels come from: "reports", read by text.findings, or "indexed", as the source has them (indiana
+    # and r2gen: MeSH terms). Phantoms know what was drawn.
+    labels: str = "reports"
+    films: str | None = None  # folder of further training radiographs with labels but no reports, see data.sources
+    region_masks: str | None = None  # folder of further training radiographs with masks of regions, see data.sources
+    mask_repeats: int = 4  # how often each of these is shown in an epoch
     phantom_train: int = 6000  # phantom: how many of each
     phantom_val: int = 300
     seed: int = 0
@@ -150,6 +174,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.source != MISSING:
             _one_of("data", "source", self.source, ("indiana", "r2gen", "phantom"))
+        _one_of("data", "labels", self.labels, ("reports", "indexed"))
+        _at_least("data", "mask_repeats", self.mask_repeats, 1)
         _at_least("data", "workers", self.workers, 0)
 
 
@@ -164,6 +190,7 @@ class LossConfig:
     focal_warmup: float = 0.1  # share of all updates over which gamma rises from 0
     regions: float = 0.0  # keeps the router, over a batch, from forgetting regions
     consistency: float = 0.0  # keeps each region's attention with its refined prior
+    anatomy: float = 0.0  # draws each region's attention over its mask, where data.region_masks has one
     findings: float = 0.0  # binary cross-entropy of the finding head, mean over labelled findings
     alignment: float = 0.0  # contrastive, each image with its own report
     alignment_temperature: float = 0.07
@@ -171,7 +198,7 @@ class LossConfig:
     vocabulary_chunk: int = 1024  # tokens whose logits over the vocabulary are held at a time
 
     def __post_init__(self) -> None:
-        weights = ("tokens", "focal", "regions", "consistency", "findings", "alignment", "rdrop")
+        weights = ("tokens", "focal", "regions", "consistency", "anatomy", "findings", "alignment", "rdrop")
         for name in (*weights, "focal_gamma"):
             _at_least("training.losses", name, getattr(self, name), 0)
         if not any(getattr(self, name) for name in weights):
@@ -243,7 +270,10 @@ class TrainingConfig:
     ema_decay: float | None = None  # validate and keep an exponential moving average of the weights; null: the weights
     losses: LossConfig = field(default_factory=LossConfig)
     augment: bool = True  # shifts, scales, small rotations, contrast; never a mirror image
-    patience: int | None = None  # stop after so many validated epochs without a better Combined; null: never
+    # The sum of these scores decides the best epoch: "combined" (BLEU-4 + ROUGE-L), "findings_f1" and "findings_f1_5"
+    # (of what the reports assert, over CheXpert's 14 and 5), "finding_auc" (of the finding head).
+    best_by: list[str] = field(default_factory=lambda: ["combined"])
+    patience: int | None = None  # stop after so many validated epochs without a better such sum; null: never
     checkpoint_minutes: float = 10.0
     keep: int = 2  # training states kept
     trackers: list[str] = field(default_factory=lambda: ["tensorboard"])  # of "tensorboard", "wandb", "trackio"
@@ -265,6 +295,10 @@ class TrainingConfig:
             _share("training", name, getattr(self, name))
         if self.ema_decay is not None:
             _share("training", "ema_decay", self.ema_decay)
+        for score in self.best_by:
+            _one_of("training", "best_by", score, ("combined", "findings_f1", "findings_f1_5", "finding_auc"))
+        if not self.best_by:
+            raise ConfigError("training.best_by names no score")
         for tracker in self.trackers:
             _one_of("training", "trackers", tracker, ("tensorboard", "wandb", "trackio"))
         planned = sum(stage.epochs for stage in self.curriculum)
@@ -311,6 +345,8 @@ class Config:
             raise ConfigError("generation.max_tokens must not exceed model.decoder.max_positions")
         if self.training.losses.findings and not self.model.findings:
             raise ConfigError("training.losses.findings has a weight, but model.findings names none to predict")
+        if "finding_auc" in self.training.best_by and not self.training.losses.findings:
+            raise ConfigError("training.best_by: finding_auc needs a weight of training.losses.findings")
 
 
 def _known_keys(kind: type, prefix: str = "") -> list[str]:

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from xr2text.config import DataConfig
-from xr2text.data.sources import DataError, load_studies
+from xr2text.data.sources import MASK_FOLDERS, DataError, load_studies
+from xr2text.imaging.phantom import FINDINGS
+from xr2text.text.finding_table import FINDING_NAMES
 
 REPORTS = """uid,MeSH,Problems,image,indication,comparison,findings,impression
 1,x,Cardiomegaly;Pleural Effusion,Chest,cough,None.,The heart is normal. The XXXX are clear.,No acute disease.
@@ -59,9 +61,43 @@ def test_indiana_joins_reports_and_views(root):
     assert [image.path.name for image in one.frontal_images] == ["1_front.png"]
     assert len(studies["2"].frontal_images) == 2 and studies["2"].impression == "No effusion. Clear lungs."
     assert studies["3"].frontal_images == ()
-    assert one.labels == {"cardiomegaly", "pleural effusion"}
-    assert studies["2"].labels == frozenset() and studies["3"].labels is None
+    assert set(one.labels) == set(FINDING_NAMES) and one.labels["no finding"] == 1  # as the report has it
+    assert studies["3"].labels["pleural effusion"] == 1 and studies["2"].labels["pleural effusion"] == 0
     assert one.images[0].read().pixels.shape == (80, 70)
+
+
+def test_labels_may_be_those_of_the_people_who_indexed_the_collection(root):
+    studies = by_id(load(root, labels="indexed"))
+    assert studies["1"].labels == {"cardiomegaly": 1, "pleural effusion": 1}
+    assert studies["2"].labels == {"cardiomegaly": 0, "pleural effusion": 0} and studies["3"].labels == {}
+
+
+def test_films_have_labels_without_reports_and_outlines_without_either(root, tmp_path_factory):
+    films, masks = tmp_path_factory.mktemp("films"), tmp_path_factory.mktemp("masks")
+    (films / "labels.csv").write_text(
+        "image,findings,view,patient\na.png,Effusion|Mass,PA,7\nb.png,Infiltration,AP,8\nc.png,No Finding,PA,9\n"
+    )
+    for folder in (films / "images", masks / "images", *(masks / "masks" / name for name in MASK_FOLDERS)):
+        folder.mkdir(parents=True)
+    for name in ("a", "b", "c"):
+        cv2.imwrite(str(films / "images" / f"{name}.png"), np.zeros((80, 70), np.uint8))
+    for folder in (masks / "images", *(masks / "masks" / name for name in MASK_FOLDERS)):
+        cv2.imwrite(str(folder / "x.png"), np.zeros((80, 70), np.uint8))
+    options = {"films": str(films), "region_masks": str(masks)}
+    splits = load(root, split_file=str(root / "annotation.json"), **options)
+    more = {study.id: study for study in splits["train"] if study.id.startswith(("film", "masked"))}
+    assert set(more) == {"film-a", "film-b", "film-c", "masked-x"} and not any(one.findings for one in more.values())
+    present = {name for name, value in more["film-a"].labels.items() if value}
+    assert present == {"pleural effusion", "mass", "lung lesion"} and more["film-a"].labels["edema"] == 0
+    assert more["film-b"].labels == {}  # the word says nothing certain
+    assert more["film-c"].labels and not any(more["film-c"].labels.values()) and more["film-a"].patient == "film-7"
+    assert [mask.parent.name for mask in more["masked-x"].masks] == list(MASK_FOLDERS)
+    (masks / "masks" / "heart" / "x.png").unlink()
+    with pytest.raises(DataError, match=r"expected the mask .*heart/x\.png"):
+        load(root, **options)
+    (films / "images" / "c.png").unlink()
+    with pytest.raises(DataError, match=r"lists c\.png"):
+        load(root, films=str(films))
 
 
 def test_the_kaggle_folder_inside_a_folder_is_found(root):
@@ -113,7 +149,7 @@ def test_r2gen_as_published_has_no_uid(root):
     (root / "annotation.json").write_text(json.dumps({"train": [item], "val": [], "test": []}))
     (root / "images" / "1_front.png").write_bytes((root / "images" / "2_a.png").read_bytes())
     (one,) = load(root, "r2gen")["train"]
-    assert (one.patient, one.impression) == ("1", "No acute disease.") and "cardiomegaly" in one.labels
+    assert (one.patient, one.impression) == ("1", "No acute disease.") and one.labels["no finding"] == 1
     assert len(one.frontal_images) == 1
 
 
@@ -129,7 +165,7 @@ def test_phantoms_are_studies_too():
     assert [len(splits[split]) for split in ("train", "val", "test")] == [5, 3, 0]
     study = splits["train"][0]
     assert study.findings and study.impression and study.images[0].read().pixels.shape == (64, 64)
-    assert all(study.labels is not None for study in splits["train"])
+    assert all(set(study.labels) == set(FINDINGS) for study in splits["train"])
     seeds = [image.seed for studies in splits.values() for study in studies for image in study.images]
     assert len(set(seeds)) == 8
 

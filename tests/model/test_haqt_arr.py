@@ -160,9 +160,10 @@ def test_the_linear_projection_has_tokens_and_no_regions(features):
     assert visual.region_maps is None and visual.region_weights is None
 
 
-def test_a_finding_is_read_from_the_tokens_of_its_own_regions_alone():
+@pytest.mark.parametrize("per_token", [False, True])
+def test_a_finding_is_read_from_the_tokens_of_its_own_regions_alone(per_token):
     torch.manual_seed(0)
-    head = FindingHead({"cardiomegaly": ["heart"], "nodule": ["right lung", "left lung"]}, 32, global_queries=3)
+    head = FindingHead({"cardiomegaly": ["heart"], "nodule": ["right lung", "left lung"]}, 32, 3, per_token)
     tokens = torch.randn(2, 3 + K * 2, 32, requires_grad=True)
     logits = head(tokens)
     assert logits.shape == (2, 2)
@@ -171,3 +172,17 @@ def test_a_finding_is_read_from_the_tokens_of_its_own_regions_alone():
         reached = gradient[:, 3:].unflatten(1, (K, 2)).abs().sum((0, 2, 3)) > 0
         assert [name for name, one in zip(REGION_NAMES, reached, strict=True) if one] == own
         assert gradient[:, :3].abs().sum() == 0
+
+
+def test_one_token_alone_can_show_a_finding():
+    """Asked one by one, a token that shows it is not averaged away by the others of its region."""
+    findings, tokens = {"nodule": ["right lung"]}, torch.zeros(1, 4 * K, 32)
+    tokens[0, REGION_NAMES.index("right lung") * 4, 0] = 8.0
+    logits = []
+    for per_token in (False, True):
+        head = FindingHead(findings, 32, 0, per_token)
+        torch.nn.init.zeros_(head.classify.weight)
+        torch.nn.init.constant_(head.classify.bias, -4.0)
+        head.classify.weight.data[0, 0] = 1.0
+        logits.append(head(tokens).item())
+    assert logits[0] == pytest.approx(-2) and logits[1] > 3.9

@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 
 import pytest
@@ -208,3 +209,37 @@ def test_a_model_without_a_tokenizer_says_so(tiny_model, batch, tmp_path):
         model.generate(*batch)
     with pytest.raises(ValueError, match="tokenizer"):
         model.save_pretrained(tmp_path / "x")
+
+
+def test_reports_are_written_from_the_findings_that_the_head_sees(make_tiny):
+    """In training mostly from the true ones; what is far below or above its threshold is absent or present."""
+    model = make_tiny(findings={"cardiomegaly": ["heart"], "pneumothorax": ["right lung"]}, finding_tokens=True)
+    assert model.finding_tokens is not None
+    model.config.finding_temperature, model.config.finding_thresholds = 2.0, {"cardiomegaly": 0.2}
+    edge = 2.0 * torch.tensor(0.2).logit()
+    states = model.finding_states(torch.tensor([[edge, 0.0], [edge + 9, -9.0]]))
+    torch.testing.assert_close(states, torch.tensor([[0.5, 0.5], [1.0, 0.0]]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(model.finding_probabilities(edge), torch.tensor(0.2))
+
+    tokens, logits = torch.randn(3, 16, 32), torch.full((3, 2), -20.0)
+    labels = torch.tensor([[1.0, 0.0], [1.0, math.nan], [0.0, 0.0]])
+    model.config.decoder.predicted_findings = 0.0
+    true, own = model.tokens_to_write_from(tokens, logits, labels), model.tokens_to_write_from(tokens, logits)
+    assert true.shape == own.shape == (3, 18, 32) and torch.equal(true[:, :16], tokens)
+    changed = (true != own).any(-1)[:, 16:]
+    assert changed.tolist() == [[True, False], [True, False], [False, False]]
+    model.config.decoder.predicted_findings = 1.0
+    assert torch.equal(model.tokens_to_write_from(tokens, logits, labels), own)
+
+    pixels = torch.rand(1, 3, 64, 64)
+    before = model(pixels, labels=torch.tensor([[5, 6, 7]])).logits
+    model.config.finding_thresholds = {"cardiomegaly": 0.999, "pneumothorax": 0.999}
+    assert not torch.allclose(model(pixels, labels=torch.tensor([[5, 6, 7]])).logits, before)
+
+
+def test_a_fitted_calibration_is_kept_with_the_checkpoint(make_tiny, tmp_path):
+    model = make_tiny(findings={"cardiomegaly": ["heart"]}, finding_tokens=True)
+    model.config.finding_temperature, model.config.finding_thresholds = 1.7, {"cardiomegaly": 0.31}
+    model.save_pretrained(tmp_path / "kept")
+    config = XR2Text.from_pretrained(tmp_path / "kept").config
+    assert (config.finding_temperature, config.finding_thresholds) == (1.7, {"cardiomegaly": 0.31})

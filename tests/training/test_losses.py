@@ -11,6 +11,7 @@ from xr2text.training.losses import (
     TERMS,
     Objective,
     alignment_term,
+    anatomy_term,
     consistency_term,
     finding_term,
     region_term,
@@ -105,6 +106,17 @@ def test_attention_is_drawn_to_its_prior_and_the_prior_is_left_alone():
     assert consistency_term(prior, prior).item() == pytest.approx(0, abs=1e-7)
 
 
+def test_attention_is_drawn_over_the_outlined_place_and_unknown_ones_count_for_nothing():
+    targets = torch.tensor([0.5, 0.5, 0.0, math.nan, math.nan, math.nan]).view(1, 2, 1, 3)
+    scores = torch.zeros(1, 2, 1, 3, requires_grad=True)
+    term = anatomy_term(scores.softmax(-1), targets)
+    assert term.item() == pytest.approx(math.log(0.5 / (1 / 3)), abs=1e-5)
+    term.backward()
+    assert (scores.grad[0, 0, 0, :2] < 0).all() and scores.grad[0, 0, 0, 2] > 0
+    assert (scores.grad[0, 1] == 0).all()
+    assert anatomy_term(scores.softmax(-1), torch.full_like(targets, math.nan)) == 0
+
+
 def test_unknown_findings_count_for_nothing():
     logits = torch.tensor([[2.0, -1.0], [0.5, 3.0]], requires_grad=True)
     labels = torch.tensor([[1.0, math.nan], [0.0, math.nan]])
@@ -134,6 +146,7 @@ def batch(make_tiny):
         "box": torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 4),
         "labels": labels,
         "finding_labels": torch.tensor([[1.0], [0.0], [0.0], [math.nan]]),
+        "region_targets": torch.full((4, 7, 4, 4), 1 / 16),
     }
 
 

@@ -84,6 +84,17 @@ def test_the_finding_head_learns_with_its_loss(config, tmp_path):
     assert XR2Text.from_pretrained(tmp_path / "run" / "checkpoint").config.findings == {"cardiomegaly": ["heart"]}
 
 
+def test_the_best_epoch_is_the_one_of_the_chosen_scores(config, tmp_path):
+    run(config, "training.best_by=[combined,findings_f1]", "training.epochs=3")
+    rows = pd.read_csv(tmp_path / "run" / "history.csv")
+    pd.testing.assert_series_equal(rows["score"], rows["combined"] + rows["findings_f1"], check_names=False)
+    best = int(rows.loc[rows["score"].idxmax(), "epoch"])
+    card = (tmp_path / "run" / "checkpoint" / "README.md").read_text()
+    assert f"by which epoch {best} was chosen" in card and "combined + findings_f1" in card
+    with pytest.raises(SystemExit, match="finding_auc needs a weight"):
+        run(config, "training.best_by=[finding_auc]", f"output={tmp_path / 'other'}")
+
+
 def test_a_stopped_run_resumes_to_the_same_weights(config, tmp_path):
     """Stopped within the first epoch and again later, the run ends as if it had never been stopped."""
     run(config, f"output={tmp_path / 'whole'}")
@@ -111,6 +122,7 @@ def full_config(path, output, **training):
     """Stages, every term of the loss, an average of the weights."""
     settings = copy.deepcopy(SETTINGS) | {"output": str(output)}
     settings["model"]["findings"] = {"cardiomegaly": ["heart"]}
+    settings["model"]["decoder"]["finding_tokens"] = True
     settings["training"] = {"batch_size": 4, "curriculum": STAGES, "losses": EVERYTHING, "ema_decay": 0.9} | training
     path.write_text(yaml.safe_dump(settings))
     return path
@@ -148,9 +160,17 @@ def test_killed_and_terminated_a_run_resumes_to_the_same_weights(tmp_path):
     run(parts, resume=True)
     first, second = (load_file(tmp_path / name / "checkpoint" / "model.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(first[key], second[key]) for key in first)
-    columns = ["epoch", "stage", *(f"train {term}" for term in TERMS), "validation tokens", "combined"]
+    columns = [
+        "epoch",
+        "stage",
+        *(f"train {term}" for term in TERMS if term != "anatomy"),
+        "validation tokens",
+        "combined",
+    ]
     one, other = (pd.read_csv(tmp_path / name / "history.csv")[columns] for name in ("whole", "parts"))
     pd.testing.assert_frame_equal(one, other, rtol=1e-6)
+    kept = [XR2Text.from_pretrained(tmp_path / name / "checkpoint").config for name in ("whole", "parts")]
+    assert kept[0] == kept[1] and set(kept[0].finding_thresholds) == {"cardiomegaly"}
     assert one["stage"].tolist() == ["warmup", "easy", "hard"] and (one["train rdrop"] > 0).all()
 
 
@@ -175,7 +195,7 @@ def test_a_run_shows_itself_in_pictures(tmp_path):
     run(full_config(tmp_path / "config.yaml", tmp_path / "run"))
     text = (tmp_path / "run" / "training_report.md").read_text()
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", text)
-    assert len(pictures) == 8
+    assert len(pictures) == 9
     for name in pictures:
         assert cv2.imread(str(tmp_path / "run" / name)).std() > 5
     assert "| warmup | easy | 2 |" in text and "| easy | hard | 3 |" in text and "phantom-10000000" in text
@@ -305,6 +325,7 @@ def test_two_processes_and_one_give_the_same_curve(tmp_path):
         settings = yaml.safe_load(config.read_text())
         settings["model"]["encoder"] = {"name": "convnext_atto", "stride": 16}
         settings["model"]["haqt"]["dropout"] = settings["model"]["decoder"]["dropout"] = 0.0
+        settings["model"]["decoder"]["predicted_findings"] = 0.0  # which are drawn at random
         settings["training"]["losses"] = EVERYTHING | {"rdrop": 0}  # it needs dropout
         settings["data"]["phantom_train"] = 24  # 8, 16 and 24 in the stages: no batch is filled up with repetitions
         config.write_text(yaml.safe_dump(settings))
@@ -315,7 +336,7 @@ def test_two_processes_and_one_give_the_same_curve(tmp_path):
         assert done.returncode == 0, done.stderr[-2000:]
         curves.append(pd.read_csv(output / "history.csv"))
     names = [name for name in curves[0] if name.startswith(("train ", "region ", "validation", "bleu", "combined"))]
-    assert {f"train {term}" for term in TERMS if term != "rdrop"} < set(names)
+    assert {f"train {term}" for term in TERMS if term not in ("rdrop", "anatomy")} < set(names)
     pd.testing.assert_frame_equal(curves[0][names], curves[1][names], rtol=2e-4, atol=1e-6)
 
 

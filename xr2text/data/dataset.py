@@ -13,7 +13,9 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from xr2text.data.sources import ImageFile, PhantomImage, Study
+from xr2text.anatomy import REGIONS
+from xr2text.data.region_masks import all_regions, region_targets
+from xr2text.data.sources import DataError, ImageFile, PhantomImage, Study
 from xr2text.imaging.transform import ImageTransform, letterbox
 from xr2text.text.tokenizer import encode_report, pad_labels
 
@@ -29,6 +31,8 @@ class ReportDataset(Dataset):
         max_tokens: length at which a report is cut.
         impression: reports have an impression, see `encode_report`.
         findings: names of the findings to label, in the model's order.
+        grid: (H, W) of the model's patches, for the targets of studies with masks; None: they have none.
+        mask_repeats: how often a study with masks stands among the training examples.
         training: examples are shifted, scaled, turned a little and varied in contrast, reproducibly for each epoch
             (`set_epoch`); never mirrored.
     """
@@ -41,13 +45,19 @@ class ReportDataset(Dataset):
         max_tokens: int,
         impression: bool = True,
         findings: Iterable[str] = (),
+        grid: tuple[int, int] | None = None,
+        mask_repeats: int = 1,
         training: bool = False,
         augment: bool = False,
         seed: int = 0,
     ):
         self.transform, self.augment, self.seed, self.epoch = transform, augment, seed, 0
-        self.examples = examples_of(studies, training, impression)
-        self.labels = [encode_report(tokenizer, study.report, max_tokens, impression) for study, _ in self.examples]
+        self.examples = examples_of(studies, training, impression, mask_repeats)
+        self.labels = [
+            encode_report(tokenizer, study.report, max_tokens, impression) if has_report(study, impression) else []
+            for study, _ in self.examples
+        ]
+        self.grid = grid
         self.finding_labels = torch.tensor([finding_row(study, findings) for study, _ in self.examples])
         self._canvases: list[tuple[np.ndarray, tuple[float, ...]]] = []
 
@@ -68,12 +78,29 @@ class ReportDataset(Dataset):
         pixels, geometry = letterbox(self.examples[index][1].read().pixels, self.transform.size)
         return np.round(pixels * 255).astype(np.uint8), geometry.box
 
+    def _masks(self, index: int) -> np.ndarray | None:
+        """[K, S, S] bool, the regions on the canvas of a study that has them outlined."""
+        files = self.examples[index][0].masks
+        if files is None or self.grid is None:
+            return None
+        outlined = []
+        for file in files:
+            mask = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+            if mask is None:
+                raise DataError(f"{file} cannot be read as a mask")
+            outlined.append(letterbox((mask > 127).astype(np.float32), self.transform.size)[0] > 0.5)
+        return all_regions(*outlined)
+
     def __getitem__(self, index: int) -> dict:
         pixels, box = self._canvases[index] if self._canvases else self._read(index)
-        canvas = pixels.astype(np.float32) / 255
+        canvas, masks = pixels.astype(np.float32) / 255, self._masks(index)
         if self.augment:
-            canvas = vary(canvas, box, np.random.default_rng([self.seed, self.epoch, index]))
+            canvas, masks = vary(canvas, box, np.random.default_rng([self.seed, self.epoch, index]), masks)
+        targets = np.full((len(REGIONS), *(self.grid or (1, 1))), np.nan, dtype=np.float32)
+        if masks is not None:
+            targets = region_targets(masks, self.grid)
         return {
+            "region_targets": torch.from_numpy(targets),
             "pixel_values": self.transform.normalise(torch.from_numpy(canvas)),
             "box": torch.tensor(box, dtype=torch.float32),
             "labels": self.labels[index],
@@ -82,49 +109,66 @@ class ReportDataset(Dataset):
         }
 
 
-def examples_of(studies: list[Study], training: bool, impression: bool) -> list[tuple[Study, ImageFile | PhantomImage]]:
+def has_report(study: Study, impression: bool) -> bool:
+    """Whether there is something to learn to write from."""
+    return bool(study.findings or (impression and study.impression))
+
+
+def examples_of(
+    studies: list[Study], training: bool, impression: bool, mask_repeats: int = 1
+) -> list[tuple[Study, ImageFile | PhantomImage]]:
     """Studies with the radiographs they are shown by, see `ReportDataset`."""
     examples = []
     for study in studies:
         frontal = study.frontal_images
         if not training:
             examples.append((study, (frontal or study.images)[0]))
-        elif study.findings or (impression and study.impression):
-            examples += [(study, image) for image in frontal]
+        elif has_report(study, impression) or study.labels or study.masks:
+            examples += [(study, image) for image in frontal] * (mask_repeats if study.masks else 1)
     return examples
 
 
 def finding_row(study: Study, findings: Iterable[str]) -> list[float]:
-    """1 for each finding that the source says is present, 0 for the others; NaN where it says nothing."""
-    if study.labels is None:
-        return [math.nan for _ in findings]
-    return [float(name in study.labels) for name in findings]
+    """1 for each finding that is present or uncertain, 0 for one that is absent, NaN where nothing is known."""
+    return [float(abs(study.labels[name])) if name in study.labels else math.nan for name in findings]
 
 
-def vary(canvas: np.ndarray, box: tuple[float, ...], random: np.random.Generator) -> np.ndarray:
+def vary(
+    canvas: np.ndarray, box: tuple[float, ...], random: np.random.Generator, masks: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Another exposure of the same patient: moved by up to 6 %, scaled by up to 10 %, turned by up to 5 degrees, with
     other contrast. Never mirrored: sides are the patient's.
 
     Args:
         canvas: [S, S] float32 in [0, 1].
         box: the radiograph's place on the canvas; what leaves it is cut off, as at the edge of a detector.
+        masks: [K, S, S] bool, moved with it; with masks, moves and scales are twice as large, so that attention learns
+            to follow.
     """
+    reach = 1 if masks is None else 2
     size = len(canvas)
     left, top, right, bottom = (round(edge * size) for edge in box)
     centre = (left + right) / 2, (top + bottom) / 2
-    turn = cv2.getRotationMatrix2D(centre, random.uniform(-5, 5), random.uniform(0.9, 1.1))
-    turn[:, 2] += random.uniform(-0.06, 0.06, size=2) * (right - left, bottom - top)
+    turn = cv2.getRotationMatrix2D(centre, random.uniform(-5, 5), 1 + reach * random.uniform(-0.1, 0.1))
+    turn[:, 2] += reach * random.uniform(-0.06, 0.06, size=2) * (right - left, bottom - top)
     moved = cv2.warpAffine(canvas, turn, (size, size), flags=cv2.INTER_LINEAR)
     gamma, gain, offset = random.uniform(0.8, 1.25), random.uniform(0.85, 1.15), random.uniform(-0.05, 0.05)
     moved = np.clip(moved**gamma * gain + offset, 0, 1)
     result = np.zeros_like(canvas)
     result[top:bottom, left:right] = moved[top:bottom, left:right]
-    return result
+    if masks is None:
+        return result, None
+    shifted = [cv2.warpAffine(one.astype(np.uint8), turn, (size, size), flags=cv2.INTER_NEAREST) for one in masks]
+    kept = np.zeros_like(masks)
+    kept[:, top:bottom, left:right] = np.stack(shifted)[:, top:bottom, left:right]
+    return result, kept
 
 
 def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
-    """A batch: pixel_values [B, 3, S, S], box [B, 4], labels [B, T], finding_labels [B, F], index [B]."""
+    """A batch: pixel_values [B, 3, S, S], box [B, 4], labels [B, T], finding_labels [B, F], index [B], and
+    region_targets [B, K, H, W], NaN where a region is not outlined."""
     return {
+        "region_targets": torch.stack([one["region_targets"] for one in examples]),
         "pixel_values": torch.stack([one["pixel_values"] for one in examples]),
         "box": torch.stack([one["box"] for one in examples]),
         "labels": pad_labels([one["labels"] for one in examples]),

@@ -1,8 +1,8 @@
 """Public data layouts on disk, each as the same `Study` records.
 
 indiana (the Kaggle layout of the Open-i chest X-ray collection):
-    ROOT/indiana_reports.csv        uid, findings, impression, indication, comparison, Problems (a study's labels: MeSH
-                                    terms that people chose, in lower case here, or "normal")
+    ROOT/indiana_reports.csv        uid, findings, impression, indication, comparison, Problems (MeSH terms that people
+                                    chose, in lower case here, or "normal")
     ROOT/indiana_projections.csv    uid, filename, projection (Frontal or Lateral)
     ROOT/images/*                   or ROOT/images/images_normalized/*, ROOT/images_normalized/*
 
@@ -12,25 +12,41 @@ r2gen (the layout of R2Gen and the systems that follow it):
     With the two Indiana CSVs beside it, the views and the impressions are read from them.
 
 phantom: drawn by the program, no files.
+
+Beside any of them, for training alone (data.films and data.region_masks):
+    FILMS/labels.csv                image, findings (NIH ChestX-ray14's words, parted by |), view, patient
+    FILMS/images/*                  frontal radiographs without reports
+    MASKS/images/*                  frontal radiographs; MASKS/masks/right_lung/, left_lung/ and heart/ hold a PNG of
+                                    the same name and size for each, white where the organ is
 """
 
 import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
 from xr2text.config import DataConfig
-from xr2text.imaging.phantom import draw_phantom
+from xr2text.imaging.phantom import FINDINGS, draw_phantom
 from xr2text.imaging.read import ImageError, Radiograph, read_radiograph
+from xr2text.text.findings import label_reports
 from xr2text.text.sections import ReportText, clean_section
 
 SPLITS = ("train", "val", "test")
 FRONTAL = "frontal"
+MASK_FOLDERS = ("right_lung", "left_lung", "heart")
+# NIH ChestX-ray14's words for what text.findings knows.
+FILM_FINDINGS = {
+    "Atelectasis": ("atelectasis",), "Cardiomegaly": ("cardiomegaly",), "Consolidation": ("consolidation",),
+    "Edema": ("edema",), "Effusion": ("pleural effusion",), "Emphysema": ("emphysema or hyperinflation",),
+    "Fibrosis": ("scarring or fibrosis",), "Hernia": ("hiatal hernia",), "Mass": ("mass", "lung lesion"),
+    "Nodule": ("nodule", "lung lesion"), "Pleural_Thickening": ("pleural other",), "Pneumonia": ("pneumonia",),
+    "Pneumothorax": ("pneumothorax",),
+}  # fmt: skip
 INDIANA_COLUMNS = ("uid", "findings", "impression", "indication", "comparison", "Problems")
 
 
@@ -82,7 +98,9 @@ class Study:
     comparison: str
     split: str
     source_findings: str
-    labels: frozenset[str] | None = None  # findings that the source says are present; None: it does not say
+    # Findings: 1 present, 0 absent, -1 uncertain; of a finding that is not there nothing is known.
+    labels: Mapping[str, int] = field(default_factory=dict)
+    masks: tuple[Path, Path, Path] | None = None  # files that outline the right lung, the left lung and the heart
 
     @property
     def report(self) -> ReportText:
@@ -116,6 +134,9 @@ def load_studies(config: DataConfig, image_size: int) -> dict[str, list[Study]]:
         if not root.is_dir():
             raise DataError(f"data.root: there is no folder {root}")
         studies = {"indiana": _indiana_studies, "r2gen": _r2gen_studies}[config.source](root, config)
+        if config.labels == "reports":
+            studies = _labelled_by_reports(studies)
+    studies += _labelled_films(config) + _masked_films(config)
     repeated = [name for name, count in Counter(study.id for study in studies).items() if count > 1]
     if repeated:
         raise DataError(f"data.source {config.source!r}: study {repeated[0]!r} appears more than once")
@@ -130,7 +151,8 @@ def _phantom_studies(config: DataConfig, image_size: int) -> list[Study]:
             image = PhantomImage(seed, image_size)
             name = f"phantom-{seed}"
             text = (phantom.findings_text, phantom.impression_text, "", "")
-            studies.append(Study(name, name, (image,), *text, split, phantom.findings_text, phantom.findings))
+            studies.append(Study(name, name, (image,), *text, split, phantom.findings_text,
+                                 {one: int(one in phantom.findings) for one in FINDINGS}))  # fmt: skip
     return studies
 
 
@@ -144,6 +166,7 @@ def _indiana_studies(root: Path, config: DataConfig) -> list[Study]:
         }
         # A study that the file does not list is free for training.
         split_of = lambda uid: listed.get(uid, "train")  # noqa: E731
+    mesh = _mesh_labels(reports["Problems"])
     studies = []
     for uid, row in reports.iterrows():
         files = tuple(ImageFile(find(name), view) for name, view in images.get(uid, ()))
@@ -152,7 +175,7 @@ def _indiana_studies(root: Path, config: DataConfig) -> list[Study]:
             studies.append(
                 Study(
                     uid, uid, files, findings, impression, row["indication"], row["comparison"], split_of(uid),
-                    row["findings"], _mesh_labels(row["Problems"]),
+                    row["findings"], mesh[uid],
                 )
             )  # fmt: skip
     return studies
@@ -161,10 +184,11 @@ def _indiana_studies(root: Path, config: DataConfig) -> list[Study]:
 def _r2gen_studies(root: Path, config: DataConfig) -> list[Study]:
     annotation = _read_annotation(root / "annotation.json")
     find = _image_finder(root)
-    reports, views = pd.DataFrame(), {}
+    reports, views, mesh = pd.DataFrame(), {}, {}
     if (root / "indiana_reports.csv").is_file():
         reports, images = _read_indiana_tables(root)
         views = {name: view for pairs in images.values() for name, view in pairs}
+        mesh = _mesh_labels(reports["Problems"])
     studies = []
     for split, items in annotation.items():
         for item in items:
@@ -175,7 +199,7 @@ def _r2gen_studies(root: Path, config: DataConfig) -> list[Study]:
             studies.append(
                 Study(
                     str(item["id"]), uid, files, findings, impression, row["indication"], row["comparison"], split,
-                    item["report"], _mesh_labels(row["Problems"]),
+                    item["report"], mesh.get(uid, {}),
                 )
             )  # fmt: skip
     return studies
@@ -191,10 +215,70 @@ def _read_indiana_tables(root: Path) -> tuple[pd.DataFrame, dict[str, list[tuple
     return reports.set_index("uid"), images
 
 
-def _mesh_labels(problems: str) -> frozenset[str] | None:
-    """Terms parted by semicolons, in lower case without "normal"; None for a study that nobody indexed."""
-    terms = {term.strip().lower() for term in problems.split(";")} - {"", "no indexing"}
-    return frozenset(terms - {"normal"}) if terms else None
+def _mesh_labels(problems: pd.Series) -> dict[str, dict[str, int]]:
+    """By uid, each term that anybody's "Problems" (parted by semicolons) name: 1 where this study's do, else 0.
+
+    Nothing is known of a study that nobody indexed.
+    """
+    named = {uid: {one.strip().lower() for one in cell.split(";")} - {""} for uid, cell in problems.items()}
+    every = sorted(set().union(*named.values()) - {"normal", "no indexing"})
+    return {
+        uid: {} if not terms or "no indexing" in terms else {term: int(term in terms) for term in every}
+        for uid, terms in named.items()
+    }
+
+
+def _labelled_by_reports(studies: list[Study]) -> list[Study]:
+    """Labels as `text.findings` reads them; what a report does not mention is absent."""
+    texts = [f"{study.findings}\n\n{study.impression}".strip() for study in studies]
+    table = label_reports(texts).fillna(0)
+    return [
+        replace(study, labels=row if text else {})
+        for study, text, row in zip(studies, texts, table.to_dict("records"), strict=True)
+    ]
+
+
+def _labelled_films(config: DataConfig) -> list[Study]:
+    """Training films without a report, from `films`/labels.csv."""
+    if config.films is None:
+        return []
+    root = Path(config.films)
+    table = read_table(root / "labels.csv", ("image", "findings", "view", "patient"))
+    named = {name for names in FILM_FINDINGS.values() for name in names}
+    studies = []
+    for row in table.itertuples():
+        path = root / "images" / row.image
+        if not path.is_file():
+            raise DataError(f"{root / 'labels.csv'} lists {row.image}, which is not in {root / 'images'}")
+        present = {name for one in row.findings.split("|") for name in FILM_FINDINGS.get(one, ())}
+        if "infiltration" in row.findings.lower():
+            known = dict.fromkeys(present, 1)  # a word for any density: nothing else is known to be absent
+        else:
+            known = {name: int(name in present) for name in named}
+        image = ImageFile(path, FRONTAL)
+        studies.append(
+            Study(f"film-{Path(row.image).stem}", f"film-{row.patient}", (image,), *[""] * 4, "train", "", known)
+        )
+    return studies
+
+
+def _masked_films(config: DataConfig) -> list[Study]:
+    """Training films with outlined regions, from `region_masks`/images and /masks."""
+    if config.region_masks is None:
+        return []
+    root = Path(config.region_masks)
+    files = sorted(path for path in (root / "images").glob("*") if path.is_file())
+    if not files:
+        raise DataError(f"data.region_masks: expected radiographs in {root / 'images'}")
+    studies = []
+    for path in files:
+        masks = tuple(root / "masks" / name / f"{path.stem}.png" for name in MASK_FOLDERS)
+        missing = [mask for mask in masks if not mask.is_file()]
+        if missing:
+            raise DataError(f"data.region_masks: expected the mask {missing[0]}")
+        name = f"masked-{path.stem}"
+        studies.append(Study(name, name, (ImageFile(path, FRONTAL),), *[""] * 4, "train", "", {}, masks))
+    return studies
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:

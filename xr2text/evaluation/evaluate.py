@@ -243,7 +243,7 @@ def _head_tables(
 ) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     """Labels that the source knows, and the finding head's probabilities; None where either is missing."""
     names = list(model.config.findings)
-    if predictions[0].probabilities is None or all(study.labels is None for study in studies):
+    if predictions[0].probabilities is None or not any(name in study.labels for study in studies for name in names):
         return None
     ids = [study.id for study in studies]
     labels = pd.DataFrame([finding_row(study, names) for study in studies], index=ids, columns=names)

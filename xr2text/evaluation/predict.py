@@ -91,7 +91,8 @@ def write_predictions(
         probabilities = [None] * len(written.reports)
         if model.finding_head is not None:
             # Rounded, since the last digits of a float32 say nothing.
-            rows = model.finding_head(written.visual.tokens).sigmoid().double().cpu().numpy().round(6).tolist()
+            logits = model.finding_head(written.visual.tokens)
+            rows = model.finding_probabilities(logits).double().cpu().numpy().round(6).tolist()
             probabilities = [dict(zip(findings, row, strict=True)) for row in rows]
         predictions = [
             asdict(Prediction(studies[index].id, report.findings, report.impression, probability))

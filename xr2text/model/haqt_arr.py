@@ -222,21 +222,46 @@ class LinearProjection(nn.Module):
 class FindingHead(nn.Module):
     """One logit per finding, read from the tokens of its own regions alone.
 
-    A finding that may stand in several regions is present if it is in any: its logit is the log-sum-exp of theirs.
+    A finding is present if any of these tokens shows it: its logit is the log-sum-exp of theirs.
 
     Args:
         findings: name -> names of its regions.
         global_queries: G, how many tokens precede the regions'.
+        per_token: each token is asked, and not the mean of each region's, so that what is small is not averaged away.
     """
 
-    def __init__(self, findings: dict[str, list[str]], width: int, global_queries: int):
+    def __init__(self, findings: dict[str, list[str]], width: int, global_queries: int, per_token: bool):
         super().__init__()
-        self.global_queries = global_queries
+        self.global_queries, self.per_token = global_queries, per_token
         self.classify = nn.Linear(width, len(findings))
         own = torch.tensor([[region.name in regions for regions in findings.values()] for region in REGIONS])
         self.register_buffer("region_mask", torch.where(own, 0.0, -torch.inf), persistent=False)  # [K, F]
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Visual tokens [B, Q, D] -> logits [B, F] in the order of `findings`."""
-        regional = tokens[:, self.global_queries :].unflatten(1, (K, -1)).mean(2)  # [B, K, D]
-        return (self.classify(regional).float() + self.region_mask).logsumexp(1)
+        regional = tokens[:, self.global_queries :].unflatten(1, (K, -1))  # [B, K, R, D]
+        if not self.per_token:
+            regional = regional.mean(2, keepdim=True)
+        return (self.classify(regional).float() + self.region_mask[:, None]).logsumexp((1, 2))
+
+
+class FindingTokens(nn.Module):
+    """The finding head's findings as tokens that the report is written from, as PromptMRG (Jin et al., AAAI 2024) has
+    them: each is its name, and between its absence and its presence.
+
+    Args:
+        findings: F, how many.
+        width: D.
+    """
+
+    def __init__(self, findings: int, width: int):
+        super().__init__()
+        self.name = nn.Parameter(torch.randn(findings, width) * 0.5)
+        self.absent = nn.Parameter(torch.randn(findings, width) * 0.5)
+        self.present = nn.Parameter(torch.randn(findings, width) * 0.5)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """How far each finding is present, [B, F] in [0, 1] -> tokens [B, F, D]."""
+        states = states[..., None].to(self.name.dtype)
+        return self.norm(self.name + (1 - states) * self.absent + states * self.present)

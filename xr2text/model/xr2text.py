@@ -23,11 +23,14 @@ from xr2text.config import ConfigError, GenerationConfig, LossConfig, ModelConfi
 from xr2text.imaging.transform import ImageTransform
 from xr2text.model.decoder import TextDecoder
 from xr2text.model.encoder import ImageEncoder
-from xr2text.model.haqt_arr import FindingHead, HaqtArr, LinearProjection, VisualTokens
+from xr2text.model.haqt_arr import FindingHead, FindingTokens, HaqtArr, LinearProjection, VisualTokens
 from xr2text.text.sections import ReportText
 from xr2text.text.tokenizer import FINDINGS_TOKEN, IGNORED, IMPRESSION_TOKEN, decode_report
 
 CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE = "config.json", "model.safetensors", "preprocessor_config.json"
+
+
+STATE_SLOPE = 2.0  # of a finding's state at its threshold, per unit of logit
 
 
 class CheckpointError(ValueError):
@@ -109,7 +112,12 @@ class XR2Text(nn.Module):
         self.decoder = TextDecoder(config.decoder, config.haqt.width)
         self.finding_head = None
         if config.findings:
-            self.finding_head = FindingHead(config.findings, config.haqt.width, config.haqt.global_queries)
+            self.finding_head = FindingHead(
+                config.findings, config.haqt.width, config.haqt.global_queries, config.findings_per_token
+            )
+        self.finding_tokens = None
+        if config.decoder.finding_tokens:
+            self.finding_tokens = FindingTokens(len(config.findings), config.haqt.width)
 
     def load_initial_weights(self) -> None:
         """Starts the encoder and the decoder from the weights that the config names, for a new training."""
@@ -128,6 +136,8 @@ class XR2Text(nn.Module):
         """Takes the parts that no term of the loss reaches out of training."""
         if not (weights.tokens or weights.focal or weights.rdrop):
             self.decoder.requires_grad_(False)
+            if self.finding_tokens is not None:
+                self.finding_tokens.requires_grad_(False)
         if not weights.findings and self.finding_head is not None:
             self.finding_head.requires_grad_(False)
 
@@ -154,6 +164,33 @@ class XR2Text(nn.Module):
             box = pixel_values.new_tensor([0.0, 0.0, 1.0, 1.0]).expand(len(pixel_values), -1)
         return self.projection(self.encoder(pixel_values), box)
 
+    def finding_probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """The head's logits [B, F] -> calibrated probabilities, on the temperature that the training ended with."""
+        return (logits / self.config.finding_temperature).sigmoid()
+
+    def finding_states(self, logits: torch.Tensor) -> torch.Tensor:
+        """How far each finding counts as present, [B, F] in [0, 1]: 0.5 at its threshold, 0 or 1 well away from it."""
+        thresholds = [self.config.finding_thresholds.get(name, 0.5) for name in self.config.findings]
+        edges = logits.new_tensor(thresholds).logit() * self.config.finding_temperature
+        return (STATE_SLOPE * (logits - edges)).sigmoid()
+
+    def tokens_to_write_from(
+        self, tokens: torch.Tensor, finding_logits: torch.Tensor | None, finding_labels: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Visual tokens [B, Q, D], and behind them one for each finding where the model has such.
+
+        Args:
+            finding_labels: [B, F] in training; most tokens then say what is true and not what the head thinks, so that
+                the report learns to say what they say.
+        """
+        if self.finding_tokens is None:
+            return tokens
+        states = self.finding_states(finding_logits.detach())
+        if finding_labels is not None:
+            own = torch.rand_like(states) < self.config.decoder.predicted_findings
+            states = torch.where(own | finding_labels.isnan(), states, finding_labels.nan_to_num())
+        return torch.cat([tokens, self.finding_tokens(states)], dim=1)
+
     def forward(
         self,
         pixel_values: torch.Tensor,
@@ -177,7 +214,7 @@ class XR2Text(nn.Module):
         if self.finding_head is not None:
             output.finding_logits = self.finding_head(visual.tokens)
         if labels is not None:
-            output.logits = self.decoder(visual.tokens, labels)
+            output.logits = self.decoder(self.tokens_to_write_from(visual.tokens, output.finding_logits), labels)
             if weights.tokens:
                 output.losses["tokens"] = F.cross_entropy(
                     output.logits.float().flatten(0, 1), labels.flatten(),
@@ -205,7 +242,9 @@ class XR2Text(nn.Module):
             raise ValueError("this model was built without a tokenizer and cannot write reports")
         visual = self.look(pixel_values, box)
         section_ids = self.tokenizer.convert_tokens_to_ids([FINDINGS_TOKEN, IMPRESSION_TOKEN])
-        ids = self.decoder.generate(visual.tokens, settings or self.generation, *section_ids)
+        logits = None if self.finding_head is None else self.finding_head(visual.tokens)
+        tokens = self.tokens_to_write_from(visual.tokens, logits)
+        ids = self.decoder.generate(tokens, settings or self.generation, *section_ids)
         return GeneratedReports([decode_report(self.tokenizer, row.tolist()) for row in ids], ids, visual)
 
     def save_pretrained(self, folder: str | Path, half_precision: bool = False, card: str | None = None) -> None:

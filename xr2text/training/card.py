@@ -78,12 +78,13 @@ Sentences with a de-identified word ("XXXX") are left out of the training report
 
 | | |
 |---|---|
-| BLEU-4 + ROUGE-L (protocol full) by which epoch {progress.best_epoch} was chosen | {progress.best_combined:.3f} |
+| {" + ".join(training.best_by)} by which epoch {progress.best_epoch} was chosen | {progress.best_score:.3f} |
+| combined: BLEU-4 + ROUGE-L, protocol full | {progress.best_combined:.3f} |
 | different reports / studies | {len(set(reports.values()))} / {len(reports)} |
 | different findings texts / studies | {len({report.findings for report in reports.values()})} / {len(reports)} |
 | reports with "XXXX" | {sum("xxxx" in f"{one.findings} {one.impression}".lower() for one in reports.values())} |
 
-The validation studies chose the epoch, so Combined is a little flattering. Language and clinical scores against
+The validation studies chose the epoch, so these are a little flattering. Language and clinical scores against
 published systems are not part of this card.
 
 ## Limits

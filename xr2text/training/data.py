@@ -41,7 +41,7 @@ def load_split_studies(config: Config) -> dict[str, list[Study]]:
     train = studies["train"]
     if config.generation.impression and not any(study.impression for study in train):
         raise DataError("no training study has an impression: generation.impression=false trains on findings alone")
-    labelled = frozenset().union(*(study.labels for study in train if study.labels is not None))
+    labelled = frozenset().union(*(study.labels for study in train))
     unknown = [name for name in config.model.findings if name not in labelled]
     if unknown:
         raise DataError(f"model.findings: no training study is labelled {unknown[0]!r}")
@@ -50,7 +50,8 @@ def load_split_studies(config: Config) -> dict[str, list[Study]]:
 
 def build_curriculum(config: Config, studies: list[Study], progress: bool = False) -> Curriculum:
     """The stages over the training examples, in the order of `examples_of`."""
-    shown = [study for study, _ in examples_of(studies, training=True, impression=config.generation.impression)]
+    impression, repeats = config.generation.impression, config.data.mask_repeats
+    shown = [study for study, _ in examples_of(studies, True, impression, repeats)]
     if config.training.curriculum:
         bar = tqdm(studies, desc="reading reports", disable=not progress, leave=False, mininterval=2)
         difficulty = {study.id: measure_difficulty(study.report) for study in bar}
@@ -82,13 +83,14 @@ def prepare_data(config: Config, resumed: bool, progress: bool) -> TrainingData:
     tokenizer = prepare_tokenizer(config, studies["train"], resumed)
     image = config.model.image
     transform = ImageTransform(image.size, tuple(image.mean), tuple(image.std))
+    grid = (image.size // config.model.encoder.stride,) * 2
 
     def examples(split: str) -> ReportDataset:
         training = split == "train"
         data = ReportDataset(
             studies[split], transform, tokenizer, config.generation.max_tokens, config.generation.impression,
-            findings=config.model.findings, training=training, augment=training and settings.augment,
-            seed=settings.seed,
+            findings=config.model.findings, grid=grid, mask_repeats=config.data.mask_repeats, training=training,
+            augment=training and settings.augment, seed=settings.seed,
         )  # fmt: skip
         if config.data.keep_in_memory:
             data.read_all(progress)

@@ -163,26 +163,36 @@ def _agreed(action: str | None, accelerator: Accelerator) -> str | None:
 
 
 @torch.inference_mode()
-def validate(model: torch.nn.Module, loader: DataLoader, accelerator: Accelerator) -> float:
-    """Mean cross-entropy per token over the validation studies, each counted once."""
+def validate(
+    model: torch.nn.Module, loader: DataLoader, accelerator: Accelerator
+) -> tuple[float, torch.Tensor | None, torch.Tensor]:
+    """The validation studies, each counted once: mean cross-entropy per token, and the finding head's logits [N, F]
+    (None without one) beside the labels [N, F]."""
     model.eval()
-    losses, tokens = [], []
+    losses, tokens, logits_of_findings, finding_labels = [], [], [], []
     for batch in tqdm(
         loader, desc="validation", disable=not accelerator.is_local_main_process, leave=False, mininterval=2
     ):  # fmt: skip
         labels = batch["labels"]
         with accelerator.autocast():
-            logits = model(batch["pixel_values"], batch["box"], labels).logits
+            output = model(batch["pixel_values"], batch["box"], labels)
         per_token = F.cross_entropy(
-            logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
+            output.logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
         )  # [B, T]
         per_study = torch.stack([per_token.sum(1), (labels != IGNORED).sum(1).float()], dim=1)
         gathered = accelerator.gather_for_metrics(per_study)
         losses.append(gathered[:, 0].sum())
         tokens.append(gathered[:, 1].sum())
+        if output.finding_logits is not None:
+            both = torch.stack([output.finding_logits.float(), batch["finding_labels"]], dim=1)  # [B, 2, F]
+            both = accelerator.gather_for_metrics(both).cpu()
+            logits_of_findings.append(both[:, 0])
+            finding_labels.append(both[:, 1])
     if not sum(tokens):
         raise DataError("no validation study has a report, so there is nothing to validate on")
-    return (sum(losses) / sum(tokens)).item()
+    found = torch.cat(logits_of_findings) if logits_of_findings else None
+    known = torch.cat(finding_labels) if finding_labels else torch.empty(0, 0)
+    return (sum(losses) / sum(tokens)).item(), found, known
 
 
 @torch.inference_mode()

@@ -23,7 +23,7 @@ from xr2text.model.haqt_arr import VisualTokens
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.tokenizer import IGNORED, PAD
 
-TERMS = ("tokens", "focal", "regions", "consistency", "findings", "alignment", "rdrop")
+TERMS = ("tokens", "focal", "regions", "consistency", "anatomy", "findings", "alignment", "rdrop")
 
 
 @dataclass
@@ -70,15 +70,19 @@ class Objective(nn.Module):
         """The loss of a batch as `data.dataset.collate` gives it; `progress` is the share of all updates done."""
         config, labels = self.config, batch["labels"]
         visual = self.model.look(batch["pixel_values"], batch["box"])
+        finding_logits = None if self.model.finding_head is None else self.model.finding_head(visual.tokens)
         losses: dict[str, torch.Tensor] = {}
         if config.tokens or config.focal or config.rdrop:
-            losses |= self._vocabulary_terms(visual.tokens, labels, progress)
+            tokens = self.model.tokens_to_write_from(visual.tokens, finding_logits, batch["finding_labels"])
+            losses |= self._vocabulary_terms(tokens, labels, progress)
         if config.regions:
             losses["regions"] = region_term(visual.region_weights)
         if config.consistency:
             losses["consistency"] = consistency_term(visual.region_maps, visual.region_priors)
+        if config.anatomy:
+            losses["anatomy"] = anatomy_term(visual.region_maps, batch["region_targets"])
         if config.findings:
-            losses["findings"] = finding_term(self.model.finding_head(visual.tokens), batch["finding_labels"])
+            losses["findings"] = finding_term(finding_logits, batch["finding_labels"])
         if config.alignment:
             losses["alignment"] = self._alignment_term(visual, labels)
         loss = sum(getattr(config, name) * term for name, term in losses.items())
@@ -192,6 +196,20 @@ def consistency_term(maps: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
     return (maps * (maps.clamp_min(tiny).log() - priors.clamp_min(tiny).log())).sum((-1, -2)).mean()
 
 
+def anatomy_term(maps: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Draws each region's attention over its outlined place: KL(target || attention), mean over outlined regions.
+
+    Args:
+        maps: [B, K, H, W], each summing to 1.
+        targets: the same; NaN where a region is not outlined.
+    """
+    known = ~targets.isnan().any(-1).any(-1)  # [B, K]
+    targets = targets.nan_to_num().float()
+    tiny = torch.finfo(torch.float32).tiny
+    distance = (targets * (targets.clamp_min(tiny).log() - maps.float().clamp_min(1e-9).log())).sum((-1, -2))
+    return (distance * known).sum() / _mean_over_processes(known.sum()).clamp_min(1)
+
+
 def finding_term(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Binary cross-entropy, mean over the findings that are known.
 
@@ -255,6 +273,7 @@ def _check(model: XR2Text, config: LossConfig) -> None:
     needs = {
         "regions": (regional and haqt.use_adaptive_routing, "the router (model.haqt.use_adaptive_routing)"),
         "consistency": (regional and haqt.use_spatial_priors, "spatial priors (model.haqt.use_spatial_priors)"),
+        "anatomy": (regional, "regions (model.haqt.projection: haqt_arr)"),
         "findings": (model.finding_head is not None, "findings to predict (model.findings)"),
     }
     for name, (there, what) in needs.items():

@@ -15,6 +15,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 
+from xr2text.anatomy import REGIONS
 from xr2text.config import Config, TrainingConfig
 from xr2text.data.dataset import ReportDataset, collate
 from xr2text.model.xr2text import XR2Text
@@ -62,6 +63,7 @@ def estimate_memory(config: Config, precision: str) -> dict[str, int]:
             "box": torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(settings.batch_size, 1),
             "labels": torch.zeros(settings.batch_size, config.generation.max_tokens, dtype=torch.long),
             "finding_labels": torch.zeros(settings.batch_size, len(config.model.findings)),
+            "region_targets": torch.zeros(settings.batch_size, len(REGIONS), *model.encoder.grid),
         }
         every_token = mock.patch.object(losses, "known_tokens", lambda labels: torch.arange(labels.numel()))
         mixed = torch.autocast("cpu", _DTYPES[precision]) if precision in _DTYPES else nullcontext()

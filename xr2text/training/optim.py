@@ -30,6 +30,8 @@ def build_optimizer(model: XR2Text, config: TrainingConfig, extra: Iterable[nn.P
     projection = [parameter for parameter in model.projection.parameters() if id(parameter) not in slow]
     if model.finding_head is not None:
         projection += model.finding_head.parameters()
+    if model.finding_tokens is not None:
+        projection += model.finding_tokens.parameters()
     projection += extra
     groups = []
     for name, parameters, rate in (

@@ -1,5 +1,6 @@
 """What a run keeps and shows of each epoch: scores, the best checkpoint, history, samples, trackers."""
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -17,9 +18,13 @@ from torch.utils.data import DataLoader
 from xr2text.config import Config, save_config
 from xr2text.data.curriculum import Stage
 from xr2text.data.dataset import collate
+from xr2text.data.sources import DataError
+from xr2text.evaluation.clinical import score_clinical
 from xr2text.evaluation.language import score_language
 from xr2text.model.xr2text import XR2Text
+from xr2text.text.findings import label_reports
 from xr2text.text.sections import ReportText
+from xr2text.training.calibration import fit_temperature, fit_thresholds, mean_auc
 from xr2text.training.data import TrainingData
 from xr2text.training.history import append_history, append_samples
 from xr2text.training.loop import EpochResult, validate, write_reports
@@ -65,6 +70,11 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**30
 
 
+def restore_calibration(model: XR2Text, progress: Progress) -> None:
+    """The finding head's temperature and thresholds as the last validation fitted them."""
+    model.config.finding_temperature, model.config.finding_thresholds = progress.temperature, dict(progress.thresholds)
+
+
 class RunRecord:
     """Validates after each epoch and writes down and draws what it came to.
 
@@ -84,21 +94,50 @@ class RunRecord:
         self.config, self.data, self.model, self.average = config, data, model, average
         self.val_loader, self.scored_loader = loaders
         self.accelerator, self.output = accelerator, Path(config.output)
+        self.reference_labels: pd.DataFrame | None = None
 
     def validate(self, progress: Progress) -> dict[str, float]:
         """Loss per token, and BLEU-4, ROUGE-L and their sum; the best epoch's weights are kept."""
         started = time.monotonic()
         with self._evaluated() as model:
-            loss = validate(model, self.val_loader, self.accelerator)
+            loss, logits, labels = validate(model, self.val_loader, self.accelerator)
+            found = self._calibrate(model, progress, logits, labels)
             self.reports = write_reports(model, self.scored_loader, self.accelerator)
-            scores = self._language(self.reports)
+            scores = self._language(self.reports) | self._clinical(self.reports) | found
+            score = sum(scores[name] for name in self.config.training.best_by)
             self.samples = self._samples(model) if self.accelerator.is_main_process else []
-            if scores["combined"] > progress.best_combined:
-                progress.best_combined, progress.best_epoch = scores["combined"], progress.epoch
+            if score > progress.best_score:
+                progress.best_score, progress.best_combined = score, scores["combined"]
+                progress.best_epoch = progress.epoch
                 if self.accelerator.is_main_process:
                     model.save_pretrained(self.output / "best")
         progress.validation_seconds = time.monotonic() - started
-        return {"validation tokens": loss, **scores}
+        return {"validation tokens": loss, "score": score, **scores}
+
+    def _calibrate(
+        self, model: XR2Text, progress: Progress, logits: torch.Tensor | None, labels: torch.Tensor
+    ) -> dict[str, float]:
+        """Fits the finding head's temperature and thresholds, with which this epoch's reports are written."""
+        if logits is None or not self.config.training.losses.findings:
+            return {}
+        progress.temperature = fit_temperature(logits, labels)
+        probabilities = (logits / progress.temperature).sigmoid()
+        progress.thresholds = fit_thresholds(probabilities, labels, list(model.config.findings))
+        restore_calibration(model, progress)
+        restore_calibration(self.model, progress)
+        auc = mean_auc(logits, labels)
+        if math.isnan(auc) and "finding_auc" in self.config.training.best_by:
+            raise DataError("training.best_by: finding_auc needs a finding that 15 validation studies have")
+        return {"finding_auc": auc}
+
+    def _clinical(self, reports: dict[int, ReportText]) -> dict[str, float]:
+        """Micro-F1 of the findings that the reports assert, over CheXpert's 14 and over 5 of them."""
+        if self.reference_labels is None:
+            texts = [self.data.val.examples[index][0].source_findings for index in sorted(reports)]
+            self.reference_labels = label_reports(texts)
+        written = label_reports([reports[index].findings for index in sorted(reports)])
+        score = score_clinical(self.reference_labels, written)
+        return {"findings_f1": score.micro_14.f1 or 0.0, "findings_f1_5": score.micro_5.f1 or 0.0}
 
     @contextmanager
     def _evaluated(self) -> Iterator[XR2Text]:

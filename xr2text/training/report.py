@@ -28,6 +28,7 @@ CHANGES = {
     "bleu_4": "BLEU-4",
     "rouge_l": "ROUGE-L",
     "combined": "Combined",
+    "findings_f1": "findings F1",
 }
 
 
@@ -65,6 +66,12 @@ def write_training_report(
                   "cross-entropy per token"), folder / "losses.png")  # fmt: skip
     _save(_curves(history, stages, {"bleu_4": "BLEU-4", "rouge_l": "ROUGE-L", "combined": "Combined"}, "score"),
           folder / "scores.png")  # fmt: skip
+    found = {
+        "findings_f1": "micro-F1, 14 findings",
+        "findings_f1_5": "micro-F1, 5 findings",
+        "finding_auc": "head's mean AUC",
+    }
+    _save(_curves(history, stages, found, "score"), folder / "findings.png")
     _save(_terms(history, stages), folder / "terms.png")
     _save(_resources(history, stages), folder / "resources.png")
     regional = f"region {REGIONS[0].name}" in history
@@ -74,13 +81,14 @@ def write_training_report(
         _save_picture(_overlaid(sample), folder / f"sample-{place + 1}.png")
 
     done, total = int(history["epoch"].iloc[-1]), stages[-1].last_epoch + 1
-    best = history.loc[history["combined"].idxmax()]
+    best = history.loc[history["score"].idxmax()]
     lines = [
         f"# {name}: epoch {done} of {total}", "",
         f"Best so far: epoch {int(best['epoch'])} ({best['stage']}), Combined {best['combined']:.4f} "
         f"(BLEU-4 {best['bleu_4']:.4f} + ROUGE-L {best['rouge_l']:.4f}).", "",
         "![Cross-entropy per token, training and validation](report/losses.png)", "",
         "![BLEU-4, ROUGE-L and Combined](report/scores.png)", "",
+        "![Findings in the reports, and the finding head](report/findings.png)", "",
         "## From stage to stage", "", _transitions(history), "",
         "## Loss terms", "", "![Each term of the loss](report/terms.png)", "",
     ]  # fmt: skip

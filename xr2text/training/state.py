@@ -33,7 +33,8 @@ class Progress:
         batch: batches of this epoch already seen by each process.
         updates: of the weights.
         totals: sums over this epoch's batches, by name.
-        best_combined, best_epoch: of the validations so far; epochs count from 1.
+        best_score, best_combined, best_epoch: of the validations so far; epochs count from 1.
+        temperature, thresholds: of the finding head, as fitted by the last validation.
         seconds: of training, over all sessions; validation_seconds: of the last validation.
         processes: that share the run.
     """
@@ -42,14 +43,17 @@ class Progress:
     batch: int = 0
     updates: int = 0
     totals: dict[str, float] = field(default_factory=dict)
+    best_score: float = -math.inf
     best_combined: float = -math.inf
     best_epoch: int = 0
     seconds: float = 0.0
     validation_seconds: float = 0.0
     processes: int = 1
+    temperature: float = 1.0
+    thresholds: dict[str, float] = field(default_factory=dict)
 
     def state_dict(self) -> dict:
-        return {**vars(self), "totals": dict(self.totals)}
+        return {**vars(self), "totals": dict(self.totals), "thresholds": dict(self.thresholds)}
 
     def load_state_dict(self, state: dict) -> None:
         """Raises StateError for a run of another number of processes, whose studies would come in another order."""

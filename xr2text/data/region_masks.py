@@ -1,0 +1,82 @@
+"""Where the seven regions lie on a radiograph whose lungs and heart are outlined.
+
+The outlined ones are taken as they are; the other four follow from them by rules of proportion, since no public
+collection outlines them.
+
+Letters: S side of the canvas, K regions, H x W patch grid.
+"""
+
+import cv2
+import numpy as np
+
+from xr2text.anatomy import REGION_NAMES
+
+OUTLINED = ("right lung", "left lung", "heart")
+
+
+def all_regions(right_lung: np.ndarray, left_lung: np.ndarray, heart: np.ndarray) -> np.ndarray:
+    """Masks [S, S] bool of the lungs and the heart -> [K, S, S] bool of all regions, in the order of anatomy.REGIONS.
+
+    The mediastinum lies between the lungs above the heart's middle, the spine on the line midway between them, the
+    diaphragm in a band along each lung's lower border, and the costophrenic angles around each lung's lowest outer
+    point.
+    """
+    lungs = (right_lung, left_lung)
+    rows, columns = np.nonzero(right_lung | left_lung)
+    top, bottom, left, right = rows.min(), rows.max(), columns.min(), columns.max()
+    width, height = right - left + 1, bottom - top + 1
+    y, x = np.mgrid[: right_lung.shape[0], : right_lung.shape[1]]
+
+    # The medial edges, row by row: on the picture the right lung lies left.
+    medial_right, medial_left = _edge(right_lung, last=True), _edge(left_lung, last=False)
+    known = ~np.isnan(medial_right) & ~np.isnan(medial_left)
+    line = np.arange(len(known))
+    medial_right = np.interp(line, line[known], medial_right[known])
+    medial_left = np.interp(line, line[known], medial_left[known])
+    middle = np.polyval(np.polyfit(line[known], ((medial_right + medial_left) / 2)[known], 1), line)
+
+    heart_rows = np.nonzero(heart.any(1))[0]
+    between = (x > medial_right[:, None]) & (x < medial_left[:, None])
+    mediastinum = between & (y >= top + 0.1 * height) & (y <= heart_rows.mean()) & ~right_lung & ~left_lung & ~heart
+    spine = (np.abs(x - middle[:, None]) < 0.05 * width) & (y >= top) & (y <= bottom + 0.1 * height)
+
+    diaphragm, angles = np.zeros_like(heart), np.zeros_like(heart)
+    band = max(1, round(0.05 * height))
+    for lung, outer in zip(lungs, (-1, 1), strict=True):
+        lowest = _lowest(lung)
+        inside = ~np.isnan(lowest)
+        border = np.where(inside, lowest, -10 * len(line))
+        diaphragm |= (np.abs(y - border[None]) <= band) & inside[None] & (y > heart_rows.mean() + 0.05 * height)
+        points = np.argwhere(lung)
+        corner = points[np.argmax(points[:, 0] * 1.0 + outer * points[:, 1] * 1.0)]
+        angles |= (y - corner[0]) ** 2 + (x - corner[1]) ** 2 <= (0.08 * width) ** 2
+    diaphragm &= ~angles
+    masks = {
+        "right lung": right_lung, "left lung": left_lung, "heart": heart, "mediastinum": mediastinum, "spine": spine,
+        "diaphragm": diaphragm, "costophrenic angles": angles,
+    }  # fmt: skip
+    return np.stack([masks[name] for name in REGION_NAMES])
+
+
+def _edge(mask: np.ndarray, last: bool) -> np.ndarray:
+    """Each row's first or last column of a mask; NaN where the row has none."""
+    flipped = mask[:, ::-1] if last else mask
+    first = flipped.argmax(1).astype(float)
+    edge = mask.shape[1] - 1 - first if last else first
+    edge[~mask.any(1)] = np.nan
+    return edge
+
+
+def _lowest(mask: np.ndarray) -> np.ndarray:
+    """Each column's lowest row of a mask; NaN where the column has none."""
+    return _edge(mask.T, last=True)
+
+
+def region_targets(masks: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Masks [K, S, S] -> [K, H, W] float32, how much of each patch is covered, each region summing to 1.
+
+    A region that has left the canvas is NaN: nothing is known of where to look for it.
+    """
+    shares = np.stack([cv2.resize(one.astype(np.float32), grid[::-1], interpolation=cv2.INTER_AREA) for one in masks])
+    total = shares.sum((1, 2), keepdims=True)
+    return np.where(total > 0.5, shares / np.maximum(total, 1e-6), np.nan).astype(np.float32)
