@@ -1,4 +1,4 @@
-"""The command line: `python -m xr2text report | evaluate | findings | info`, each with its --help."""
+"""The command line: `python -m xr2text report | evaluate | localize | findings | info`, each with its --help."""
 
 import argparse
 import os
@@ -35,6 +35,11 @@ def main(argv: list[str] | None = None) -> int:
     evaluate.add_argument("--batch-size", type=positive, default=16, metavar="N")
     evaluate.add_argument("--no-meteor", action="store_true", help="skip METEOR, whose Java program takes minutes")
     evaluate.set_defaults(run=run_evaluate)
+
+    localize = commands.add_parser("localize", help="compare the region maps with outlines of lungs and heart")
+    localize.add_argument("masks", type=Path, metavar="DIR", help="images/ and masks/right_lung, left_lung, heart/")
+    localize.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, help="folder or Hugging Face Hub id")
+    localize.set_defaults(run=run_localize)
 
     findings = commands.add_parser("findings", help="label the findings of reports in a CSV file")
     findings.add_argument("reports", type=Path, metavar="REPORTS.csv")
@@ -132,6 +137,21 @@ def run_evaluate(args: argparse.Namespace) -> int:
         return 2
     except OSError as error:
         print(f"evaluate: {args.out} could not be written: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run_localize(args: argparse.Namespace) -> int:
+    """Prints how well the maps of lungs and heart lie on their outlines, also of films that are moved."""
+    from xr2text.config import ConfigError
+    from xr2text.data.sources import DataError
+    from xr2text.evaluation.localization import localize, table
+    from xr2text.model.xr2text import CheckpointError, XR2Text
+
+    try:
+        print(table(localize(XR2Text.from_pretrained(args.checkpoint), args.masks, progress=True)))
+    except (CheckpointError, ConfigError, DataError, ValueError) as error:
+        print(f"localize: {error}", file=sys.stderr)
         return 2
     return 0
 

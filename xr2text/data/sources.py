@@ -136,7 +136,7 @@ def load_studies(config: DataConfig, image_size: int) -> dict[str, list[Study]]:
         studies = {"indiana": _indiana_studies, "r2gen": _r2gen_studies}[config.source](root, config)
         if config.labels == "reports":
             studies = _labelled_by_reports(studies)
-    studies += _labelled_films(config) + _masked_films(config)
+    studies += _labelled_films(config) + masked_films(config)
     repeated = [name for name, count in Counter(study.id for study in studies).items() if count > 1]
     if repeated:
         raise DataError(f"data.source {config.source!r}: study {repeated[0]!r} appears more than once")
@@ -262,7 +262,7 @@ def _labelled_films(config: DataConfig) -> list[Study]:
     return studies
 
 
-def _masked_films(config: DataConfig) -> list[Study]:
+def masked_films(config: DataConfig) -> list[Study]:
     """Training films with outlined regions, from `region_masks`/images and /masks."""
     if config.region_masks is None:
         return []
