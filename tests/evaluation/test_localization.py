@@ -61,11 +61,11 @@ def test_maps_that_follow_the_film_keep_their_overlap_and_others_lose_it(make_ti
     assert set(scores) == set(MOVES)
     for name, regions in scores.items():
         for one in regions.values():
-            assert one.overlap > 0.7 and one.peak_inside == 1
+            assert one.overlap > 0.6 and one.peak_inside == 1
             assert name == "as it is" or one.still < one.overlap
     monkeypatch.setattr(model, "look", Knowing(model, follows=False))
     lazy = localize(model, films)
-    assert lazy["shifted right"]["heart"].overlap < 0.65 < lazy["as it is"]["heart"].overlap
+    assert lazy["shifted right"]["heart"].overlap < 0.6 < lazy["as it is"]["heart"].overlap
     assert lazy["shifted right"]["heart"].overlap == pytest.approx(lazy["shifted right"]["heart"].still, abs=0.02)
     assert "| shifted right |" in table(lazy)
 

@@ -43,8 +43,22 @@ def model_card(
     stages = ", ".join(f"{stage.name} {stage.epochs}" for stage in training.curriculum) or "one, with every study"
     layers = config.model.decoder.layers
     model = f"`{encoder.name}` at {config.model.image.size} px from {start}, HAQT-ARR, {layers}-layer BART decoder"
-    trained = len({study.id for study, _ in train_data.examples})
-    counts = f"{trained} for training ({len(train_data)} frontal radiographs), {len(val_data)} for validation"
+    shown = [study for study, _ in train_data.examples]
+    reported = [study for study in shown if study.report != ReportText("", "")]
+    trained = len({study.id for study in reported})
+    counts = f"{trained} for training ({len(reported)} frontal radiographs), {len(val_data)} for validation"
+    films = len({study.id for study in shown if study.report == ReportText("", "") and study.masks is None})
+    outlined = len({study.id for study in shown if study.masks is not None})
+    further = ""
+    if films:
+        further += (
+            f"\n| further films | {films} with labels of findings and without reports: they teach the finding head |"
+        )
+    if outlined:
+        further += (
+            f"\n| outlined films | {outlined} with outlines of lungs and heart, over which attention was drawn; the places "
+            "of the other four regions are derived from these by rule |"
+        )
     others = sum(not study.frontal_images for study, _ in val_data.examples)
     other_views = f", {others} of them on a lateral view for want of a frontal one" if others else ""
     return f"""---
@@ -64,7 +78,7 @@ looked. Research software, not a medical device: nothing that it writes may guid
 | | |
 |---|---|
 | data | {_DATA[config.data.source]} |
-| studies | {counts}{other_views} |
+| studies | {counts}{other_views} |{further}
 | model | {model} |
 | loss terms and their weights | {losses} |
 | stages | {stages} |
