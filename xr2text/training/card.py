@@ -56,8 +56,8 @@ def model_card(
         )
     if outlined:
         further += (
-            f"\n| outlined films | {outlined} with outlines of lungs and heart, over which attention was drawn; the places "
-            "of the other four regions are derived from these by rule |"
+            f"\n| outlined films | {outlined} with outlines of lungs and heart, over which attention was drawn; the "
+            "places of the other four regions are derived from these by rule |"
         )
     others = sum(not study.frontal_images for study, _ in val_data.examples)
     other_views = f", {others} of them on a lateral view for want of a frontal one" if others else ""
