@@ -39,6 +39,10 @@ def main(argv: list[str] | None = None) -> int:
     localize = commands.add_parser("localize", help="compare the region maps with outlines of lungs and heart")
     localize.add_argument("masks", type=Path, metavar="DIR", help="images/ and masks/right_lung, left_lung, heart/")
     localize.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, help="folder or Hugging Face Hub id")
+    localize.add_argument(
+        "--holdout", type=positive, default=0, metavar="N",
+        help="only every N-th film: those that a training with data.mask_holdout=N did not see",
+    )  # fmt: skip
     localize.set_defaults(run=run_localize)
 
     findings = commands.add_parser("findings", help="label the findings of reports in a CSV file")
@@ -149,7 +153,8 @@ def run_localize(args: argparse.Namespace) -> int:
     from xr2text.model.xr2text import CheckpointError, XR2Text
 
     try:
-        print(table(localize(XR2Text.from_pretrained(args.checkpoint), args.masks, progress=True)))
+        model = XR2Text.from_pretrained(args.checkpoint)
+        print(table(localize(model, args.masks, progress=True, holdout=args.holdout)))
     except (CheckpointError, ConfigError, DataError, ValueError) as error:
         print(f"localize: {error}", file=sys.stderr)
         return 2

@@ -62,10 +62,13 @@ class EncoderConfig:
     # an installed Python package, tensors matched in order) or the path of a safetensors or .pth file of timm's names.
     weights: str | None = None
     frozen: bool = False
+    # So many of the first layer groups of timm's model, its stem being the first, keep their weights and statistics.
+    frozen_groups: int = 0
     drop_path: float = 0.0  # stochastic depth, for models that have it
 
     def __post_init__(self) -> None:
         _share("model.encoder", "drop_path", self.drop_path)
+        _at_least("model.encoder", "frozen_groups", self.frozen_groups, 0)
 
 
 @dataclass
@@ -165,6 +168,7 @@ class DataConfig:
     films: str | None = None  # folder of further training radiographs with labels but no reports, see data.sources
     region_masks: str | None = None  # folder of further training radiographs with masks of regions, see data.sources
     mask_repeats: int = 4  # how often each of these is shown in an epoch
+    mask_holdout: int = 0  # every so-manyth of these is kept out of training, to be measured on; 0: none
     phantom_train: int = 6000  # phantom: how many of each
     phantom_val: int = 300
     seed: int = 0
@@ -176,6 +180,7 @@ class DataConfig:
             _one_of("data", "source", self.source, ("indiana", "r2gen", "phantom"))
         _one_of("data", "labels", self.labels, ("reports", "indexed"))
         _at_least("data", "mask_repeats", self.mask_repeats, 1)
+        _at_least("data", "mask_holdout", self.mask_holdout, 0)
         _at_least("data", "workers", self.workers, 0)
 
 

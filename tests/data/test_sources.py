@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from xr2text.config import DataConfig
-from xr2text.data.sources import MASK_FOLDERS, DataError, load_studies
+from xr2text.data.sources import MASK_FOLDERS, DataError, load_studies, masked_films
 from xr2text.imaging.phantom import FINDINGS
 from xr2text.text.finding_table import FINDING_NAMES
 
@@ -92,6 +92,9 @@ def test_films_have_labels_without_reports_and_outlines_without_either(root, tmp
     assert more["film-b"].labels == {}  # the word says nothing certain
     assert more["film-c"].labels and not any(more["film-c"].labels.values()) and more["film-a"].patient == "film-7"
     assert [mask.parent.name for mask in more["masked-x"].masks] == list(MASK_FOLDERS)
+    held_out = DataConfig("phantom", phantom_train=1, phantom_val=1, region_masks=str(masks), mask_holdout=1)
+    assert [study.id for study in load_studies(held_out, 32)["train"]] == ["phantom-0"]
+    assert [study.id for study in masked_films(held_out, held_out=True)] == ["masked-x"]
     (masks / "masks" / "heart" / "x.png").unlink()
     with pytest.raises(DataError, match=r"expected the mask .*heart/x\.png"):
         load(root, **options)

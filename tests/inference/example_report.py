@@ -18,9 +18,9 @@ def make_report(size: tuple[int, int] = (240, 200), grid: int = 16, warnings: tu
         findings="The heart is normal. The lungs are clear.",
         impression="No acute disease.",
         sentences=(
-            Sentence("The heart is normal.", "findings"),
-            Sentence("The lungs are clear.", "findings"),
-            Sentence("No acute disease.", "impression"),
+            Sentence("The heart is normal.", "findings", _mostly("heart")),
+            Sentence("The lungs are clear.", "findings", _mostly("right lung")),
+            Sentence("No acute disease.", "impression", _mostly("left lung")),
         ),
         region_weights=dict(zip(REGION_NAMES, (0.1, 0.1, 0.3, 0.2, 0.1, 0.1, 0.1), strict=True)),
         grid_maps=(maps / maps.sum((1, 2), keepdims=True)).astype(np.float32),
@@ -29,6 +29,10 @@ def make_report(size: tuple[int, int] = (240, 200), grid: int = 16, warnings: tu
         model="example 0.1.0",
         warnings=warnings,
     )
+
+
+def _mostly(region: str) -> dict[str, float]:
+    return {name: 0.4 if name == region else 0.1 for name in REGION_NAMES}
 
 
 def _gaussian(x: np.ndarray, y: np.ndarray, lobe) -> np.ndarray:

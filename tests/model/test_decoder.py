@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from xr2text.config import ConfigError, DecoderConfig, GenerationConfig
-from xr2text.model.decoder import SectionRules, TextDecoder
+from xr2text.model.decoder import NoRepeatedSentences, SectionRules, TextDecoder
 from xr2text.text.tokenizer import EOS, IGNORED, PAD
 
 FINDINGS, IMPRESSION, V = 4, 5, 50
@@ -48,6 +48,31 @@ def test_padding_of_the_labels_changes_nothing(tokens):
     labels = torch.randint(6, V, (3, 8))
     padded = torch.cat([labels, torch.full((3, 4), IGNORED)], dim=1)
     torch.testing.assert_close(decoder(tokens, padded)[:, :8], decoder(tokens, labels))
+
+
+@pytest.mark.parametrize("text_encoder", [False, True])
+def test_cross_attention_is_of_the_step_that_chose_each_token(tokens, text_encoder):
+    decoder = build(use_text_encoder=text_encoder)
+    ids = torch.randint(6, V, (3, 9))
+    attention = decoder.cross_attention(tokens, ids)
+    assert attention.shape == (3, 9, 7)
+    torch.testing.assert_close(attention.sum(-1), torch.ones(3, 9))
+    later = ids.clone()
+    later[:, 5] = 6
+    changed = (decoder.cross_attention(tokens, later) - attention).abs().amax((0, 2)) > 1e-6
+    assert changed.tolist() == [False] * 6 + [True] * 3  # the token itself is chosen before it is known
+    assert decoder.bart.config._attn_implementation == "sdpa"
+
+
+def test_no_sentence_is_ended_as_an_earlier_one():
+    end = 9
+    rules = NoRepeatedSentences(frozenset({FINDINGS, IMPRESSION}), frozenset({end}))
+    repeated = [EOS, FINDINGS, 20, 21, end, IMPRESSION, 20, 21]
+    another = [EOS, FINDINGS, 20, 21, end, 22, 20, 21]
+    short = [EOS, FINDINGS, 20, end, 21, end, 20, 20]
+    scores = rules(torch.tensor([repeated, another, short]), torch.zeros(3, V))
+    assert scores[0, end] == -torch.inf and torch.isfinite(scores[0]).sum() == V - 1
+    assert torch.isfinite(scores[1:]).all()
 
 
 @pytest.mark.parametrize("text_encoder", [False, True])

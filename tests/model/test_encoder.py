@@ -62,6 +62,25 @@ def test_a_frozen_encoder_stays_frozen():
         assert torch.equal(value, before[name]), name
 
 
+def test_its_first_layer_groups_can_stay_as_they_are():
+    encoder = ImageEncoder(EncoderConfig(name="lcnet_050", frozen_groups=3), 64)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    encoder.train()
+    encoder(torch.randn(4, 3, 64, 64)).square().sum().backward()
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            if parameter.grad is not None:
+                parameter -= 0.1 * parameter.grad
+    kept = ("backbone.conv_stem", "backbone.bn1", "backbone.blocks.0.", "backbone.blocks.1.")
+    for name, value in encoder.state_dict().items():
+        if name.startswith(kept):
+            assert torch.equal(value, before[name]), name
+    for name in ("backbone.blocks.2.0.bn1.running_mean", "backbone.blocks.2.0.conv_dw.weight"):
+        assert not torch.equal(encoder.state_dict()[name], before[name]), name
+    with pytest.raises(ConfigError, match="frozen_groups is 99; lcnet_050 has"):
+        ImageEncoder(EncoderConfig(name="lcnet_050", frozen_groups=99), 64)
+
+
 def test_initial_weights_from_a_file(tmp_path):
     state = timm.create_model("lcnet_050", pretrained=False).state_dict()
     save_file(state, tmp_path / "weights.safetensors")

@@ -172,6 +172,9 @@ def test_a_finding_is_read_from_the_tokens_of_its_own_regions_alone(per_token):
         reached = gradient[:, 3:].unflatten(1, (K, 2)).abs().sum((0, 2, 3)) > 0
         assert [name for name, one in zip(REGION_NAMES, reached, strict=True) if one] == own
         assert gradient[:, :3].abs().sum() == 0
+        shares = head.sources(tokens)[:, column]  # [B, K]
+        torch.testing.assert_close(shares.sum(-1), torch.ones(2))
+        assert [name for name, one in zip(REGION_NAMES, (shares > 0).all(0), strict=True) if one] == own
 
 
 def test_one_token_alone_can_show_a_finding():
@@ -185,4 +188,5 @@ def test_one_token_alone_can_show_a_finding():
         torch.nn.init.constant_(head.classify.bias, -4.0)
         head.classify.weight.data[0, 0] = 1.0
         logits.append(head(tokens).item())
+        assert head.sources(tokens)[0, 0, REGION_NAMES.index("right lung")].item() == pytest.approx(1)
     assert logits[0] == pytest.approx(-2) and logits[1] > 3.9

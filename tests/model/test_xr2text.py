@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from xr2text.anatomy import REGIONS
-from xr2text.config import ConfigError, LossConfig
+from xr2text.anatomy import REGION_NAMES, REGIONS
+from xr2text.config import ConfigError, GenerationConfig, LossConfig
 from xr2text.model.xr2text import CheckpointError, XR2Text
 from xr2text.text.tokenizer import IGNORED, pad_labels
 
@@ -243,3 +243,42 @@ def test_a_fitted_calibration_is_kept_with_the_checkpoint(make_tiny, tmp_path):
     model.save_pretrained(tmp_path / "kept")
     config = XR2Text.from_pretrained(tmp_path / "kept").config
     assert (config.finding_temperature, config.finding_thresholds) == (1.7, {"cardiomegaly": 0.31})
+
+
+@pytest.mark.parametrize("finding_tokens", [False, True])
+def test_tokens_know_the_regions_that_they_were_written_from(make_tiny, batch, monkeypatch, finding_tokens):
+    """Attention to a region's tokens is the region's, and attention to a finding that of the region it is seen in."""
+    model = make_tiny(findings={"cardiomegaly": ["heart"]}, finding_tokens=finding_tokens)
+    written = model.generate(*batch)
+    weights = model.token_regions(written)
+    count = written.token_ids.shape[1]
+    assert weights.shape == (len(batch[0]), count, 7)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:2]))
+
+    heart, first = REGION_NAMES.index("heart"), model.config.haqt.global_queries
+    places = {first + 2 * heart + 1: heart, first: 0, 0: None}  # the second token of the heart, one of the right lung
+    if finding_tokens:
+        places[first + 2 * len(REGION_NAMES)] = heart  # of the finding
+    for place, region in places.items():
+        attention = torch.full((len(batch[0]), count, first + 14 + finding_tokens), 1e-6)
+        attention[..., place] = 1.0
+        monkeypatch.setattr(model.decoder, "cross_attention", lambda *_, given=attention: given)
+        seen = model.token_regions(written)
+        assert (seen.argmax(-1) == region).all() if region is not None else (seen < 0.9).all()
+
+
+def test_no_sentence_stands_twice_in_a_report(make_tiny, batch):
+    """A decoder that loves one sentence writes it once."""
+    model = make_tiny()
+    ids = model.tokenizer.encode(" The lungs are clear.", add_special_tokens=False)
+    follows = dict(zip([model.tokenizer.convert_tokens_to_ids("<findings>"), *ids], [*ids, ids[0]], strict=False))
+    follows[ids[-1]] = ids[0]
+
+    def love(bart, args, inputs, output):
+        for row, last in enumerate(inputs["decoder_input_ids"][:, -1].tolist()):
+            if last in follows:
+                output.logits[row, -1, follows[last]] += 50
+
+    model.decoder.bart.register_forward_hook(love, with_kwargs=True)
+    for report in model.generate(*batch, GenerationConfig(num_beams=1, max_tokens=60, findings_tokens=40)).reports:
+        assert report.findings.count("The lungs are clear.") == 1

@@ -1,7 +1,17 @@
 import pytest
 
 from xr2text.text.sections import ReportText
-from xr2text.text.tokenizer import BASE_TOKENS, EOS, IGNORED, decode_report, encode_report, pad_labels, train_tokenizer
+from xr2text.text.tokenizer import (
+    BASE_TOKENS,
+    EOS,
+    IGNORED,
+    decode_report,
+    encode_report,
+    locate_sentences,
+    pad_labels,
+    sentence_ends,
+    train_tokenizer,
+)
 
 TEXTS = ["The heart is normal in size. The lungs are clear.", "No acute disease.", "Small left pleural effusion."] * 5
 
@@ -29,6 +39,26 @@ def test_a_report_is_decoded_as_it_was(tokenizer, report):
     ids = encode_report(tokenizer, report, 200)
     assert decode_report(tokenizer, ids) == report
     assert (ids[-1] == EOS) == bool(report.impression)  # without an impression, what follows is not known
+
+
+def test_sentences_know_their_tokens(tokenizer):
+    report = ReportText("The lungs are clear. Small left pleural effusion.", "No acute disease.")
+    ids = encode_report(tokenizer, report, 200)
+    located = locate_sentences(tokenizer, ids)
+    assert [(section, text) for section, text, _ in located] == [
+        ("findings", "The lungs are clear."),
+        ("findings", "Small left pleural effusion."),
+        ("impression", "No acute disease."),
+    ]
+    for _, text, own in located:
+        assert tokenizer.decode([ids[position] for position in own]).strip() == text
+    positions = [position for *_, own in located for position in own]
+    assert positions == sorted(set(positions)) and len(positions) == len(ids) - 3  # all but <findings>, ..., </s>
+
+
+def test_the_tokens_that_end_a_sentence(tokenizer):
+    ends = sentence_ends(tokenizer)
+    assert tokenizer.convert_tokens_to_ids(".") in ends and tokenizer.convert_tokens_to_ids(",") not in ends
 
 
 def test_findings_alone_are_closed_where_reports_have_no_impression(tokenizer):

@@ -262,8 +262,12 @@ def _labelled_films(config: DataConfig) -> list[Study]:
     return studies
 
 
-def masked_films(config: DataConfig) -> list[Study]:
-    """Training films with outlined regions, from `region_masks`/images and /masks."""
+def masked_films(config: DataConfig, held_out: bool = False) -> list[Study]:
+    """Films with outlined regions, from `region_masks`/images and /masks.
+
+    Args:
+        held_out: every `mask_holdout`-th one in the order of names, which training does not see, in place of the others.
+    """
     if config.region_masks is None:
         return []
     root = Path(config.region_masks)
@@ -271,7 +275,9 @@ def masked_films(config: DataConfig) -> list[Study]:
     if not files:
         raise DataError(f"data.region_masks: expected radiographs in {root / 'images'}")
     studies = []
-    for path in files:
+    for number, path in enumerate(files, start=1):
+        if (config.mask_holdout > 0 and number % config.mask_holdout == 0) != held_out:
+            continue
         masks = tuple(root / "masks" / name / f"{path.stem}.png" for name in MASK_FOLDERS)
         missing = [mask for mask in masks if not mask.is_file()]
         if missing:

@@ -50,19 +50,24 @@ class Localization:
     still: float
 
 
-def localize(model: XR2Text, folder: str | Path, progress: bool = False) -> dict[str, dict[str, Localization]]:
+def localize(
+    model: XR2Text, folder: str | Path, progress: bool = False, holdout: int = 0
+) -> dict[str, dict[str, Localization]]:
     """Scores the maps of right lung, left lung and heart, by move and region.
 
     Args:
         folder: images/ and masks/, see `data.sources`.
+        holdout: only the films that a training with this `data.mask_holdout` has not seen; 0: all of them.
 
     Raises:
-        DataError: it is not laid out so, or a file cannot be read.
+        DataError: it is not laid out so, a file cannot be read, or no film is left.
         ValueError: the model has no regions.
     """
     if model.config.haqt.projection != "haqt_arr":
         raise ValueError("a model of projection 'linear' has no region maps")
-    films = masked_films(DataConfig(region_masks=str(folder)))
+    films = masked_films(DataConfig(region_masks=str(folder), mask_holdout=holdout), held_out=holdout > 0)
+    if not films:
+        raise DataError(f"{folder} has fewer than {holdout} films, so none is held out")
     rows: dict[tuple[str, str], list[tuple[float, bool, float]]] = {}
     for study in tqdm(films, desc="localizing", unit="film", disable=not progress):
         pixels, masks = study.images[0].read().pixels, read_outlines(study)

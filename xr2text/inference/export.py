@@ -39,7 +39,14 @@ def report_json(report: "Report") -> dict[str, Any]:
     return {
         "findings": report.findings,
         "impression": report.impression,
-        "sentences": [{"section": sentence.section, "text": sentence.text} for sentence in report.sentences],
+        "sentences": [
+            {
+                "section": one.section,
+                "text": one.text,
+                "regions": {name: float(w) for name, w in one.region_weights.items()},
+            }
+            for one in report.sentences
+        ],
         "regions": [{"name": name, "weight": float(report.region_weights[name])} for name in REGION_NAMES],
         "model": report.model,
         "warnings": list(report.warnings),

@@ -15,17 +15,28 @@ from xr2text import __version__
 from xr2text.anatomy import REGION_NAMES
 from xr2text.imaging.read import Radiograph, radiograph_from_array, read_radiograph
 from xr2text.imaging.transform import Geometry
-from xr2text.model.xr2text import CheckpointError, XR2Text
-from xr2text.text.sections import ReportText, split_sentences
-from xr2text.text.tokenizer import EOS
+from xr2text.model.xr2text import CheckpointError, GeneratedReports, XR2Text
+from xr2text.text.tokenizer import EOS, locate_sentences
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """One sentence of the report; `section` is "findings" or "impression"."""
+    """One sentence of the report.
+
+    Attributes:
+        text: as it stands in the report.
+        section: "findings" or "impression".
+        region_weights: how much the sentence was written from each region, by name; they sum to 1.
+    """
 
     text: str
     section: str
+    region_weights: dict[str, float]
+
+    @property
+    def region(self) -> str:
+        """The region that it was written from most."""
+        return max(self.region_weights, key=self.region_weights.__getitem__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +68,10 @@ class Report:
     def maps(self) -> np.ndarray:
         """[7, H, W] float32 on the original's pixels, each scaled so that its peak is 1."""
         return self.maps_at(self.radiograph.height, self.radiograph.width)
+
+    def sentence_map(self, sentence: Sentence) -> np.ndarray:
+        """[h, w] float32, the place of one sentence on the patch grid: the regions' maps by its weights; it sums to 1."""
+        return np.tensordot(np.array(list(sentence.region_weights.values()), np.float32), self.grid_maps, axes=1)
 
     def maps_at(self, height: int, width: int, dtype: type = np.float32) -> np.ndarray:
         """`maps` on the radiograph resized to [height, width], one region in memory at a time beside the result."""
@@ -105,13 +120,21 @@ class Reporter:
         return Report(
             findings=text.findings,
             impression=text.impression,
-            sentences=_sentences(text),
+            sentences=self._sentences(written),
             region_weights=dict(zip(REGION_NAMES, weights, strict=True)),
             grid_maps=visual.region_maps[0].float().cpu().numpy(),
             geometry=geometry,
             radiograph=radiograph,
             model=self.model_name,
             warnings=tuple(self._warnings(radiograph, EOS in written.token_ids[0])),
+        )
+
+    def _sentences(self, written: GeneratedReports) -> tuple[Sentence, ...]:
+        weights = self.model.token_regions(written)[0].cpu()  # [T, K]
+        located = locate_sentences(self.model.tokenizer, written.token_ids[0].tolist())
+        return tuple(
+            Sentence(text, section, dict(zip(REGION_NAMES, weights[own].mean(0).tolist(), strict=True)))
+            for section, text, own in located
         )
 
     def _warnings(self, radiograph: Radiograph, finished: bool) -> list[str]:
@@ -133,8 +156,3 @@ def _as_radiograph(image: str | os.PathLike | bytes | Radiograph | np.ndarray | 
     if isinstance(image, np.ndarray | Image.Image):
         return radiograph_from_array(image)
     return read_radiograph(image)
-
-
-def _sentences(text: ReportText) -> tuple[Sentence, ...]:
-    sections = (("findings", text.findings), ("impression", text.impression))
-    return tuple(Sentence(one, name) for name, section in sections for one in split_sentences(section))

@@ -89,15 +89,46 @@ class TextDecoder(nn.Module):
         read = self.read(tokens)
         return self.bart.model(encoder_outputs=read, decoder_input_ids=inputs, use_cache=False).last_hidden_state
 
+    @torch.inference_mode()
+    def cross_attention(self, tokens: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """What each token of finished reports was written from.
+
+        Args:
+            tokens: [B, Q, D] that the reports were written from.
+            ids: [B, T] as `generate` gives them, `<findings>` first.
+
+        Returns:
+            [B, T, Q] attention of the step that chose each token, mean over layers and heads; each row sums to 1.
+        """
+        before = self.bart.config._attn_implementation
+        self.bart.set_attn_implementation("eager")  # the only one that hands out its weights
+        try:
+            inputs = shift_tokens_right(ids, PAD, EOS)
+            output = self.bart.model(
+                encoder_outputs=self.read(tokens), decoder_input_ids=inputs, use_cache=False, output_attentions=True
+            )
+        finally:
+            self.bart.set_attn_implementation(before)
+        return torch.stack(output.cross_attentions).float().mean((0, 2))  # [layers, B, heads, T, Q] -> [B, T, Q]
+
     def output_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight [V, D] and bias [V] that make logits of states."""
         return self.bart.lm_head.weight, self.bart.final_logits_bias[0]
 
     @torch.inference_mode()
     def generate(
-        self, tokens: torch.Tensor, settings: GenerationConfig, findings_id: int, impression_id: int
+        self,
+        tokens: torch.Tensor,
+        settings: GenerationConfig,
+        findings_id: int,
+        impression_id: int,
+        sentence_ends: frozenset[int] = frozenset(),
     ) -> torch.Tensor:
-        """Beam search from visual tokens [B, Q, D] -> token ids [B, T], `<findings>` first, padded by PAD."""
+        """Beam search from visual tokens [B, Q, D] -> token ids [B, T], `<findings>` first, padded by PAD.
+
+        Args:
+            sentence_ends: ids of the tokens that close a sentence; no sentence is written twice in a report.
+        """
         start = torch.tensor([[EOS, findings_id]], device=tokens.device).expand(len(tokens), -1)
         search = SearchConfig(
             num_beams=settings.num_beams,
@@ -117,7 +148,9 @@ class TextDecoder(nn.Module):
             attention_mask=torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device),
             decoder_input_ids=start,
             generation_config=search,
-            logits_processor=LogitsProcessorList([rules]),
+            logits_processor=LogitsProcessorList(
+                [rules, NoRepeatedSentences(frozenset({findings_id, impression_id}), sentence_ends)]
+            ),
         )
         return ids[:, 1:]
 
@@ -147,4 +180,30 @@ class SectionRules(LogitsProcessor):
             forced = torch.full_like(scores, -torch.inf)
             forced[:, self.impression_id] = 0
             scores = torch.where(concluding[:, None], scores, forced)
+        return scores
+
+
+class NoRepeatedSentences(LogitsProcessor):
+    """Keeps a search from ending a sentence as an earlier one of the same report.
+
+    Args:
+        openers: ids of the tokens that open a section.
+        ends: ids of the tokens that close a sentence.
+    """
+
+    def __init__(self, openers: frozenset[int], ends: frozenset[int]):
+        self.openers, self.ends = openers, ends
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        """Ids so far [B, T] and scores of the next token [B, V] -> scores with what would repeat at -inf."""
+        scores = scores.clone()
+        for row, ids in enumerate(input_ids.tolist()):
+            said, current = set(), []
+            for token in ids:
+                current = [] if token in self.openers else [*current, token]
+                if token in self.ends:
+                    said.add(tuple(current))
+                    current = []
+            repeats = [one[-1] for one in said if len(one) > 2 and list(one[:-1]) == current]  # not the 5 of "2.5"
+            scores[row, repeats] = -torch.inf
         return scores

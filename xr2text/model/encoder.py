@@ -10,6 +10,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from timm.models import group_parameters
 from torch import nn
 
 from xr2text.config import ConfigError, EncoderConfig
@@ -45,12 +46,32 @@ class ImageEncoder(nn.Module):
         self.width = sum(info[level]["num_chs"] for level in self.levels)
         self.grid = (image_size // config.stride, image_size // config.stride)
         self.norm = nn.LayerNorm(self.width)
+        self.frozen_modules: list[nn.Module] = []
         if config.frozen:
             self.requires_grad_(False)
+        elif config.frozen_groups:
+            self._freeze_groups(config.frozen_groups)
+
+    def _freeze_groups(self, count: int) -> None:
+        """Takes the first layer groups, as timm parts its model, out of training."""
+        groups = group_parameters(self.backbone, self.backbone.group_matcher(coarse=True), reverse=True)
+        there = len(set(groups.values()))
+        if count > there:
+            raise ConfigError(f"model.encoder.frozen_groups is {count}; {self.config.name} has {there}")
+        for name, group in groups.items():
+            if group < count:
+                self.backbone.get_parameter(name).requires_grad_(False)
+        for module in self.backbone.modules():
+            own = list(module.parameters(recurse=False))
+            if own and not any(parameter.requires_grad for parameter in own):
+                self.frozen_modules.append(module)
 
     def train(self, mode: bool = True) -> "ImageEncoder":
-        """A frozen encoder stays in evaluation mode, so that its normalisation statistics stay too."""
-        return super().train(mode and not self.config.frozen)
+        """What is frozen stays in evaluation mode, so that its normalisation statistics stay too."""
+        super().train(mode and not self.config.frozen)
+        for module in self.frozen_modules:
+            module.eval()
+        return self
 
     def enable_gradient_checkpointing(self) -> None:
         """Activations within the stages are computed twice. Raises ConfigError where timm's model cannot do it."""

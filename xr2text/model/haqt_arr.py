@@ -244,6 +244,17 @@ class FindingHead(nn.Module):
             regional = regional.mean(2, keepdim=True)
         return (self.classify(regional).float() + self.region_mask[:, None]).logsumexp((1, 2))
 
+    def sources(self, tokens: torch.Tensor) -> torch.Tensor:
+        """From which regions each finding's logit comes: visual tokens [B, Q, D] -> shares [B, F, K] that sum to 1.
+
+        The gradient of the log-sum-exp: how much of the logit's exponential is each region's.
+        """
+        regional = tokens[:, self.global_queries :].unflatten(1, (K, -1))
+        if not self.per_token:
+            regional = regional.mean(2, keepdim=True)
+        scores = self.classify(regional).float() + self.region_mask[:, None]  # [B, K, R, F]
+        return scores.flatten(1, 2).softmax(1).unflatten(1, (K, -1)).sum(2).transpose(1, 2)
+
 
 class FindingTokens(nn.Module):
     """The finding head's findings as tokens that the report is written from, as PromptMRG (Jin et al., AAAI 2024) has

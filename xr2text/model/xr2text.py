@@ -25,7 +25,7 @@ from xr2text.model.decoder import TextDecoder
 from xr2text.model.encoder import ImageEncoder
 from xr2text.model.haqt_arr import FindingHead, FindingTokens, HaqtArr, LinearProjection, VisualTokens
 from xr2text.text.sections import ReportText
-from xr2text.text.tokenizer import FINDINGS_TOKEN, IGNORED, IMPRESSION_TOKEN, decode_report
+from xr2text.text.tokenizer import FINDINGS_TOKEN, IGNORED, IMPRESSION_TOKEN, decode_report, sentence_ends
 
 CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE = "config.json", "model.safetensors", "preprocessor_config.json"
 
@@ -70,11 +70,13 @@ class GeneratedReports:
         reports: B pairs of findings and impression.
         token_ids: [B, T], `<findings>` first.
         visual: the tokens, region weights, maps and priors.
+        finding_logits: [B, F]; None without a finding head.
     """
 
     reports: list[ReportText]
     token_ids: torch.Tensor
     visual: VisualTokens
+    finding_logits: torch.Tensor | None = None
 
 
 class XR2Text(nn.Module):
@@ -244,8 +246,25 @@ class XR2Text(nn.Module):
         section_ids = self.tokenizer.convert_tokens_to_ids([FINDINGS_TOKEN, IMPRESSION_TOKEN])
         logits = None if self.finding_head is None else self.finding_head(visual.tokens)
         tokens = self.tokens_to_write_from(visual.tokens, logits)
-        ids = self.decoder.generate(tokens, settings or self.generation, *section_ids)
-        return GeneratedReports([decode_report(self.tokenizer, row.tolist()) for row in ids], ids, visual)
+        ids = self.decoder.generate(tokens, settings or self.generation, *section_ids, sentence_ends(self.tokenizer))
+        return GeneratedReports([decode_report(self.tokenizer, row.tolist()) for row in ids], ids, visual, logits)
+
+    @torch.inference_mode()
+    def token_regions(self, written: GeneratedReports) -> torch.Tensor:
+        """Which regions each token of finished reports was written from, [B, T, K], each row summing to 1.
+
+        The decoder's attention to the tokens of each region, and, where the report is written from findings, its
+        attention to a finding passed on to the regions that the finding was read from. Attention to global tokens
+        belongs to no region and is left out. One more pass of the decoder over the text, none of the search.
+        """
+        visual, config = written.visual, self.config.haqt
+        tokens = self.tokens_to_write_from(visual.tokens, written.finding_logits)
+        attention = self.decoder.cross_attention(tokens, written.token_ids)  # [B, T, Q]
+        first, last = config.global_queries, visual.tokens.shape[1]
+        regions = attention[..., first:last].unflatten(-1, (-1, config.region_queries)).sum(-1)  # [B, T, K]
+        if self.finding_tokens is not None:
+            regions = regions + attention[..., last:] @ self.finding_head.sources(visual.tokens)
+        return regions / regions.sum(-1, keepdim=True)
 
     def save_pretrained(self, folder: str | Path, half_precision: bool = False, card: str | None = None) -> None:
         """Writes a checkpoint folder; the folder that stood there is replaced only once the new one is whole.

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from xr2text.config import ConfigError
-from xr2text.text.sections import ReportText
+from xr2text.text.sections import ReportText, split_sentences
 
 BOS, PAD, EOS, UNK = 0, 1, 2, 3  # ids, as in BART
 BASE_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
@@ -75,8 +75,39 @@ def encode_report(
 
 def decode_report(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> ReportText:
     """The inverse of `encode_report`; what follows the closing token is ignored."""
+    sections = _sections(tokenizer, ids)
+    findings, impression = (tokenizer.decode([token for _, token in part]).strip() for part in sections.values())
+    return ReportText(findings, impression)
+
+
+def locate_sentences(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> list[tuple[str, str, list[int]]]:
+    """The sentences of `decode_report`'s two texts with the tokens that they were decoded from.
+
+    Returns:
+        (section, sentence, positions in `ids`) in reading order; the section is "findings" or "impression".
+    """
+    located = []
+    for section, part in zip(("findings", "impression"), _sections(tokenizer, ids).values(), strict=True):
+        tokens = [token for _, token in part]
+        ends = [len(tokenizer.decode(tokens[: count + 1])) for count in range(len(tokens))]
+        text, start = tokenizer.decode(tokens), 0
+        for sentence in split_sentences(text):
+            start = text.index(sentence, start)
+            stop = start + len(sentence)
+            own = [
+                position
+                for (position, _), before, end in zip(part, [0, *ends], ends, strict=False)
+                if before < stop and end > start
+            ]
+            located.append((section, sentence, own))
+            start = stop
+    return located
+
+
+def _sections(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> dict[int, list[tuple[int, int]]]:
+    """(position, token) of the findings and the impression, by the token that opens them."""
     findings_id, impression_id = tokenizer.convert_tokens_to_ids([FINDINGS_TOKEN, IMPRESSION_TOKEN])
-    sections: dict[int, list[int]] = {findings_id: [], impression_id: []}
+    sections: dict[int, list[tuple[int, int]]] = {findings_id: [], impression_id: []}
     current = findings_id
     for position, token in enumerate(ids):
         if token in sections:
@@ -84,9 +115,13 @@ def decode_report(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> Rep
         elif token == EOS and position > 0:
             break
         elif token > UNK:
-            sections[current].append(token)
-    findings, impression = (tokenizer.decode(part).strip() for part in sections.values())
-    return ReportText(findings, impression)
+            sections[current].append((position, token))
+    return sections
+
+
+def sentence_ends(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Ids of the tokens that close a sentence."""
+    return frozenset(token for text, token in tokenizer.get_vocab().items() if text.endswith((".", "?", "!")))
 
 
 def pad_labels(reports: list[list[int]]) -> torch.Tensor:
