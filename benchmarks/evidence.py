@@ -117,7 +117,8 @@ def main() -> None:
             "# Whether a sentence stands where it points\n\n"
             f"{reporter.model_name}, split {args.split} of {args.root.name}, {len(studies)} studies. Change of a "
             "sentence's log-probability (nats) when the region that it was written from most is blacked out, and when "
-            "as many pixels of another region are; 95 % bootstrap interval. Made by `python -m benchmarks.evidence`.\n\n"
+            "as many pixels of another region are; 95 % bootstrap interval. "
+            "Made by `python -m benchmarks.evidence`.\n\n"
             f"{text}\n"
         )
 

@@ -266,7 +266,7 @@ def masked_films(config: DataConfig, held_out: bool = False) -> list[Study]:
     """Films with outlined regions, from `region_masks`/images and /masks.
 
     Args:
-        held_out: every `mask_holdout`-th one in the order of names, which training does not see, in place of the others.
+        held_out: every `mask_holdout`-th one in the order of names, which training does not see; else the others.
     """
     if config.region_masks is None:
         return []

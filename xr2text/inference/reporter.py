@@ -70,7 +70,7 @@ class Report:
         return self.maps_at(self.radiograph.height, self.radiograph.width)
 
     def sentence_map(self, sentence: Sentence) -> np.ndarray:
-        """[h, w] float32, the place of one sentence on the patch grid: the regions' maps by its weights; it sums to 1."""
+        """[h, w] float32, a sentence's place on the patch grid: the regions' maps by its weights; it sums to 1."""
         return np.tensordot(np.array(list(sentence.region_weights.values()), np.float32), self.grid_maps, axes=1)
 
     def maps_at(self, height: int, width: int, dtype: type = np.float32) -> np.ndarray:
