@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from xr2text.config import ConfigError, LossConfig
-from xr2text.text.tokenizer import IGNORED
+from xr2text.text.sections import ReportText
+from xr2text.text.tokenizer import IGNORED, PAD, encode_report, pad_labels
 from xr2text.training.losses import (
     TERMS,
     Objective,
@@ -15,6 +16,7 @@ from xr2text.training.losses import (
     consistency_term,
     finding_term,
     region_term,
+    reward_term,
     vocabulary_sums,
 )
 
@@ -150,7 +152,7 @@ def batch(make_tiny):
     }
 
 
-@pytest.mark.parametrize("term", TERMS)
+@pytest.mark.parametrize("term", [term for term in TERMS if term != "reward"])
 def test_each_term_is_there_alone_and_reaches_the_model(make_tiny, batch, term):
     """By its name, unweighted; its weight multiplies the loss; and the image encoder learns from it."""
     model = make_tiny(findings={"cardiomegaly": ["heart"]})
@@ -164,6 +166,61 @@ def test_each_term_is_there_alone_and_reaches_the_model(make_tiny, batch, term):
     output.loss.backward()
     gradient = next(parameter.grad for parameter in model.encoder.parameters() if parameter.grad is not None)
     assert torch.isfinite(gradient).all() and gradient.abs().sum() > 0
+
+
+def test_drawn_reports_become_as_likely_as_they_score(make_tiny, batch, monkeypatch):
+    """Of two draws the one that says what the reference says gains, and a study without a reference moves nothing."""
+    model = make_tiny()
+    tokenizer, labels = model.tokenizer, []
+    for text in ("The heart is enlarged.", "The lungs are clear."):
+        labels.append(encode_report(tokenizer, ReportText(text, "No acute disease."), 40))
+    batch["labels"] = pad_labels([*labels[:1] * 3, []])
+    drawn = pad_labels([row[: row.index(5) + 1] for row in labels] * 4).clamp_min(PAD)
+    monkeypatch.setattr(model, "draw_findings", lambda tokens, samples: drawn[: len(tokens) * samples].clone())
+    objective = Objective(model, LossConfig(tokens=0, reward=1, reward_samples=2)).train()
+    ids, advantages = objective._draw_reports(torch.zeros(4, 1, 32), batch["labels"])
+    assert ids.shape == drawn.shape and (ids[:, 0] == IGNORED).all()
+    assert (advantages[0:6:2] > 0.5).all() and not advantages[6:].any()
+    torch.testing.assert_close(advantages[0::2], -advantages[1::2])
+
+    def likelihoods():
+        tokens = model.look(batch["pixel_values"], batch["box"]).tokens.detach().repeat_interleave(2, dim=0)
+        log_p = model.decoder(tokens, ids).log_softmax(-1)
+        known = ids != IGNORED
+        return (log_p.gather(-1, ids.clamp_min(0)[..., None])[..., 0] * known).sum(1) / known.sum(1)
+
+    before = likelihoods()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(5):
+        output = objective(batch, 0.5)
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+    gained = likelihoods() - before
+    assert set(output.losses) == {"reward"} and (gained[0:6:2] > 0).all() and (gained[1:6:2] < 0).all()
+
+
+def test_the_policy_gradient_is_the_weighted_log_likelihood(states):
+    hidden, weight, bias, labels = states
+    advantages = torch.tensor([1.0, -2.0, 0.5])
+    known = labels != IGNORED
+    log_p = F.linear(hidden[0], weight, bias).log_softmax(-1).gather(-1, labels.clamp_min(0)[..., None])[..., 0]
+    expected = -(advantages[:, None] * log_p * known).sum() / known.sum()
+    for chunk in (4, 1000):
+        torch.testing.assert_close(reward_term(hidden[0], weight, bias, labels, advantages, chunk), expected)
+
+
+def test_draws_differ_and_end_with_their_section(make_tiny, batch):
+    model = make_tiny()
+    torch.manual_seed(4)
+    with torch.no_grad():
+        ids = model.draw_findings(model.look(batch["pixel_values"], batch["box"]).tokens, 3)
+    findings, impression = model.tokenizer.convert_tokens_to_ids(["<findings>", "<impression>"])
+    assert len(ids) == 12 and len({tuple(row) for row in ids.tolist()}) == 12
+    assert (ids[:, 0] == findings).all() and not model.training
+    for row in ids.tolist():
+        written = [token for token in row if token != PAD]
+        assert written[-1] == impression and written.count(impression) == 1
 
 
 def test_gamma_rises_over_the_warm_up(make_tiny, batch):

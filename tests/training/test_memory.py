@@ -59,11 +59,12 @@ def test_what_needs_less_is_told_to_need_less(make_tiny):
         return estimate_memory(Config("tiny", "none", model, DataConfig("phantom"), settings, generation), "no")
 
     plain = total()
-    eight_bit, average, rdrop = (
+    eight_bit, average, rdrop, reward = (
         total(optimizer="adamw_8bit"), total(ema_decay=0.9), total(losses=LossConfig(rdrop=1.0)),
+        total(losses=LossConfig(reward=1.0)),
     )  # fmt: skip
     assert eight_bit["optimiser"] < 0.3 * plain["optimiser"] and average["average"] > 0
-    assert rdrop["activations"] > plain["activations"]
+    assert rdrop["activations"] > plain["activations"] and reward["activations"] > plain["activations"]
     frozen = total(frozen=True)
     assert frozen["optimiser"] < plain["optimiser"] and frozen["activations"] < plain["activations"]
 

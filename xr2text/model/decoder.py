@@ -123,23 +123,28 @@ class TextDecoder(nn.Module):
         findings_id: int,
         impression_id: int,
         sentence_ends: frozenset[int] = frozenset(),
+        samples: int | None = None,
     ) -> torch.Tensor:
         """Beam search from visual tokens [B, Q, D] -> token ids [B, T], `<findings>` first, padded by PAD.
 
         Args:
             sentence_ends: ids of the tokens that close a sentence; no sentence is written twice in a report.
+            samples: draw so many findings sections of each report, as likely as the model has them, in place of the
+                search; [B*samples, T], each up to the token that opens its impression or ends it.
         """
         start = torch.tensor([[EOS, findings_id]], device=tokens.device).expand(len(tokens), -1)
         search = SearchConfig(
-            num_beams=settings.num_beams,
+            num_beams=settings.num_beams if samples is None else 1,
             max_length=settings.max_tokens + 1,
-            do_sample=False,
+            do_sample=samples is not None,
+            top_k=0,
+            num_return_sequences=samples or 1,
             length_penalty=settings.length_penalty,
             no_repeat_ngram_size=settings.no_repeat_ngram,
-            early_stopping=settings.num_beams > 1,
+            early_stopping=settings.num_beams > 1 and samples is None,
             bos_token_id=BOS,
             pad_token_id=PAD,
-            eos_token_id=EOS,
+            eos_token_id=EOS if samples is None else [EOS, impression_id],
             decoder_start_token_id=EOS,
         )
         rules = SectionRules(findings_id, impression_id, settings.findings_tokens if settings.impression else None)

@@ -249,6 +249,25 @@ class XR2Text(nn.Module):
         ids = self.decoder.generate(tokens, settings or self.generation, *section_ids, sentence_ends(self.tokenizer))
         return GeneratedReports([decode_report(self.tokenizer, row.tolist()) for row in ids], ids, visual, logits)
 
+    @torch.no_grad()
+    def draw_findings(self, tokens: torch.Tensor, samples: int) -> torch.Tensor:
+        """Findings sections drawn token by token from the model's own probabilities.
+
+        Args:
+            tokens: [B, Q, D] to write from.
+            samples: S, of each study.
+
+        Returns:
+            [B*S, T] ids, `<findings>` first and `<impression>` last, padded by PAD.
+        """
+        training = self.decoder.training
+        self.decoder.eval()
+        section_ids = self.tokenizer.convert_tokens_to_ids([FINDINGS_TOKEN, IMPRESSION_TOKEN])
+        ends = sentence_ends(self.tokenizer)
+        ids = self.decoder.generate(tokens.detach(), self.generation, *section_ids, ends, samples=samples)
+        self.decoder.train(training)
+        return ids.clone()  # an ordinary tensor, that a gradient may pass
+
     @torch.inference_mode()
     def token_regions(self, written: GeneratedReports) -> torch.Tensor:
         """Which regions each token of finished reports was written from, [B, T, K], each row summing to 1.

@@ -1,7 +1,7 @@
 """What a training minimises: the model with its loss terms, each named, weighted and logged on its own.
 
 Letters: B batch, T tokens, M tokens of the batch that are not padding, D width, V vocabulary, P passes of the decoder
-(2 under R-Drop, else 1), K regions, H x W patch grid, F findings.
+(2 under R-Drop, else 1), K regions, H x W patch grid, F findings, S drawn reports of a study, U their tokens.
 
 Under several processes each term is the one over all their batches: sums are divided by the counts of all, so that two
 processes and one with the same studies take the same step.
@@ -21,9 +21,10 @@ from torch.utils.checkpoint import checkpoint
 from xr2text.config import ConfigError, LossConfig
 from xr2text.model.haqt_arr import VisualTokens
 from xr2text.model.xr2text import XR2Text
-from xr2text.text.tokenizer import IGNORED, PAD
+from xr2text.text.tokenizer import IGNORED, PAD, decode_report
+from xr2text.training.reward import report_rewards
 
-TERMS = ("tokens", "focal", "regions", "consistency", "anatomy", "findings", "alignment", "rdrop")
+TERMS = ("tokens", "focal", "regions", "consistency", "anatomy", "findings", "alignment", "rdrop", "reward")
 
 
 @dataclass
@@ -75,6 +76,8 @@ class Objective(nn.Module):
         if config.tokens or config.focal or config.rdrop:
             tokens = self.model.tokens_to_write_from(visual.tokens, finding_logits, batch["finding_labels"])
             losses |= self._vocabulary_terms(tokens, labels, progress)
+        if config.reward:
+            losses["reward"] = self._reward_term(self.model.tokens_to_write_from(visual.tokens, finding_logits), labels)
         if config.regions:
             losses["regions"] = region_term(visual.region_weights)
         if config.consistency:
@@ -100,6 +103,28 @@ class Objective(nn.Module):
         return {
             name: mean for name, mean in zip(("tokens", "focal", "rdrop"), means, strict=True) if getattr(config, name)
         }
+
+    def _reward_term(self, tokens: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Visual tokens [B, Q, D] as the model writes from them by itself, and labels [B, T]."""
+        decoder, samples = self.model.decoder, self.config.reward_samples
+        written, advantages = self._draw_reports(tokens, labels)  # [B*S, U], [B*S]
+        hidden = decoder.hidden_states(tokens.repeat_interleave(samples, dim=0), written)
+        return reward_term(hidden, *decoder.output_layer(), written, advantages, self.config.vocabulary_chunk)
+
+    @torch.no_grad()
+    def _draw_reports(self, tokens: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Findings sections drawn from the model, S for each study, as labels [B*S, U] with the section's opening
+        ignored, and how much better each scores than the others of its study do on average [B*S]."""
+        model, samples = self.model, self.config.reward_samples
+        ids = model.draw_findings(tokens, samples)
+        texts = [decode_report(model.tokenizer, row).findings for row in ids.tolist()]
+        references = [decode_report(model.tokenizer, row).findings for row in labels.clamp_min(PAD).tolist()]
+        repeated = [reference for reference in references for _ in range(samples)]
+        scores = torch.from_numpy(report_rewards(repeated, texts, self.config.reward_findings)).view(-1, samples)
+        advantages = (scores - scores.mean(1, keepdim=True)) * samples / (samples - 1)
+        ids = ids.masked_fill(ids == PAD, IGNORED)
+        ids[:, 0] = IGNORED
+        return ids, advantages.flatten().to(tokens)
 
     def _alignment_term(self, visual: VisualTokens, labels: torch.Tensor) -> torch.Tensor:
         # The tokens' embeddings, not the decoder's states: these have looked at the image, and would give it away.
@@ -143,6 +168,41 @@ def vocabulary_sums(
             _chunk_sums, states[:, part], weight, bias, targets[part], label_smoothing, gamma, use_reentrant=False
         )
     return total
+
+
+def reward_term(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    written: torch.Tensor,
+    advantages: torch.Tensor,
+    chunk: int,
+) -> torch.Tensor:
+    """The policy gradient of self-critical sequence training (Rennie et al., CVPR 2017), each draw measured against
+    the others of its study (Luo, arXiv:2003.09971): minus the mean over drawn tokens of advantage * log p.
+
+    Args:
+        hidden: [N, U, D] the decoder's last states on the drawn reports.
+        weight, bias: [V, D] and [V], the output layer; logits of `chunk` tokens at a time are held.
+        written: [N, U] their ids, IGNORED where padded.
+        advantages: [N], of each whole report.
+    """
+    known = known_tokens(written)
+    states, targets = hidden.flatten(0, 1)[known], written.flatten()[known]  # [M, D], [M]
+    factors = advantages.float()[:, None].expand(written.shape).flatten()[known]
+    total = states.new_zeros((), dtype=torch.float32) + 0.0 * states.float().sum()
+    for start in range(0, len(targets), chunk):
+        part = slice(start, start + chunk)
+        log_p = checkpoint(_log_likelihoods, states[part], weight, bias, targets[part], use_reentrant=False)
+        total = total - (factors[part] * log_p).sum()
+    return total / _mean_over_processes(torch.tensor(float(len(targets)), device=total.device)).clamp_min(1)
+
+
+def _log_likelihoods(
+    states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    logits = F.linear(states, weight, bias).float()
+    return -F.cross_entropy(logits, targets, reduction="none")
 
 
 def known_tokens(labels: torch.Tensor) -> torch.Tensor:

@@ -66,10 +66,13 @@ def estimate_memory(config: Config, precision: str) -> dict[str, int]:
             "region_targets": torch.zeros(settings.batch_size, len(REGIONS), *model.encoder.grid),
         }
         every_token = mock.patch.object(losses, "known_tokens", lambda labels: torch.arange(labels.numel()))
+        drawn = settings.batch_size * settings.losses.reward_samples
+        longest = (torch.zeros(drawn, config.generation.findings_tokens, dtype=torch.long), torch.zeros(drawn))
+        no_draw = mock.patch.object(Objective, "_draw_reports", lambda *_: longest)
         mixed = torch.autocast("cpu", _DTYPES[precision]) if precision in _DTYPES else nullcontext()
         tracker = MemTracker()
         tracker.track_external(model, objective, optimizer, *batch.values())
-        with every_token, tracker:
+        with every_token, no_draw, tracker:
             with mixed:
                 loss = objective(batch, 0.5).loss
             loss.backward()
