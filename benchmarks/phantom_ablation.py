@@ -25,6 +25,7 @@ from xr2text.imaging.phantom import draw_phantom
 from xr2text.model.xr2text import WEIGHTS_FILE, XR2Text
 from xr2text.training.losses import TERMS
 
+CONFIG = "configs/phantom.yaml"
 STAGES = (
     "{name: warmup, epochs: 1, normal_only: true}, {name: easy, epochs: 1, max_findings: 1}, "
     "{name: medium, epochs: 1, max_findings: 2}, {name: hard, epochs: 2}, {name: finetune, epochs: 1, lr_factor: 0.3}"
@@ -50,11 +51,10 @@ VARIANTS = {
 }
 
 
-def train(output: Path, *settings: str) -> Path:
-    """Trains configs/phantom.yaml with these settings, or goes on with it; the finished checkpoint."""
+def train(config: str, output: Path, *settings: str) -> Path:
+    """Trains a config with these settings, or goes on with it; the finished checkpoint."""
     if not (output / "checkpoint").is_dir():
-        command = [sys.executable, "train.py", "--config", "configs/phantom.yaml", "--set", *settings,
-                   f"output={output}"]  # fmt: skip
+        command = [sys.executable, "train.py", "--config", config, "--set", *settings, f"output={output}"]
         if (output / "states").is_dir():
             command.append("--resume")
         subprocess.run(command, check=True)
@@ -65,7 +65,10 @@ def taught_encoder(folder: Path) -> Path:
     """The weights that every variant's image encoder starts from."""
     weights = folder / "encoder.safetensors"
     if not weights.is_file():
-        state, prefix = load_file(train(folder / "encoder", *FINDINGS_ALONE) / WEIGHTS_FILE), "encoder.backbone."
+        state, prefix = (
+            load_file(train(CONFIG, folder / "encoder", *FINDINGS_ALONE) / WEIGHTS_FILE),
+            "encoder.backbone.",
+        )
         own = {name.removeprefix(prefix): one.float() for name, one in state.items() if name.startswith(prefix)}
         save_file(own, weights)
     return weights
@@ -75,7 +78,7 @@ def run(name: str, seed: int, folder: Path, count: int) -> dict[str, float]:
     """Trains one variant and scores it."""
     output = folder / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
     start = f"model.encoder.weights={taught_encoder(folder)}"
-    train(output, *SMALLER, *VARIANTS[name], start, f"training.seed={seed}")
+    train(CONFIG, output, *SMALLER, *VARIANTS[name], start, f"training.seed={seed}")
     history = pd.read_csv(output / "history.csv")
     return score(output / "checkpoint", count) | {"seconds": float(history["seconds"].iloc[-1])}
 
@@ -99,15 +102,16 @@ def table(results: dict[str, list[dict[str, float]]]) -> str:
         "|---|---:|---:|---:|---:|",
     ]
     for name, runs in results.items():
-        cells = [_spread([one[key] for one in runs]) for key in ("f1", "whole", "combined")]
+        cells = [spread([one[key] for one in runs]) for key in ("f1", "whole", "combined")]
         minutes = mean(one["seconds"] for one in runs) / 60
         lines.append(f"| {name} | {' | '.join(cells)} | {minutes:.1f} |")
     return "\n".join(lines)
 
 
-def _spread(values: list[float]) -> str:
-    spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{mean(values):.3f}{spread}"
+def spread(values: list[float]) -> str:
+    """Mean, and the standard deviation where there are several."""
+    around = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{mean(values):.3f}{around}"
 
 
 def main() -> None:
