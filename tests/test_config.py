@@ -63,6 +63,18 @@ def test_findings_add_up_and_an_empty_mapping_empties_them(yaml):
     assert load_config(path, ["model.findings={}"]).model.findings == {}
 
 
+def test_a_file_gives_what_differs_from_the_one_that_it_extends(yaml, tmp_path):
+    (tmp_path / "base.yaml").write_text(MINIMAL + "training: {epochs: 7, batch_size: 3}\n")
+    path = yaml("extends: base.yaml\noutput: c\ntraining: {epochs: 9}\n")
+    config = load_config(path, ["training.seed=5"])
+    assert (config.name, config.output, config.training.epochs, config.training.batch_size) == ("a", "c", 9, 3)
+    assert config.training.seed == 5
+    with pytest.raises(ConfigError, match=r"no config file at .*none\.yaml"):
+        load_config(yaml("extends: none.yaml\n"))
+    with pytest.raises(ConfigError, match="extends itself"):
+        load_config(yaml("extends: config.yaml\n"))
+
+
 def test_missing_and_malformed_files_are_named(yaml, tmp_path):
     with pytest.raises(ConfigError, match="no config file"):
         load_config(tmp_path / "none.yaml")

@@ -400,24 +400,34 @@ def _build(kind: type, *layers: Any, where: str) -> Any:
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """Reads a YAML file, then dotted overrides such as "training.epochs=3".
 
+    A file that `extends` another, named by its path from the first, gives only what differs from it.
+
     Raises:
         ConfigError: the file is missing or no YAML mapping, a key is unknown (the nearest known one is named), a value
             does not fit its field, or a required one is absent.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f"no config file at {path}")
     overrides = list(overrides)
     for one in overrides:
         if "=" not in one:
             raise ConfigError(f"override {one!r} has no '='; write it as section.key=value")
+    return _build(Config, *_read_layers(Path(path), ()), OmegaConf.from_dotlist(overrides), where=str(path))
+
+
+def _read_layers(path: Path, extending: tuple[Path, ...]) -> list[Any]:
+    """A YAML file's settings, after those of the files that it extends."""
+    if not path.is_file():
+        raise ConfigError(f"no config file at {path}")
+    if path.resolve() in extending:
+        raise ConfigError(f"{path} extends itself")
     try:
         loaded = OmegaConf.load(path)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not OmegaConf.is_dict(loaded):
         raise ConfigError(f"{path} is not a YAML mapping of settings")
-    return _build(Config, loaded, OmegaConf.from_dotlist(overrides), where=str(path))
+    base = loaded.pop("extends", None)
+    before = [] if base is None else _read_layers(path.parent / str(base), (*extending, path.resolve()))
+    return [*before, loaded]
 
 
 def load_checkpoint_config(path: str | Path) -> tuple[str, ModelConfig, GenerationConfig]:

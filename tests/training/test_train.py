@@ -256,6 +256,31 @@ def test_a_second_phase_starts_from_a_checkpoint(config, tmp_path):
         run(config, f"training.start_from={first}", "model.haqt.global_queries=3", f"output={tmp_path / 'third'}")
 
 
+def test_a_second_phase_draws_reports_and_learns_from_their_scores(config, tmp_path):
+    """From the first phase's calibration; parts at a rate of 0 end as they began; and it stops and resumes."""
+    findings = (
+        "model.findings.cardiomegaly=[heart]",
+        "model.decoder.finding_tokens=true",
+        "training.losses.findings=1",
+    )
+    run(config, *findings, "training.epochs=1")
+    first, second = tmp_path / "run" / "best", tmp_path / "second"
+    kept = json.loads((first / "config.json").read_text())
+    kept["model"] |= {"finding_temperature": 1.3, "finding_thresholds": {"cardiomegaly": 0.2}}
+    (first / "config.json").write_text(json.dumps(kept))
+    reward = (*findings, f"training.start_from={first}", "training.losses.reward=1", "training.losses.tokens=0",
+              "training.lr_projection=0", "training.lr_priors=0", f"output={second}")  # fmt: skip
+    run(config, *reward, "training.stop_after_minutes=0.0")
+    assert yaml.safe_load((second / "config.yaml").read_text())["model"]["finding_temperature"] == 1.3
+    run(config, *reward, resume=True)
+    history = pd.read_csv(second / "history.csv")
+    assert (history["train reward"] != 0).any() and len(history) == 2
+    before, after = (load_file(folder / "model.safetensors") for folder in (first, second / "best"))
+    same = {key: torch.equal(before[key], after[key]) for key in before}
+    assert all(equal for key, equal in same.items() if key.startswith(("projection.", "finding_head.")))
+    assert not any(equal for key, equal in same.items() if key.endswith("fc1.weight"))
+
+
 def test_findings_alone_can_be_learned(config, tmp_path):
     run(config, "generation.impression=false", "training.epochs=1")
     with (tmp_path / "run" / "validation_reports.csv").open() as file:

@@ -136,7 +136,7 @@ class XR2Text(nn.Module):
 
     def freeze_untrained(self, weights: LossConfig) -> None:
         """Takes the parts that no term of the loss reaches out of training."""
-        if not (weights.tokens or weights.focal or weights.rdrop):
+        if not (weights.tokens or weights.focal or weights.rdrop or weights.reward):
             self.decoder.requires_grad_(False)
             if self.finding_tokens is not None:
                 self.finding_tokens.requires_grad_(False)

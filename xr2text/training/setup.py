@@ -8,8 +8,8 @@ import torch
 from accelerate import Accelerator, DataLoaderConfiguration, DistributedType
 from accelerate.utils import ProjectConfiguration
 
-from xr2text.config import Config, ConfigError, load_config
-from xr2text.model.xr2text import XR2Text
+from xr2text.config import Config, ConfigError, load_checkpoint_config, load_config
+from xr2text.model.xr2text import CONFIG_FILE, XR2Text
 from xr2text.training.state import saved_states
 
 
@@ -82,6 +82,10 @@ def build_model(config: Config, tokenizer, resume: bool) -> XR2Text:
     model = XR2Text(config.model, tokenizer, config.generation, config.name)
     if settings.start_from is not None:
         model.load_weights(settings.start_from)
+        _, given, _ = load_checkpoint_config(Path(settings.start_from) / CONFIG_FILE)
+        if given.findings == config.model.findings:
+            config.model.finding_temperature = given.finding_temperature
+            config.model.finding_thresholds = given.finding_thresholds
     elif not resume:
         model.load_initial_weights()
     model.freeze_untrained(settings.losses)
@@ -94,6 +98,8 @@ def _check_resumed(config: Config) -> None:
     """What decides the model and the order of the studies must be as it was; a batch that was fitted stays."""
     file = Path(config.output) / "config.yaml"
     saved = load_config(file)
+    saved.model.finding_temperature = config.model.finding_temperature  # these are fitted, and come with the state
+    saved.model.finding_thresholds = config.model.finding_thresholds
     if saved.model != config.model:
         raise ConfigError(f"--resume: the model's settings differ from those in {file}")
     if config.training.fit_batch:
