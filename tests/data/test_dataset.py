@@ -41,6 +41,23 @@ def test_training_takes_every_frontal_image_with_a_report(tokenizer):
     assert [(one.id, image.seed) for one, image in data.examples] == [("a", 1), ("a", 2), ("d", 5)]
 
 
+def test_tokens_know_the_regions_that_their_sentence_speaks_of(tokenizer):
+    text = "The heart is normal. Clear lungs."
+    data = ReportDataset([study("a", [PhantomImage(1, 64)], findings=text)], TRANSFORM, tokenizer, 60, grounded=True)
+    batch = collate([data[0], ReportDataset(STUDIES, TRANSFORM, tokenizer, 60)[0]])
+    regions = batch["token_regions"]
+    assert regions.shape == (*batch["labels"].shape, 7) and not regions[1].any()
+    words = {
+        tuple(name for name, one in zip(REGION_NAMES, row, strict=True) if one): tokenizer.decode(
+            batch["labels"][0][(regions[0] == row).all(-1) & (batch["labels"][0] != IGNORED)]
+        )
+        for row in regions[0].unique(dim=0)
+    }
+    assert words["heart",].strip() == "The heart is normal."
+    assert words["right lung", "left lung"].strip() == "Clear lungs."
+    assert "No disease." in words[()] and len(words) == 3
+
+
 def test_evaluation_takes_every_study_once(tokenizer):
     data = ReportDataset(STUDIES, TRANSFORM, tokenizer, 40)
     assert [(one.id, image.seed) for one, image in data.examples] == [("a", 1), ("b", 3), ("c", 4), ("d", 5)]

@@ -15,6 +15,7 @@ from xr2text.training.losses import (
     anatomy_term,
     consistency_term,
     finding_term,
+    grounding_term,
     region_term,
     reward_term,
     vocabulary_sums,
@@ -119,6 +120,16 @@ def test_attention_is_drawn_over_the_outlined_place_and_unknown_ones_count_for_n
     assert anatomy_term(scores.softmax(-1), torch.full_like(targets, math.nan)) == 0
 
 
+def test_a_sentence_is_drawn_to_the_regions_that_it_speaks_of():
+    shares = torch.tensor([[[0.5, 0.5, 0.0], [0.2, 0.2, 0.6], [0.1, 0.1, 0.8]]], requires_grad=True)
+    regions = torch.tensor([[[True, True, False], [False, False, True], [False, False, False]]])
+    term = grounding_term(shares, regions)
+    assert term.item() == pytest.approx(-math.log(0.6) / 2)  # the first is all there, the third speaks of none
+    (gradient,) = torch.autograd.grad(term, shares)
+    assert gradient[0, 1, 2] < 0 and not gradient[0, 1, :2].any() and not gradient[0, 2].any()
+    assert grounding_term(shares, torch.zeros_like(regions)) == 0
+
+
 def test_unknown_findings_count_for_nothing():
     logits = torch.tensor([[2.0, -1.0], [0.5, 3.0]], requires_grad=True)
     labels = torch.tensor([[1.0, math.nan], [0.0, math.nan]])
@@ -149,6 +160,7 @@ def batch(make_tiny):
         "labels": labels,
         "finding_labels": torch.tensor([[1.0], [0.0], [0.0], [math.nan]]),
         "region_targets": torch.full((4, 7, 4, 4), 1 / 16),
+        "token_regions": torch.eye(7, dtype=torch.bool)[2].expand(4, 12, 7),
     }
 
 

@@ -13,11 +13,12 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from xr2text.anatomy import REGIONS
+from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.data.region_masks import all_regions, region_targets
 from xr2text.data.sources import DataError, ImageFile, PhantomImage, Study
 from xr2text.imaging.transform import ImageTransform, letterbox
-from xr2text.text.tokenizer import encode_report, pad_labels
+from xr2text.text.findings import find_mentions
+from xr2text.text.tokenizer import encode_report, locate_sentences, pad_labels
 
 
 class ReportDataset(Dataset):
@@ -33,6 +34,7 @@ class ReportDataset(Dataset):
         findings: names of the findings to label, in the model's order.
         grid: (H, W) of the model's patches, for the targets of studies with masks; None: they have none.
         mask_repeats: how often a study with masks stands among the training examples.
+        grounded: examples know the regions that each token's sentence speaks of.
         training: examples are shifted, scaled, turned a little and varied in contrast, reproducibly for each epoch
             (`set_epoch`); never mirrored.
     """
@@ -47,6 +49,7 @@ class ReportDataset(Dataset):
         findings: Iterable[str] = (),
         grid: tuple[int, int] | None = None,
         mask_repeats: int = 1,
+        grounded: bool = False,
         training: bool = False,
         augment: bool = False,
         seed: int = 0,
@@ -56,6 +59,10 @@ class ReportDataset(Dataset):
         self.labels = [
             encode_report(tokenizer, study.report, max_tokens, impression) if has_report(study, impression) else []
             for study, _ in self.examples
+        ]
+        self.token_regions = [
+            token_regions(tokenizer, ids) if grounded else np.zeros((len(ids), len(REGIONS)), bool)
+            for ids in self.labels
         ]
         self.grid = grid
         self.finding_labels = torch.tensor([finding_row(study, findings) for study, _ in self.examples])
@@ -104,6 +111,7 @@ class ReportDataset(Dataset):
             "pixel_values": self.transform.normalise(torch.from_numpy(canvas)),
             "box": torch.tensor(box, dtype=torch.float32),
             "labels": self.labels[index],
+            "token_regions": self.token_regions[index],
             "finding_labels": self.finding_labels[index],
             "index": index,
         }
@@ -131,6 +139,16 @@ def examples_of(
 def finding_row(study: Study, findings: Iterable[str]) -> list[float]:
     """1 for each finding that is present or uncertain, 0 for one that is absent, NaN where nothing is known."""
     return [float(abs(study.labels[name])) if name in study.labels else math.nan for name in findings]
+
+
+def token_regions(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> np.ndarray:
+    """[T, K] bool, the regions that each token's sentence speaks of, as `text.findings` reads them; none for a token
+    outside all sentences, and for a sentence that speaks of nothing."""
+    regions = np.zeros((len(ids), len(REGIONS)), bool)
+    for _, sentence, own in locate_sentences(tokenizer, ids):
+        named = {name for mention in find_mentions(sentence) for name in mention.regions}
+        regions[own] = [name in named for name in REGION_NAMES]
+    return regions
 
 
 def vary(
@@ -166,12 +184,17 @@ def vary(
 
 def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
     """A batch: pixel_values [B, 3, S, S], box [B, 4], labels [B, T], finding_labels [B, F], index [B], and
-    region_targets [B, K, H, W], NaN where a region is not outlined."""
+    region_targets [B, K, H, W], NaN where a region is not outlined, and token_regions [B, T, K] bool."""
+    labels = pad_labels([one["labels"] for one in examples])
+    regions = torch.zeros(*labels.shape, len(REGIONS), dtype=torch.bool)
+    for row, one in zip(regions, examples, strict=True):
+        row[: len(one["labels"])] = torch.from_numpy(one["token_regions"])
     return {
         "region_targets": torch.stack([one["region_targets"] for one in examples]),
         "pixel_values": torch.stack([one["pixel_values"] for one in examples]),
         "box": torch.stack([one["box"] for one in examples]),
-        "labels": pad_labels([one["labels"] for one in examples]),
+        "labels": labels,
+        "token_regions": regions,
         "finding_labels": torch.stack([one["finding_labels"] for one in examples]),
         "index": torch.tensor([one["index"] for one in examples]),
     }

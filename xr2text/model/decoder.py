@@ -85,9 +85,21 @@ class TextDecoder(nn.Module):
 
     def hidden_states(self, tokens: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Teacher forcing up to the decoder's last states [B, T, D], before the vocabulary."""
+        return self._teacher_force(tokens, labels).last_hidden_state
+
+    def hidden_states_and_attention(
+        self, tokens: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """`hidden_states` [B, T, D] and what each token is written from, [B, T, Q] as `cross_attention` has it, with
+        gradients. BART's attention must be "eager", the only one that hands out its weights."""
+        output = self._teacher_force(tokens, labels, output_attentions=True)
+        attention = torch.stack(output.cross_attentions).float().mean((0, 2))  # [layers, B, heads, T, Q] -> [B, T, Q]
+        return output.last_hidden_state, attention
+
+    def _teacher_force(self, tokens: torch.Tensor, labels: torch.Tensor, **options):
         inputs = shift_tokens_right(labels.masked_fill(labels == IGNORED, PAD), PAD, EOS)
         read = self.read(tokens)
-        return self.bart.model(encoder_outputs=read, decoder_input_ids=inputs, use_cache=False).last_hidden_state
+        return self.bart.model(encoder_outputs=read, decoder_input_ids=inputs, use_cache=False, **options)
 
     @torch.inference_mode()
     def cross_attention(self, tokens: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
@@ -101,15 +113,11 @@ class TextDecoder(nn.Module):
             [B, T, Q] attention of the step that chose each token, mean over layers and heads; each row sums to 1.
         """
         before = self.bart.config._attn_implementation
-        self.bart.set_attn_implementation("eager")  # the only one that hands out its weights
+        self.bart.set_attn_implementation("eager")
         try:
-            inputs = shift_tokens_right(ids, PAD, EOS)
-            output = self.bart.model(
-                encoder_outputs=self.read(tokens), decoder_input_ids=inputs, use_cache=False, output_attentions=True
-            )
+            return self.hidden_states_and_attention(tokens, ids)[1]
         finally:
             self.bart.set_attn_implementation(before)
-        return torch.stack(output.cross_attentions).float().mean((0, 2))  # [layers, B, heads, T, Q] -> [B, T, Q]
 
     def output_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight [V, D] and bias [V] that make logits of states."""
@@ -137,8 +145,8 @@ class TextDecoder(nn.Module):
             num_beams=settings.num_beams if samples is None else 1,
             max_length=settings.max_tokens + 1,
             do_sample=samples is not None,
-            top_k=0,
             num_return_sequences=samples or 1,
+            **({} if samples is None else {"top_k": 0}),
             length_penalty=settings.length_penalty,
             no_repeat_ngram_size=settings.no_repeat_ngram,
             early_stopping=settings.num_beams > 1 and samples is None,

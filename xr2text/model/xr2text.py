@@ -136,7 +136,7 @@ class XR2Text(nn.Module):
 
     def freeze_untrained(self, weights: LossConfig) -> None:
         """Takes the parts that no term of the loss reaches out of training."""
-        if not (weights.tokens or weights.focal or weights.rdrop or weights.reward):
+        if not (weights.tokens or weights.focal or weights.rdrop or weights.reward or weights.grounding):
             self.decoder.requires_grad_(False)
             if self.finding_tokens is not None:
                 self.finding_tokens.requires_grad_(False)
@@ -276,9 +276,12 @@ class XR2Text(nn.Module):
         attention to a finding passed on to the regions that the finding was read from. Attention to global tokens
         belongs to no region and is left out. One more pass of the decoder over the text, none of the search.
         """
-        visual, config = written.visual, self.config.haqt
-        tokens = self.tokens_to_write_from(visual.tokens, written.finding_logits)
-        attention = self.decoder.cross_attention(tokens, written.token_ids)  # [B, T, Q]
+        tokens = self.tokens_to_write_from(written.visual.tokens, written.finding_logits)
+        return self.region_shares(self.decoder.cross_attention(tokens, written.token_ids), written.visual)
+
+    def region_shares(self, attention: torch.Tensor, visual: VisualTokens) -> torch.Tensor:
+        """Attention to all that a report is written from [B, T, Q] -> to each region [B, T, K], see `token_regions`."""
+        config = self.config.haqt
         first, last = config.global_queries, visual.tokens.shape[1]
         regions = attention[..., first:last].unflatten(-1, (-1, config.region_queries)).sum(-1)  # [B, T, K]
         if self.finding_tokens is not None:

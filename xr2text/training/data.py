@@ -89,7 +89,8 @@ def prepare_data(config: Config, resumed: bool, progress: bool) -> TrainingData:
         training = split == "train"
         data = ReportDataset(
             studies[split], transform, tokenizer, config.generation.max_tokens, config.generation.impression,
-            findings=config.model.findings, grid=grid, mask_repeats=config.data.mask_repeats, training=training,
+            findings=config.model.findings, grid=grid, mask_repeats=config.data.mask_repeats,
+            grounded=training and settings.losses.grounding > 0, training=training,
             augment=training and settings.augment, seed=settings.seed,
         )  # fmt: skip
         if config.data.keep_in_memory:

@@ -24,7 +24,18 @@ from xr2text.model.xr2text import XR2Text
 from xr2text.text.tokenizer import IGNORED, PAD, decode_report
 from xr2text.training.reward import report_rewards
 
-TERMS = ("tokens", "focal", "regions", "consistency", "anatomy", "findings", "alignment", "rdrop", "reward")
+TERMS = (
+    "tokens",
+    "focal",
+    "regions",
+    "consistency",
+    "anatomy",
+    "grounding",
+    "findings",
+    "alignment",
+    "rdrop",
+    "reward",
+)
 
 
 @dataclass
@@ -61,6 +72,8 @@ class Objective(nn.Module):
         if config.alignment:
             width = model.config.haqt.width
             self.image_embedding, self.text_embedding = (nn.Linear(width, width, bias=False) for _ in range(2))
+        if config.grounding:
+            model.decoder.bart.set_attn_implementation("eager")  # the only one that hands out its weights
 
     def own_parameters(self) -> list[nn.Parameter]:
         """Those that are not the model's, and no part of a checkpoint."""
@@ -73,9 +86,9 @@ class Objective(nn.Module):
         visual = self.model.look(batch["pixel_values"], batch["box"])
         finding_logits = None if self.model.finding_head is None else self.model.finding_head(visual.tokens)
         losses: dict[str, torch.Tensor] = {}
-        if config.tokens or config.focal or config.rdrop:
+        if config.tokens or config.focal or config.rdrop or config.grounding:
             tokens = self.model.tokens_to_write_from(visual.tokens, finding_logits, batch["finding_labels"])
-            losses |= self._vocabulary_terms(tokens, labels, progress)
+            losses |= self._text_terms(tokens, batch, visual, progress)
         if config.reward:
             losses["reward"] = self._reward_term(self.model.tokens_to_write_from(visual.tokens, finding_logits), labels)
         if config.regions:
@@ -91,22 +104,34 @@ class Objective(nn.Module):
         loss = sum(getattr(config, name) * term for name, term in losses.items())
         return ObjectiveOutput(loss, losses, visual.region_weights)
 
-    def _vocabulary_terms(self, tokens: torch.Tensor, labels: torch.Tensor, progress: float) -> dict[str, torch.Tensor]:
-        config, decoder = self.config, self.model.decoder
-        passes = [decoder.hidden_states(tokens, labels) for _ in range(2 if config.rdrop else 1)]
+    def _text_terms(
+        self, tokens: torch.Tensor, batch: dict[str, torch.Tensor], visual: VisualTokens, progress: float
+    ) -> dict[str, torch.Tensor]:
+        """Those of the reference report, from one pass of the decoder over it, or two."""
+        config, decoder, labels = self.config, self.model.decoder, batch["labels"]
+        grounding = {}
+        if config.grounding:
+            first, attention = decoder.hidden_states_and_attention(tokens, labels)
+            grounding["grounding"] = grounding_term(self.model.region_shares(attention, visual), batch["token_regions"])
+        else:
+            first = decoder.hidden_states(tokens, labels)
+        passes = [first, decoder.hidden_states(tokens, labels)] if config.rdrop else [first]
         gamma = config.focal_gamma * (min(1.0, progress / config.focal_warmup) if config.focal_warmup else 1.0)
         weight, bias = decoder.output_layer()
         sums = vocabulary_sums(
             torch.stack(passes), weight, bias, labels, config.label_smoothing, gamma, config.vocabulary_chunk
         )
         means = sums / _mean_over_processes((labels != IGNORED).sum()).clamp_min(1)
-        return {
-            name: mean for name, mean in zip(("tokens", "focal", "rdrop"), means, strict=True) if getattr(config, name)
-        }
+        named = zip(("tokens", "focal", "rdrop"), means, strict=True)
+        return grounding | {name: mean for name, mean in named if getattr(config, name)}
 
     def _reward_term(self, tokens: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Visual tokens [B, Q, D] as the model writes from them by itself, and labels [B, T]."""
         decoder, samples = self.model.decoder, self.config.reward_samples
+        reported = (labels != IGNORED).any(1)
+        tokens, labels = tokens[reported], labels[reported]
+        if not len(tokens):
+            return 0.0 * tokens.sum()
         written, advantages = self._draw_reports(tokens, labels)  # [B*S, U], [B*S]
         hidden = decoder.hidden_states(tokens.repeat_interleave(samples, dim=0), written)
         return reward_term(hidden, *decoder.output_layer(), written, advantages, self.config.vocabulary_chunk)
@@ -270,6 +295,18 @@ def anatomy_term(maps: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return (distance * known).sum() / _mean_over_processes(known.sum()).clamp_min(1)
 
 
+def grounding_term(shares: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
+    """Has a sentence written from the regions that it speaks of: minus the log of their share, mean over its tokens.
+
+    Args:
+        shares: [B, T, K] of the attention behind each token, each row summing to 1.
+        regions: [B, T, K] True for the regions that the token's sentence speaks of; no True where it speaks of none.
+    """
+    known = regions.any(-1)  # [B, T]
+    named = (shares.float() * regions).sum(-1).clamp_min(1e-6)
+    return -(named.log() * known).sum() / _mean_over_processes(known.sum()).clamp_min(1)
+
+
 def finding_term(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Binary cross-entropy, mean over the findings that are known.
 
@@ -334,6 +371,7 @@ def _check(model: XR2Text, config: LossConfig) -> None:
         "regions": (regional and haqt.use_adaptive_routing, "the router (model.haqt.use_adaptive_routing)"),
         "consistency": (regional and haqt.use_spatial_priors, "spatial priors (model.haqt.use_spatial_priors)"),
         "anatomy": (regional, "regions (model.haqt.projection: haqt_arr)"),
+        "grounding": (regional, "regions (model.haqt.projection: haqt_arr)"),
         "findings": (model.finding_head is not None, "findings to predict (model.findings)"),
     }
     for name, (there, what) in needs.items():

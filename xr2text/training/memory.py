@@ -63,6 +63,9 @@ def estimate_memory(config: Config, precision: str) -> dict[str, int]:
             "box": torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(settings.batch_size, 1),
             "labels": torch.zeros(settings.batch_size, config.generation.max_tokens, dtype=torch.long),
             "finding_labels": torch.zeros(settings.batch_size, len(config.model.findings)),
+            "token_regions": torch.zeros(
+                settings.batch_size, config.generation.max_tokens, len(REGIONS), dtype=torch.bool
+            ),
             "region_targets": torch.zeros(settings.batch_size, len(REGIONS), *model.encoder.grid),
         }
         every_token = mock.patch.object(losses, "known_tokens", lambda labels: torch.arange(labels.numel()))
