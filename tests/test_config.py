@@ -50,6 +50,7 @@ def test_overrides_win_and_keep_their_type(yaml):
         ("model.haqt.cross_region_layers=0", "at least 1"),
         ("model.decoder.dropout=2", "in [0, 1)"),
         ("generation.max_tokens=4000", "max_positions"),
+        ("generation.agreement=0.1", "names none to predict"),
     ],
 )
 def test_wrong_settings_are_named(yaml, override, words):

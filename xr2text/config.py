@@ -337,12 +337,19 @@ class GenerationConfig:
     findings_tokens: int = 110  # after so many the impression begins
     length_penalty: float = 1.0
     no_repeat_ngram: int = 0  # tokens; 0: repeats allowed
+    # Of the beams that were found, the one is taken whose log-probability per token, less this much for each finding in
+    # which it and the finding head disagree and five times this much for each one that it both asserts and denies, is
+    # highest; 0: the likeliest.
+    agreement: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("num_beams", "max_tokens", "findings_tokens"):
             _at_least("generation", name, getattr(self, name), 1)
         if self.findings_tokens >= self.max_tokens:
             raise ConfigError("generation.findings_tokens must be below generation.max_tokens")
+        _at_least("generation", "agreement", self.agreement, 0)
+        if self.agreement and self.num_beams == 1:
+            raise ConfigError("generation.agreement chooses among beams: generation.num_beams must be above 1")
 
 
 @dataclass
@@ -358,6 +365,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.generation.max_tokens > self.model.decoder.max_positions:
             raise ConfigError("generation.max_tokens must not exceed model.decoder.max_positions")
+        if self.generation.agreement and not self.model.findings:
+            raise ConfigError("generation.agreement is with the finding head, but model.findings names none to predict")
         if self.training.losses.findings and not self.model.findings:
             raise ConfigError("training.losses.findings has a weight, but model.findings names none to predict")
         if "finding_auc" in self.training.best_by and not self.training.losses.findings:

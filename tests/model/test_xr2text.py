@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.config import ConfigError, GenerationConfig, LossConfig
 from xr2text.model.xr2text import CheckpointError, XR2Text
-from xr2text.text.tokenizer import IGNORED, pad_labels
+from xr2text.text.sections import ReportText
+from xr2text.text.tokenizer import IGNORED, PAD, encode_report, pad_labels
 
 K = len(REGIONS)
 
@@ -282,3 +283,31 @@ def test_no_sentence_stands_twice_in_a_report(make_tiny, batch):
     model.decoder.bart.register_forward_hook(love, with_kwargs=True)
     for report in model.generate(*batch, GenerationConfig(num_beams=1, max_tokens=60, findings_tokens=40)).reports:
         assert report.findings.count("The lungs are clear.") == 1
+
+
+def test_among_beams_the_one_that_agrees_with_the_finding_head_is_taken(make_tiny, batch, monkeypatch):
+    model = make_tiny(findings={"cardiomegaly": ["heart"]})
+    texts = ("The heart is normal.", "The heart is enlarged.", "The heart is enlarged. The heart is normal in size.")
+    rows = [encode_report(model.tokenizer, ReportText(text, "No acute disease."), 60) for text in texts]
+    ids = pad_labels(rows).clamp_min(PAD).expand(2, -1, -1)
+    scores = torch.tensor([[-0.5, -0.6, -0.4]]).expand(2, -1)
+    monkeypatch.setattr(model.decoder, "candidates", lambda *_: (ids, scores))
+    monkeypatch.setattr(model.finding_head, "forward", lambda tokens: torch.tensor([[9.0], [-9.0]]))
+    settings = GenerationConfig(num_beams=3, max_tokens=60, findings_tokens=40, agreement=0.2)
+    assert [one.findings for one in model.generate(*batch, settings).reports] == [texts[1], texts[0]]
+    monkeypatch.setattr(model.finding_head, "forward", lambda tokens: torch.zeros(2, 1))  # it does not know
+    assert {one.findings for one in model.generate(*batch, settings).reports} == {texts[0]}
+    model.config.findings = {"right lung nodule": ["right lung"]}
+    with pytest.raises(ConfigError, match=r"none of model\.findings is read"):
+        model.generate(*batch, settings)
+
+
+def test_the_first_of_the_beams_is_the_one_that_is_generated(tiny_model, batch):
+    settings = GenerationConfig(num_beams=3, max_tokens=40, findings_tokens=25)
+    tokens = tiny_model.look(*batch).tokens
+    sections = tiny_model.tokenizer.convert_tokens_to_ids(["<findings>", "<impression>"])
+    ids, scores = tiny_model.decoder.candidates(tokens, settings, *sections, frozenset())
+    assert ids.shape[:2] == (2, 3) and scores.shape == (2, 3) and (scores[:, :-1] >= scores[:, 1:]).all()
+    first = tiny_model.decoder.generate(tokens, settings, *sections)
+    for row, other in zip(ids[:, 0].tolist(), first.tolist(), strict=True):
+        assert [one for one in row if one != PAD] == [one for one in other if one != PAD]

@@ -11,6 +11,7 @@ from xr2text.text.findings import (
     CHEXPERT_14,
     FINDING_NAMES,
     FINDINGS,
+    contradictions,
     find_mentions,
     label_report,
     label_reports,
@@ -24,6 +25,12 @@ REPORTS = [
     "Possible edema. Pulmonary edema is present.",
     "No edema. Edema cannot be excluded.",
 ]
+
+
+def test_a_finding_both_asserted_and_denied_is_a_contradiction():
+    assert contradictions("The heart is enlarged. No pneumothorax. The heart is normal in size.") == {"cardiomegaly"}
+    assert contradictions("Possible edema. No edema.") == frozenset()
+    assert contradictions("Small left effusion. No pneumothorax.\n\nLeft effusion.") == frozenset()
 
 
 def test_the_table_names_regions_and_the_fourteen_of_chexpert():

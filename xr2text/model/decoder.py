@@ -12,7 +12,7 @@ from transformers import (
     LogitsProcessorList,
 )
 from transformers import GenerationConfig as SearchConfig
-from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_outputs import BaseModelOutput, ModelOutput
 from transformers.models.bart.modeling_bart import shift_tokens_right
 
 from xr2text.config import ConfigError, DecoderConfig, GenerationConfig
@@ -140,12 +140,44 @@ class TextDecoder(nn.Module):
             samples: draw so many findings sections of each report, as likely as the model has them, in place of the
                 search; [B*samples, T], each up to the token that opens its impression or ends it.
         """
+        return self._search(tokens, settings, findings_id, impression_id, sentence_ends, samples).sequences[:, 1:]
+
+    @torch.inference_mode()
+    def candidates(
+        self,
+        tokens: torch.Tensor,
+        settings: GenerationConfig,
+        findings_id: int,
+        impression_id: int,
+        sentence_ends: frozenset[int],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """All beams that `generate` takes the first of.
+
+        Returns:
+            ids [B, num_beams, T], and log-probabilities over length to the power of the length penalty [B, num_beams].
+        """
+        found = self._search(tokens, settings, findings_id, impression_id, sentence_ends, None, settings.num_beams)
+        shape = (len(tokens), settings.num_beams)
+        return found.sequences[:, 1:].unflatten(0, shape), found.sequences_scores.view(shape)
+
+    def _search(
+        self,
+        tokens: torch.Tensor,
+        settings: GenerationConfig,
+        findings_id: int,
+        impression_id: int,
+        sentence_ends: frozenset[int],
+        samples: int | None,
+        returned: int = 1,
+    ) -> ModelOutput:
         start = torch.tensor([[EOS, findings_id]], device=tokens.device).expand(len(tokens), -1)
         search = SearchConfig(
             num_beams=settings.num_beams if samples is None else 1,
             max_length=settings.max_tokens + 1,
             do_sample=samples is not None,
-            num_return_sequences=samples or 1,
+            num_return_sequences=samples or returned,
+            output_scores=returned > 1,
+            return_dict_in_generate=True,
             **({} if samples is None else {"top_k": 0}),
             length_penalty=settings.length_penalty,
             no_repeat_ngram_size=settings.no_repeat_ngram,
@@ -156,7 +188,7 @@ class TextDecoder(nn.Module):
             decoder_start_token_id=EOS,
         )
         rules = SectionRules(findings_id, impression_id, settings.findings_tokens if settings.impression else None)
-        ids = self.bart.generate(
+        return self.bart.generate(
             encoder_outputs=self.read(tokens),
             attention_mask=torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device),
             decoder_input_ids=start,
@@ -165,7 +197,6 @@ class TextDecoder(nn.Module):
                 [rules, NoRepeatedSentences(frozenset({findings_id, impression_id}), sentence_ends)]
             ),
         )
-        return ids[:, 1:]
 
 
 class SectionRules(LogitsProcessor):

@@ -30,6 +30,7 @@ from xr2text.text.tokenizer import FINDINGS_TOKEN, IGNORED, IMPRESSION_TOKEN, de
 CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE = "config.json", "model.safetensors", "preprocessor_config.json"
 
 
+CONTRADICTION = 5.0  # what a finding both asserted and denied counts for among a report's differences from the head
 STATE_SLOPE = 2.0  # of a finding's state at its threshold, per unit of logit
 
 
@@ -246,8 +247,32 @@ class XR2Text(nn.Module):
         section_ids = self.tokenizer.convert_tokens_to_ids([FINDINGS_TOKEN, IMPRESSION_TOKEN])
         logits = None if self.finding_head is None else self.finding_head(visual.tokens)
         tokens = self.tokens_to_write_from(visual.tokens, logits)
-        ids = self.decoder.generate(tokens, settings or self.generation, *section_ids, sentence_ends(self.tokenizer))
+        settings, ends = settings or self.generation, sentence_ends(self.tokenizer)
+        if settings.agreement:
+            found, scores = self.decoder.candidates(tokens, settings, *section_ids, ends)
+            ids = self._most_agreeing(found, scores, logits, settings.agreement)
+        else:
+            ids = self.decoder.generate(tokens, settings, *section_ids, ends)
         return GeneratedReports([decode_report(self.tokenizer, row.tolist()) for row in ids], ids, visual, logits)
+
+    def _most_agreeing(
+        self, ids: torch.Tensor, scores: torch.Tensor, logits: torch.Tensor, weight: float
+    ) -> torch.Tensor:
+        """Of each study's beams [B, n, T] the one that `GenerationConfig.agreement` chooses, [B, T]."""
+        from xr2text.text.findings import FINDING_NAMES, contradictions, label_reports  # they take seconds to load
+
+        names = [name for name in self.config.findings if name in FINDING_NAMES]
+        if not names:
+            raise ConfigError("generation.agreement: none of model.findings is read in reports by text.findings")
+        columns = [list(self.config.findings).index(name) for name in names]
+        reports = [decode_report(self.tokenizer, row) for row in ids.flatten(0, 1).tolist()]
+        texts = [f"{report.findings}\n\n{report.impression}" for report in reports]
+        asserted = torch.tensor(label_reports(texts)[names].fillna(0).to_numpy(int) != 0, device=scores.device)
+        states = self.finding_states(logits)[:, None, columns]  # [B, 1, F]
+        differences = (asserted.view(*ids.shape[:2], -1).float() - states).abs().sum(-1)  # [B, n]
+        double = torch.tensor([len(contradictions(text)) for text in texts], device=scores.device)
+        best = (scores - weight * (differences + CONTRADICTION * double.view_as(scores))).argmax(1)
+        return ids[torch.arange(len(ids), device=ids.device), best]
 
     @torch.no_grad()
     def draw_findings(self, tokens: torch.Tensor, samples: int) -> torch.Tensor:

@@ -20,9 +20,8 @@ from xr2text.text.placement import place
 from xr2text.text.sections import split_sentences
 
 __all__ = [
-    "CHEXPERT_5", "CHEXPERT_14", "FINDINGS", "FINDING_NAMES", "LABELS", "Mention", "find_mentions", "label_report",
-    "label_reports",
-    "report_sentences",
+    "CHEXPERT_5", "CHEXPERT_14", "FINDINGS", "FINDING_NAMES", "LABELS", "Mention", "contradictions", "find_mentions",
+    "label_report", "label_reports", "report_sentences",
 ]  # fmt: skip
 
 WORTH_PROCESSES = 20_000  # distinct sentences: fewer are read before another process has started
@@ -55,6 +54,14 @@ class Mention:
 def find_mentions(text: str) -> list[Mention]:
     """The findings that a report speaks of, sentence by sentence, in order."""
     return [mention for sentence in report_sentences(text) for mention in _read_sentence(sentence)]
+
+
+def contradictions(text: str) -> frozenset[str]:
+    """The findings that a report asserts as present in one place and denies in another."""
+    said: dict[str, set[str]] = {}
+    for mention in find_mentions(text):
+        said.setdefault(mention.finding, set()).add(mention.status)
+    return frozenset(name for name, statuses in said.items() if {PRESENT, ABSENT} <= statuses)
 
 
 def label_report(text: str) -> dict[str, int]:
