@@ -196,6 +196,7 @@ class LossConfig:
     regions: float = 0.0  # keeps the router, over a batch, from forgetting regions
     consistency: float = 0.0  # keeps each region's attention with its refined prior
     anatomy: float = 0.0  # draws each region's attention over its mask, where data.region_masks has one
+    overlap: float = 0.0  # has its shape, cut at half its maximum, cover that mask and no more
     grounding: float = 0.0  # a sentence that speaks of a region is written from that region's tokens
     findings: float = 0.0  # binary cross-entropy of the finding head, mean over labelled findings
     alignment: float = 0.0  # contrastive, each image with its own report
@@ -210,8 +211,8 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         weights = (
-            "tokens", "focal", "regions", "consistency", "anatomy", "grounding", "findings", "alignment", "rdrop",
-            "reward",
+            "tokens", "focal", "regions", "consistency", "anatomy", "overlap", "grounding", "findings", "alignment",
+            "rdrop", "reward",
         )  # fmt: skip
         for name in (*weights, "focal_gamma", "reward_findings"):
             _at_least("training.losses", name, getattr(self, name), 0)
