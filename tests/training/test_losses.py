@@ -16,6 +16,7 @@ from xr2text.training.losses import (
     consistency_term,
     finding_term,
     grounding_term,
+    overlap_term,
     region_term,
     reward_term,
     vocabulary_sums,
@@ -128,6 +129,20 @@ def test_a_sentence_is_drawn_to_the_regions_that_it_speaks_of():
     (gradient,) = torch.autograd.grad(term, shares)
     assert gradient[0, 1, 2] < 0 and not gradient[0, 1, :2].any() and not gradient[0, 2].any()
     assert grounding_term(shares, torch.zeros_like(regions)) == 0
+
+
+def test_the_cut_of_a_map_is_to_cover_the_outlined_place():
+    mask = torch.zeros(1, 2, 6, 6)
+    mask[..., 1:4, 1:4] = 1 / 9
+    targets = mask.clone()
+    targets[:, 1] = math.nan
+    flat = (mask + 1e-3).requires_grad_()
+    peaked = flat.detach().clone()
+    peaked[..., 2, 2] *= 3
+    assert overlap_term(flat, targets) < 0.05 < 0.6 < overlap_term(peaked, targets)
+    assert overlap_term(flat, targets) == overlap_term(flat[:, :1], targets[:, :1])
+    (gradient,) = torch.autograd.grad(overlap_term(peaked.requires_grad_(), targets), peaked)
+    assert gradient[0, 0, 2, 2] > 0 > gradient[0, 0, 1, 1] and not gradient[0, 1].any()
 
 
 def test_unknown_findings_count_for_nothing():
