@@ -79,7 +79,11 @@ def train(config: Config, started_by: str, resume: bool) -> None:
     schedule = build_schedule(optimizer, settings, spans)
     wrapped, optimizer = accelerator.prepare(objective, optimizer)
     average, patience = WeightAverage(model, settings.ema_decay), EarlyStopping(settings.patience)
-    progress = Progress(processes=accelerator.num_processes)
+    progress = Progress(
+        processes=accelerator.num_processes,
+        temperature=config.model.finding_temperature,
+        thresholds=dict(config.model.finding_thresholds),
+    )
     accelerator.register_for_checkpointing(progress, schedule, average, patience)
     start_output(config, data, accelerator)
     if resume:

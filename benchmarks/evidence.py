@@ -54,8 +54,11 @@ def sentence_log_probability(
     return log_p.gather(-1, labels.clamp_min(0)[..., None])[:, positions, 0].sum(-1)
 
 
-def measure(reporter: Reporter, studies: list, random: np.random.Generator) -> list[tuple[str, float, float]]:
-    """(region, change where it points, change elsewhere) of each abnormal sentence."""
+Row = tuple[str, str, float, float]  # study, region, change where the sentence points, change elsewhere
+
+
+def measure(reporter: Reporter, studies: list, random: np.random.Generator) -> list[Row]:
+    """A row for each abnormal sentence."""
     model, rows = reporter.model, []
     size = model.transform.size
     for study in tqdm(studies, desc="blacking out", unit="study"):
@@ -78,24 +81,27 @@ def measure(reporter: Reporter, studies: list, random: np.random.Generator) -> l
             whole, own, elsewhere = sentence_log_probability(
                 model, images, box.expand(3, -1), kept, positions
             ).tolist()  # fmt: skip
-            rows.append((REGION_NAMES[pointed], abs(own - whole), abs(elsewhere - whole)))
+            rows.append((study.id, REGION_NAMES[pointed], abs(own - whole), abs(elsewhere - whole)))
     return rows
 
 
-def table(rows: list[tuple[str, float, float]], random: np.random.Generator) -> str:
-    won = np.array([own > elsewhere for _, own, elsewhere in rows])
-    drawn = random.choice(won, (1000, len(won))).mean(1)
-    low, high = np.quantile(drawn, (0.025, 0.975))
+def table(rows: list[Row], random: np.random.Generator) -> str:
+    won: dict[str, list[bool]] = {}
+    for study, _, own, elsewhere in rows:
+        won.setdefault(study, []).append(own > elsewhere)
+    counts = np.array([(sum(one), len(one)) for one in won.values()])  # [studies, 2]
+    drawn = counts[random.integers(len(counts), size=(1000, len(counts)))].sum(1)  # whole studies are redrawn
+    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], (0.025, 0.975))
     lines = [
         "| sentence written from | abnormal sentences | it changes more there | median change there | elsewhere |",
         "|---|---:|---:|---:|---:|",
     ]
-    counts = Counter(region for region, *_ in rows)
-    for region in [*(name for name in REGION_NAMES if counts[name]), None]:
-        part = [row for row in rows if region in (None, row[0])]
-        share = np.mean([own > elsewhere for _, own, elsewhere in part])
+    pointed = Counter(region for _, region, *_ in rows)
+    for region in [*(name for name in REGION_NAMES if pointed[name]), None]:
+        part = [row for row in rows if region in (None, row[1])]
+        share = np.mean([own > elsewhere for *_, own, elsewhere in part])
         interval = f" ({low:.1%} to {high:.1%})" if region is None else ""
-        there, elsewhere = np.median([row[1] for row in part]), np.median([row[2] for row in part])
+        there, elsewhere = np.median([row[2] for row in part]), np.median([row[3] for row in part])
         lines.append(f"| {region or '**all**'} | {len(part)} | {share:.1%}{interval} | {there:.2f} | {elsewhere:.2f} |")
     return "\n".join(lines)
 
@@ -117,7 +123,7 @@ def main() -> None:
             "# Whether a sentence stands where it points\n\n"
             f"{reporter.model_name}, split {args.split} of {args.root.name}, {len(studies)} studies. Change of a "
             "sentence's log-probability (nats) when the region that it was written from most is blacked out, and when "
-            "as many pixels of another region are; 95 % bootstrap interval. "
+            "as many pixels of another region are; 95 % bootstrap interval over studies. "
             "Made by `python -m benchmarks.evidence`.\n\n"
             f"{text}\n"
         )

@@ -5,7 +5,8 @@
 Every variant is trained by train.py with three seeds, on smaller and fewer phantoms than the config has, so that each
 takes three minutes on one core. So short a run learns no image encoder from nothing: all start from one that six epochs
 of findings alone have taught on other phantoms, as a training on radiographs starts from ImageNet's. The reports of
-400 phantoms that no training has seen are scored. Runs whose figures stand in phantom_ablation.json are not repeated.
+400 phantoms that no training has seen are scored. Runs whose figures stand in phantom_ablation.json are not repeated:
+after a change of the code or the settings, remove it.
 """
 
 import argparse

@@ -51,6 +51,8 @@ def test_overrides_win_and_keep_their_type(yaml):
         ("model.decoder.dropout=2", "in [0, 1)"),
         ("generation.max_tokens=4000", "max_positions"),
         ("generation.agreement=0.1", "names none to predict"),
+        ("training.losses.overlap=1", "names no outlines"),
+        ("data.mask_holdout=5", "names none"),
     ],
 )
 def test_wrong_settings_are_named(yaml, override, words):
@@ -72,6 +74,8 @@ def test_a_file_gives_what_differs_from_the_one_that_it_extends(yaml, tmp_path):
     assert config.training.seed == 5
     with pytest.raises(ConfigError, match=r"no config file at .*none\.yaml"):
         load_config(yaml("extends: none.yaml\n"))
+    with pytest.raises(ConfigError, match=r"config\.yaml, which extends .*base\.yaml: unknown key 'epoch'"):
+        load_config(yaml("extends: base.yaml\nepoch: 3\n"))
     with pytest.raises(ConfigError, match="extends itself"):
         load_config(yaml("extends: config.yaml\n"))
 

@@ -368,6 +368,11 @@ class Config:
             raise ConfigError("generation.max_tokens must not exceed model.decoder.max_positions")
         if self.generation.agreement and not self.model.findings:
             raise ConfigError("generation.agreement is with the finding head, but model.findings names none to predict")
+        for term in ("anatomy", "overlap"):
+            if getattr(self.training.losses, term) and self.data.region_masks is None:
+                raise ConfigError(f"training.losses.{term} has a weight, but data.region_masks names no outlines")
+        if self.data.mask_holdout and self.data.region_masks is None:
+            raise ConfigError("data.mask_holdout holds out outlined films, but data.region_masks names none")
         if self.training.losses.findings and not self.model.findings:
             raise ConfigError("training.losses.findings has a weight, but model.findings names none to predict")
         if "finding_auc" in self.training.best_by and not self.training.losses.findings:
@@ -424,11 +429,13 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     for one in overrides:
         if "=" not in one:
             raise ConfigError(f"override {one!r} has no '='; write it as section.key=value")
-    return _build(Config, *_read_layers(Path(path), ()), OmegaConf.from_dotlist(overrides), where=str(path))
+    layers = _read_layers(Path(path), ())
+    where = ", which extends ".join(str(file) for file, _ in reversed(layers))
+    return _build(Config, *(layer for _, layer in layers), OmegaConf.from_dotlist(overrides), where=where)
 
 
-def _read_layers(path: Path, extending: tuple[Path, ...]) -> list[Any]:
-    """A YAML file's settings, after those of the files that it extends."""
+def _read_layers(path: Path, extending: tuple[Path, ...]) -> list[tuple[Path, Any]]:
+    """A YAML file and its settings, after those that it extends."""
     if not path.is_file():
         raise ConfigError(f"no config file at {path}")
     if path.resolve() in extending:
@@ -441,7 +448,7 @@ def _read_layers(path: Path, extending: tuple[Path, ...]) -> list[Any]:
         raise ConfigError(f"{path} is not a YAML mapping of settings")
     base = loaded.pop("extends", None)
     before = [] if base is None else _read_layers(path.parent / str(base), (*extending, path.resolve()))
-    return [*before, loaded]
+    return [*before, (path, loaded)]
 
 
 def load_checkpoint_config(path: str | Path) -> tuple[str, ModelConfig, GenerationConfig]:

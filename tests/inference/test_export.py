@@ -29,6 +29,7 @@ def test_the_json_is_plain_and_complete():
     assert data["impression"] == report.impression
     assert [sentence["section"] for sentence in data["sentences"]] == ["findings", "findings", "impression"]
     assert [sentence["text"] for sentence in data["sentences"]] == [sentence.text for sentence in report.sentences]
+    assert data["sentences"][0]["regions"] == report.sentences[0].region_weights
     assert [region["name"] for region in data["regions"]] == list(REGION_NAMES)
     assert sum(region["weight"] for region in data["regions"]) == pytest.approx(1)
     assert data["model"] == "example 0.1.0"

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -40,6 +41,17 @@ def test_a_report_holds_all_its_parts(reporter, film):
     assert {sentence.section for sentence in report.sentences} == {"findings", "impression"}
     text = " ".join(sentence.text for sentence in report.sentences)
     assert text == f"{report.findings} {report.impression}"
+    for sentence in report.sentences:
+        assert tuple(sentence.region_weights) == REGION_NAMES
+        assert sum(sentence.region_weights.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_sentence_has_a_place(reporter, film):
+    report = reporter.report(film)
+    heart = replace(report.sentences[0], region_weights=dict.fromkeys(REGION_NAMES, 0.0) | {"heart": 0.7, "spine": 0.3})
+    assert heart.region == "heart"
+    place = 0.7 * report.grid_maps[REGION_NAMES.index("heart")] + 0.3 * report.grid_maps[REGION_NAMES.index("spine")]
+    np.testing.assert_allclose(report.sentence_map(heart), place, rtol=1e-5)
 
 
 def test_the_maps_are_the_attention_of_the_model(reporter, film):

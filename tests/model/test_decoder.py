@@ -3,7 +3,7 @@ import torch
 
 from xr2text.config import ConfigError, DecoderConfig, GenerationConfig
 from xr2text.model.decoder import NoRepeatedSentences, SectionRules, TextDecoder
-from xr2text.text.tokenizer import EOS, IGNORED, PAD
+from xr2text.text.tokenizer import EOS, IGNORED, PAD, SentenceMarks
 
 FINDINGS, IMPRESSION, V = 4, 5, 50
 
@@ -65,14 +65,16 @@ def test_cross_attention_is_of_the_step_that_chose_each_token(tokens, text_encod
 
 
 def test_no_sentence_is_ended_as_an_earlier_one():
-    end = 9
-    rules = NoRepeatedSentences(frozenset({FINDINGS, IMPRESSION}), frozenset({end}))
+    end, digit, bare, spaced = 9, 10, 11, 12
+    marks = SentenceMarks(frozenset({end}), frozenset({digit}), {bare: spaced})
+    rules = NoRepeatedSentences(frozenset({FINDINGS, IMPRESSION}), marks)
     repeated = [EOS, FINDINGS, 20, 21, end, IMPRESSION, 20, 21]
+    unspaced = [EOS, FINDINGS, bare, 21, end, 22, end, spaced, 21]
     another = [EOS, FINDINGS, 20, 21, end, 22, 20, 21]
-    short = [EOS, FINDINGS, 20, end, 21, end, 20, 20]
-    scores = rules(torch.tensor([repeated, another, short]), torch.zeros(3, V))
-    assert scores[0, end] == -torch.inf and torch.isfinite(scores[0]).sum() == V - 1
-    assert torch.isfinite(scores[1:]).all()
+    decimals = [EOS, FINDINGS, 20, 21, end, digit, 22, 20, 21]
+    for ids, forbidden in ((repeated, True), (unspaced, True), (another, False), (decimals, False)):
+        scores = rules(torch.tensor([ids]), torch.zeros(1, V))[0]
+        assert (scores[end] == -torch.inf) == forbidden and torch.isfinite(scores).sum() == V - forbidden
 
 
 @pytest.mark.parametrize("text_encoder", [False, True])

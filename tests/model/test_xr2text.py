@@ -200,8 +200,11 @@ def test_each_switch_changes_the_model_and_is_saved(make_tiny, tiny_model, tmp_p
 
 
 def test_a_linear_projection_writes_reports_without_regions(make_tiny, batch):
-    written = make_tiny(projection="linear").generate(*batch)
+    model = make_tiny(projection="linear")
+    written = model.generate(*batch)
     assert len(written.reports) == 2 and written.visual.region_maps is None
+    with pytest.raises(ValueError, match="no regions"):
+        model.token_regions(written)
 
 
 def test_a_model_without_a_tokenizer_says_so(tiny_model, batch, tmp_path):
@@ -306,7 +309,7 @@ def test_the_first_of_the_beams_is_the_one_that_is_generated(tiny_model, batch):
     settings = GenerationConfig(num_beams=3, max_tokens=40, findings_tokens=25)
     tokens = tiny_model.look(*batch).tokens
     sections = tiny_model.tokenizer.convert_tokens_to_ids(["<findings>", "<impression>"])
-    ids, scores = tiny_model.decoder.candidates(tokens, settings, *sections, frozenset())
+    ids, scores = tiny_model.decoder.candidates(tokens, settings, *sections, None)
     assert ids.shape[:2] == (2, 3) and scores.shape == (2, 3) and (scores[:, :-1] >= scores[:, 1:]).all()
     first = tiny_model.decoder.generate(tokens, settings, *sections)
     for row, other in zip(ids[:, 0].tolist(), first.tolist(), strict=True):

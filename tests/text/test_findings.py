@@ -31,6 +31,9 @@ def test_a_finding_both_asserted_and_denied_is_a_contradiction():
     assert contradictions("The heart is enlarged. No pneumothorax. The heart is normal in size.") == {"cardiomegaly"}
     assert contradictions("Possible edema. No edema.") == frozenset()
     assert contradictions("Small left effusion. No pneumothorax.\n\nLeft effusion.") == frozenset()
+    assert contradictions("Small right pleural effusion. No left pleural effusion.") == frozenset()
+    assert contradictions("Small right pleural effusion. No pleural effusion.") == {"pleural effusion"}
+    assert contradictions("Bilateral effusions. No left pleural effusion.") == {"pleural effusion"}
 
 
 def test_the_table_names_regions_and_the_fourteen_of_chexpert():

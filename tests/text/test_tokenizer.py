@@ -9,7 +9,7 @@ from xr2text.text.tokenizer import (
     encode_report,
     locate_sentences,
     pad_labels,
-    sentence_ends,
+    sentence_marks,
     train_tokenizer,
 )
 
@@ -57,8 +57,12 @@ def test_sentences_know_their_tokens(tokenizer):
 
 
 def test_the_tokens_that_end_a_sentence(tokenizer):
-    ends = sentence_ends(tokenizer)
-    assert tokenizer.convert_tokens_to_ids(".") in ends and tokenizer.convert_tokens_to_ids(",") not in ends
+    marks = sentence_marks(tokenizer)
+    stop, comma, five, letter = tokenizer.convert_tokens_to_ids([".", ",", "5", "T"])
+    assert stop in marks.ends and comma not in marks.ends and five in marks.digits and letter not in marks.digits
+    assert marks.spaced
+    for token, spaced in marks.spaced.items():
+        assert tokenizer.convert_ids_to_tokens(spaced) == f"Ġ{tokenizer.convert_ids_to_tokens(token)}"
 
 
 def test_findings_alone_are_closed_where_reports_have_no_impression(tokenizer):

@@ -121,6 +121,15 @@ def test_attention_is_drawn_over_the_outlined_place_and_unknown_ones_count_for_n
     assert anatomy_term(scores.softmax(-1), torch.full_like(targets, math.nan)) == 0
 
 
+def test_grounding_reaches_the_model_beside_the_tokens(make_tiny, batch):
+    model = make_tiny(findings={"cardiomegaly": ["heart"]}, finding_tokens=True)
+    output = Objective(model, LossConfig(tokens=1, grounding=2)).train()(batch, 0.5)
+    assert output.loss.item() == pytest.approx((output.losses["tokens"] + 2 * output.losses["grounding"]).item())
+    queries = model.projection.region_queries
+    (gradient,) = torch.autograd.grad(output.losses["grounding"], queries)
+    assert torch.isfinite(gradient).all() and gradient.abs().sum() > 0
+
+
 def test_a_sentence_is_drawn_to_the_regions_that_it_speaks_of():
     shares = torch.tensor([[[0.5, 0.5, 0.0], [0.2, 0.2, 0.6], [0.1, 0.1, 0.8]]], requires_grad=True)
     regions = torch.tensor([[[True, True, False], [False, False, True], [False, False, False]]])
@@ -179,7 +188,7 @@ def batch(make_tiny):
     }
 
 
-@pytest.mark.parametrize("term", [term for term in TERMS if term != "reward"])
+@pytest.mark.parametrize("term", [term for term in TERMS if term not in ("grounding", "reward")])
 def test_each_term_is_there_alone_and_reaches_the_model(make_tiny, batch, term):
     """By its name, unweighted; its weight multiplies the loss; and the image encoder learns from it."""
     model = make_tiny(findings={"cardiomegaly": ["heart"]})
@@ -205,15 +214,15 @@ def test_drawn_reports_become_as_likely_as_they_score(make_tiny, batch, monkeypa
     drawn = pad_labels([row[: row.index(5) + 1] for row in labels] * 4).clamp_min(PAD)
     monkeypatch.setattr(model, "draw_findings", lambda tokens, samples: drawn[: len(tokens) * samples].clone())
     objective = Objective(model, LossConfig(tokens=0, reward=1, reward_samples=2)).train()
-    ids, advantages = objective._draw_reports(torch.zeros(4, 1, 32), batch["labels"])
-    assert ids.shape == drawn.shape and (ids[:, 0] == IGNORED).all()
-    assert (advantages[0:6:2] > 0.5).all() and not advantages[6:].any()
+    rows, ids, advantages = objective._draw_reports(torch.zeros(4, 1, 32), batch["labels"])
+    assert rows.tolist() == [0, 0, 1, 1, 2, 2] and (advantages[0::2] > 0.5).all()
     torch.testing.assert_close(advantages[0::2], -advantages[1::2])
 
     def likelihoods():
-        tokens = model.look(batch["pixel_values"], batch["box"]).tokens.detach().repeat_interleave(2, dim=0)
+        tokens = model.look(batch["pixel_values"], batch["box"]).tokens.detach()[rows]
         log_p = model.decoder(tokens, ids).log_softmax(-1)
         known = ids != IGNORED
+        known[:, 0] = False  # <findings> is given
         return (log_p.gather(-1, ids.clamp_min(0)[..., None])[..., 0] * known).sum(1) / known.sum(1)
 
     before = likelihoods()
@@ -224,7 +233,10 @@ def test_drawn_reports_become_as_likely_as_they_score(make_tiny, batch, monkeypa
         output.loss.backward()
         optimizer.step()
     gained = likelihoods() - before
-    assert set(output.losses) == {"reward"} and (gained[0:6:2] > 0).all() and (gained[1:6:2] < 0).all()
+    assert set(output.losses) == {"reward"} and (gained[0::2] > 0).all() and (gained[1::2] < 0).all()
+    unreported = objective(batch | {"labels": torch.full((4, 5), IGNORED)}, 0.5)
+    unreported.loss.backward()  # every process goes the same way, and every parameter has its gradient
+    assert unreported.losses["reward"] == 0
 
 
 def test_the_policy_gradient_is_the_weighted_log_likelihood(states):
@@ -272,6 +284,7 @@ def test_the_tokens_term_is_the_models_own_cross_entropy(make_tiny, batch):
         ({"regions": 1}, {"use_adaptive_routing": False}, "use_adaptive_routing"),
         ({"consistency": 1}, {"use_spatial_priors": False}, "use_spatial_priors"),
         ({"regions": 1}, {"projection": "linear"}, "router"),
+        ({"tokens": 0, "grounding": 1}, {}, "beside it"),
     ],
 )
 def test_terms_that_a_model_cannot_have_are_refused(make_tiny, weights, switches, message):

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,12 +115,12 @@ STAGES = [
     {"name": "easy", "epochs": 1, "max_findings": 1, "lr_factor": 0.5},
     {"name": "hard", "epochs": 1},
 ]
-EVERYTHING = {"tokens": 1, "label_smoothing": 0.1, "focal": 0.5, "regions": 0.1, "consistency": 0.1, "findings": 1,
-              "alignment": 0.1, "rdrop": 0.5}  # fmt: skip
+EVERYTHING = {"tokens": 1, "label_smoothing": 0.1, "focal": 0.5, "regions": 0.1, "consistency": 0.1, "grounding": 0.1,
+              "findings": 1, "alignment": 0.1, "rdrop": 0.5}  # fmt: skip
 
 
 def full_config(path, output, **training):
-    """Stages, every term of the loss, an average of the weights."""
+    """Stages, every term of the loss that needs neither outlines nor draws, an average of the weights."""
     settings = copy.deepcopy(SETTINGS) | {"output": str(output)}
     settings["model"]["findings"] = {"cardiomegaly": ["heart"]}
     settings["model"]["decoder"]["finding_tokens"] = True
@@ -163,7 +164,7 @@ def test_killed_and_terminated_a_run_resumes_to_the_same_weights(tmp_path):
     columns = [
         "epoch",
         "stage",
-        *(f"train {term}" for term in TERMS if term not in ("anatomy", "overlap", "grounding", "reward")),
+        *(f"train {term}" for term in EVERYTHING if term in TERMS),
         "validation tokens",
         "combined",
     ]
@@ -268,14 +269,20 @@ def test_a_second_phase_draws_reports_and_learns_from_their_scores(config, tmp_p
     kept = json.loads((first / "config.json").read_text())
     kept["model"] |= {"finding_temperature": 1.3, "finding_thresholds": {"cardiomegaly": 0.2}}
     (first / "config.json").write_text(json.dumps(kept))
+    before = load_file(first / "model.safetensors")
+    with pytest.raises(SystemExit, match="predicts other findings"):
+        run(config, *findings, f"training.start_from={first}", "model.findings.nodule=[heart]", f"output={second}")
     reward = (*findings, f"training.start_from={first}", "training.losses.reward=1", "training.losses.tokens=0",
               "training.lr_projection=0", "training.lr_priors=0", f"output={second}")  # fmt: skip
     run(config, *reward, "training.stop_after_minutes=0.0")
     assert yaml.safe_load((second / "config.yaml").read_text())["model"]["finding_temperature"] == 1.3
+    state = torch.load(saved_states(second / "states")[-1] / "custom_checkpoint_0.pkl", weights_only=True)
+    assert (state["temperature"], state["thresholds"]) == (1.3, {"cardiomegaly": 0.2})
+    shutil.rmtree(first)  # all that is needed stands in the run's own folder
     run(config, *reward, resume=True)
     history = pd.read_csv(second / "history.csv")
     assert (history["train reward"] != 0).any() and len(history) == 2
-    before, after = (load_file(folder / "model.safetensors") for folder in (first, second / "best"))
+    after = load_file(second / "best" / "model.safetensors")
     same = {key: torch.equal(before[key], after[key]) for key in before}
     assert all(equal for key, equal in same.items() if key.startswith(("projection.", "finding_head.")))
     assert not any(equal for key, equal in same.items() if key.endswith("fc1.weight"))
@@ -329,8 +336,9 @@ LAUNCHERS = {
 @pytest.mark.parametrize("processes", LAUNCHERS)
 def test_launched_as_a_user_does(config, tmp_path, processes):
     """By accelerate on one process, and on two, which share the work and write every study's report once."""
+    settings = ["training.epochs=1", "training.losses.reward=0.1"]
     done = subprocess.run(
-        [sys.executable, *LAUNCHERS[processes], "train.py", "--config", str(config), "--set", "training.epochs=1"],
+        [sys.executable, *LAUNCHERS[processes], "train.py", "--config", str(config), "--set", *settings],
         cwd=ROOT, capture_output=True, text=True, check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
     )  # fmt: skip
@@ -342,7 +350,7 @@ def test_launched_as_a_user_does(config, tmp_path, processes):
 
 
 def test_two_processes_and_one_give_the_same_curve(tmp_path):
-    """Every term, with the same studies to an update; without dropout and batch statistics, which differ by process."""
+    """Such terms with the same studies to an update; without dropout and batch statistics, which differ by process."""
     curves = []
     for processes in (1, 2):
         output = tmp_path / f"run{processes}"
@@ -361,9 +369,7 @@ def test_two_processes_and_one_give_the_same_curve(tmp_path):
         assert done.returncode == 0, done.stderr[-2000:]
         curves.append(pd.read_csv(output / "history.csv"))
     names = [name for name in curves[0] if name.startswith(("train ", "region ", "validation", "bleu", "combined"))]
-    assert {
-        f"train {term}" for term in TERMS if term not in ("rdrop", "anatomy", "overlap", "grounding", "reward")
-    } < set(names)
+    assert {f"train {term}" for term in EVERYTHING if term in TERMS and term != "rdrop"} < set(names)
     pd.testing.assert_frame_equal(curves[0][names], curves[1][names], rtol=2e-4, atol=1e-6)
 
 

@@ -16,7 +16,7 @@ from transformers.modeling_outputs import BaseModelOutput, ModelOutput
 from transformers.models.bart.modeling_bart import shift_tokens_right
 
 from xr2text.config import ConfigError, DecoderConfig, GenerationConfig
-from xr2text.text.tokenizer import BOS, EOS, IGNORED, PAD, UNK
+from xr2text.text.tokenizer import BOS, EOS, IGNORED, PAD, UNK, SentenceMarks
 
 
 class TextDecoder(nn.Module):
@@ -130,17 +130,17 @@ class TextDecoder(nn.Module):
         settings: GenerationConfig,
         findings_id: int,
         impression_id: int,
-        sentence_ends: frozenset[int] = frozenset(),
+        marks: SentenceMarks | None = None,
         samples: int | None = None,
     ) -> torch.Tensor:
         """Beam search from visual tokens [B, Q, D] -> token ids [B, T], `<findings>` first, padded by PAD.
 
         Args:
-            sentence_ends: ids of the tokens that close a sentence; no sentence is written twice in a report.
+            marks: of the tokenizer; with them no sentence is written twice in a report.
             samples: draw so many findings sections of each report, as likely as the model has them, in place of the
                 search; [B*samples, T], each up to the token that opens its impression or ends it.
         """
-        return self._search(tokens, settings, findings_id, impression_id, sentence_ends, samples).sequences[:, 1:]
+        return self._search(tokens, settings, findings_id, impression_id, marks, samples).sequences[:, 1:]
 
     @torch.inference_mode()
     def candidates(
@@ -149,14 +149,14 @@ class TextDecoder(nn.Module):
         settings: GenerationConfig,
         findings_id: int,
         impression_id: int,
-        sentence_ends: frozenset[int],
+        marks: SentenceMarks | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """All beams that `generate` takes the first of.
 
         Returns:
             ids [B, num_beams, T], and log-probabilities over length to the power of the length penalty [B, num_beams].
         """
-        found = self._search(tokens, settings, findings_id, impression_id, sentence_ends, None, settings.num_beams)
+        found = self._search(tokens, settings, findings_id, impression_id, marks, None, settings.num_beams)
         shape = (len(tokens), settings.num_beams)
         return found.sequences[:, 1:].unflatten(0, shape), found.sequences_scores.view(shape)
 
@@ -166,7 +166,7 @@ class TextDecoder(nn.Module):
         settings: GenerationConfig,
         findings_id: int,
         impression_id: int,
-        sentence_ends: frozenset[int],
+        marks: SentenceMarks | None,
         samples: int | None,
         returned: int = 1,
     ) -> ModelOutput:
@@ -187,15 +187,16 @@ class TextDecoder(nn.Module):
             eos_token_id=EOS if samples is None else [EOS, impression_id],
             decoder_start_token_id=EOS,
         )
-        rules = SectionRules(findings_id, impression_id, settings.findings_tokens if settings.impression else None)
+        longest = settings.findings_tokens if settings.impression else None
+        rules: list[LogitsProcessor] = [SectionRules(findings_id, impression_id, longest)]
+        if marks is not None:
+            rules.append(NoRepeatedSentences(frozenset({findings_id, impression_id}), marks))
         return self.bart.generate(
             encoder_outputs=self.read(tokens),
             attention_mask=torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device),
             decoder_input_ids=start,
             generation_config=search,
-            logits_processor=LogitsProcessorList(
-                [rules, NoRepeatedSentences(frozenset({findings_id, impression_id}), sentence_ends)]
-            ),
+            logits_processor=LogitsProcessorList(rules),
         )
 
 
@@ -232,22 +233,26 @@ class NoRepeatedSentences(LogitsProcessor):
 
     Args:
         openers: ids of the tokens that open a section.
-        ends: ids of the tokens that close a sentence.
+        marks: of the tokenizer.
     """
 
-    def __init__(self, openers: frozenset[int], ends: frozenset[int]):
-        self.openers, self.ends = openers, ends
+    def __init__(self, openers: frozenset[int], marks: SentenceMarks):
+        self.openers, self.marks = openers, marks
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """Ids so far [B, T] and scores of the next token [B, V] -> scores with what would repeat at -inf."""
-        scores = scores.clone()
+        scores, marks = scores.clone(), self.marks
         for row, ids in enumerate(input_ids.tolist()):
             said, current = set(), []
-            for token in ids:
-                current = [] if token in self.openers else [*current, token]
-                if token in self.ends:
+            for token, following in zip(ids, [*ids[1:], None], strict=True):
+                if token in self.openers:
+                    current = []
+                    continue
+                # A section's first word has no space before it in some tokenizers.
+                current.append(token if current else marks.spaced.get(token, token))
+                if token in marks.ends and following not in marks.digits:
                     said.add(tuple(current))
                     current = []
-            repeats = [one[-1] for one in said if len(one) > 2 and list(one[:-1]) == current]  # not the 5 of "2.5"
+            repeats = [one[-1] for one in said if len(one) > 1 and list(one[:-1]) == current]
             scores[row, repeats] = -torch.inf
         return scores

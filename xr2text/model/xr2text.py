@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -19,13 +20,21 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from xr2text import __version__
+from xr2text.anatomy import REGIONS
 from xr2text.config import ConfigError, GenerationConfig, LossConfig, ModelConfig, load_checkpoint_config
 from xr2text.imaging.transform import ImageTransform
 from xr2text.model.decoder import TextDecoder
 from xr2text.model.encoder import ImageEncoder
 from xr2text.model.haqt_arr import FindingHead, FindingTokens, HaqtArr, LinearProjection, VisualTokens
 from xr2text.text.sections import ReportText
-from xr2text.text.tokenizer import FINDINGS_TOKEN, IGNORED, IMPRESSION_TOKEN, decode_report, sentence_ends
+from xr2text.text.tokenizer import (
+    FINDINGS_TOKEN,
+    IGNORED,
+    IMPRESSION_TOKEN,
+    SentenceMarks,
+    decode_report,
+    sentence_marks,
+)
 
 CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE = "config.json", "model.safetensors", "preprocessor_config.json"
 
@@ -137,7 +146,7 @@ class XR2Text(nn.Module):
 
     def freeze_untrained(self, weights: LossConfig) -> None:
         """Takes the parts that no term of the loss reaches out of training."""
-        if not (weights.tokens or weights.focal or weights.rdrop or weights.reward or weights.grounding):
+        if not (weights.tokens or weights.focal or weights.rdrop or weights.reward):
             self.decoder.requires_grad_(False)
             if self.finding_tokens is not None:
                 self.finding_tokens.requires_grad_(False)
@@ -247,13 +256,17 @@ class XR2Text(nn.Module):
         section_ids = self.tokenizer.convert_tokens_to_ids([FINDINGS_TOKEN, IMPRESSION_TOKEN])
         logits = None if self.finding_head is None else self.finding_head(visual.tokens)
         tokens = self.tokens_to_write_from(visual.tokens, logits)
-        settings, ends = settings or self.generation, sentence_ends(self.tokenizer)
+        settings, marks = settings or self.generation, self._sentence_marks
         if settings.agreement:
-            found, scores = self.decoder.candidates(tokens, settings, *section_ids, ends)
+            found, scores = self.decoder.candidates(tokens, settings, *section_ids, marks)
             ids = self._most_agreeing(found, scores, logits, settings.agreement)
         else:
-            ids = self.decoder.generate(tokens, settings, *section_ids, ends)
+            ids = self.decoder.generate(tokens, settings, *section_ids, marks)
         return GeneratedReports([decode_report(self.tokenizer, row.tolist()) for row in ids], ids, visual, logits)
+
+    @cached_property
+    def _sentence_marks(self) -> SentenceMarks:
+        return sentence_marks(self.tokenizer)
 
     def _most_agreeing(
         self, ids: torch.Tensor, scores: torch.Tensor, logits: torch.Tensor, weight: float
@@ -283,13 +296,13 @@ class XR2Text(nn.Module):
             samples: S, of each study.
 
         Returns:
-            [B*S, T] ids, `<findings>` first and `<impression>` last, padded by PAD.
+            [B*S, T] ids, `<findings>` first, up to `<impression>`, `</s>` or the longest length, padded by PAD.
         """
         training = self.decoder.training
         self.decoder.eval()
         section_ids = self.tokenizer.convert_tokens_to_ids([FINDINGS_TOKEN, IMPRESSION_TOKEN])
-        ends = sentence_ends(self.tokenizer)
-        ids = self.decoder.generate(tokens.detach(), self.generation, *section_ids, ends, samples=samples)
+        marks = self._sentence_marks
+        ids = self.decoder.generate(tokens.detach(), self.generation, *section_ids, marks, samples=samples)
         self.decoder.train(training)
         return ids.clone()  # an ordinary tensor, that a gradient may pass
 
@@ -307,8 +320,10 @@ class XR2Text(nn.Module):
     def region_shares(self, attention: torch.Tensor, visual: VisualTokens) -> torch.Tensor:
         """Attention to all that a report is written from [B, T, Q] -> to each region [B, T, K], see `token_regions`."""
         config = self.config.haqt
+        if visual.region_maps is None:
+            raise ValueError("a model of projection 'linear' has no regions")
         first, last = config.global_queries, visual.tokens.shape[1]
-        regions = attention[..., first:last].unflatten(-1, (-1, config.region_queries)).sum(-1)  # [B, T, K]
+        regions = attention[..., first:last].unflatten(-1, (len(REGIONS), config.region_queries)).sum(-1)  # [B, T, K]
         if self.finding_tokens is not None:
             regions = regions + attention[..., last:] @ self.finding_head.sources(visual.tokens)
         return regions / regions.sum(-1, keepdim=True)

@@ -57,11 +57,19 @@ def find_mentions(text: str) -> list[Mention]:
 
 
 def contradictions(text: str) -> frozenset[str]:
-    """The findings that a report asserts as present in one place and denies in another."""
-    said: dict[str, set[str]] = {}
+    """The findings that a report asserts as present in one place and denies in another, of the same side."""
+    said: dict[str, set[tuple[str, str | None]]] = {}
     for mention in find_mentions(text):
-        said.setdefault(mention.finding, set()).add(mention.status)
-    return frozenset(name for name, statuses in said.items() if {PRESENT, ABSENT} <= statuses)
+        said.setdefault(mention.finding, set()).add((mention.status, mention.side))
+    return frozenset(
+        finding
+        for finding, own in said.items()
+        if any(
+            (status, other) == (PRESENT, ABSENT) and {side, denied} != {"right", "left"}
+            for status, side in own
+            for other, denied in own
+        )
+    )
 
 
 def label_report(text: str) -> dict[str, int]:

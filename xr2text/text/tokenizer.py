@@ -3,7 +3,8 @@
 A report is laid out as `<findings> ... <impression> ... </s>`. Both tokenizers share BART's first four ids.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -119,9 +120,29 @@ def _sections(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> dict[in
     return sections
 
 
-def sentence_ends(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Ids of the tokens that close a sentence."""
-    return frozenset(token for text, token in tokenizer.get_vocab().items() if text.endswith((".", "?", "!")))
+@dataclass(frozen=True)
+class SentenceMarks:
+    """What tells sentences apart among token ids.
+
+    Attributes:
+        ends: tokens that close a sentence, unless one of `digits` follows, as in "2.5".
+        digits: tokens that begin with a digit, without a space.
+        spaced: tokens without a space before them, and the same with one.
+    """
+
+    ends: frozenset[int]
+    digits: frozenset[int]
+    spaced: Mapping[int, int]
+
+
+def sentence_marks(tokenizer: PreTrainedTokenizerBase) -> SentenceMarks:
+    """Of a byte-level tokenizer, whose entries have "Ġ" for a space."""
+    vocabulary = tokenizer.get_vocab()
+    return SentenceMarks(
+        frozenset(token for text, token in vocabulary.items() if text.endswith((".", "?", "!"))),
+        frozenset(token for text, token in vocabulary.items() if text[:1].isdigit()),
+        {token: vocabulary[f"Ġ{text}"] for text, token in vocabulary.items() if f"Ġ{text}" in vocabulary},
+    )
 
 
 def pad_labels(reports: list[list[int]]) -> torch.Tensor:

@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from xr2text.config import ConfigError, LossConfig
 from xr2text.model.haqt_arr import VisualTokens
 from xr2text.model.xr2text import XR2Text
-from xr2text.text.tokenizer import IGNORED, PAD, decode_report
+from xr2text.text.tokenizer import FINDINGS_TOKEN, IGNORED, PAD, decode_report
 from xr2text.training.reward import report_rewards
 
 TERMS = (
@@ -81,7 +81,7 @@ class Objective(nn.Module):
         visual = self.model.look(batch["pixel_values"], batch["box"])
         finding_logits = None if self.model.finding_head is None else self.model.finding_head(visual.tokens)
         losses: dict[str, torch.Tensor] = {}
-        if config.tokens or config.focal or config.rdrop or config.grounding:
+        if config.tokens or config.focal or config.rdrop:
             tokens = self.model.tokens_to_write_from(visual.tokens, finding_logits, batch["finding_labels"])
             losses |= self._text_terms(tokens, batch, visual, progress)
         if config.reward:
@@ -124,29 +124,38 @@ class Objective(nn.Module):
 
     def _reward_term(self, tokens: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Visual tokens [B, Q, D] as the model writes from them by itself, and labels [B, T]."""
-        decoder, samples = self.model.decoder, self.config.reward_samples
-        reported = (labels != IGNORED).any(1)
-        tokens, labels = tokens[reported], labels[reported]
-        if not len(tokens):
-            return 0.0 * tokens.sum()
-        written, advantages = self._draw_reports(tokens, labels)  # [B*S, U], [B*S]
-        hidden = decoder.hidden_states(tokens.repeat_interleave(samples, dim=0), written)
-        return reward_term(hidden, *decoder.output_layer(), written, advantages, self.config.vocabulary_chunk)
+        decoder = self.model.decoder
+        rows, drawn, advantages = self._draw_reports(tokens, labels)  # [N], [N, U], [N]
+        hidden = decoder.hidden_states(tokens[rows], drawn)
+        chosen = drawn.clone()
+        chosen[:, 0] = IGNORED  # <findings> is given
+        chosen[:, self.model.generation.findings_tokens :] = IGNORED  # where a section that is too long is closed
+        return reward_term(hidden, *decoder.output_layer(), chosen, advantages, self.config.vocabulary_chunk)
 
     @torch.no_grad()
-    def _draw_reports(self, tokens: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Findings sections drawn from the model, S for each study, as labels [B*S, U] with the section's opening
-        ignored, and how much better each scores than the others of its study do on average [B*S]."""
+    def _draw_reports(
+        self, tokens: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Draws S findings sections of each study that has one.
+
+        Returns:
+            which of the batch's studies each draw is of [N]; its ids as labels [N, U], `<findings>` first; and how much
+            better it scores than the other draws of its study do on average [N]. Without a study that has a section,
+            one row without tokens, so that all processes go the same way.
+        """
         model, samples = self.model, self.config.reward_samples
-        ids = model.draw_findings(tokens, samples)
+        findings_id = model.tokenizer.convert_tokens_to_ids(FINDINGS_TOKEN)
+        reported = (labels == findings_id).any(1).nonzero().squeeze(1)
+        if not len(reported):
+            return reported.new_zeros(1), labels.new_full((1, 2), IGNORED), tokens.new_zeros(1)
+        ids = model.draw_findings(tokens[reported], samples)
         texts = [decode_report(model.tokenizer, row).findings for row in ids.tolist()]
-        references = [decode_report(model.tokenizer, row).findings for row in labels.clamp_min(PAD).tolist()]
+        references = [decode_report(model.tokenizer, row).findings for row in labels[reported].clamp_min(PAD).tolist()]
         repeated = [reference for reference in references for _ in range(samples)]
         scores = torch.from_numpy(report_rewards(repeated, texts, self.config.reward_findings)).view(-1, samples)
         advantages = (scores - scores.mean(1, keepdim=True)) * samples / (samples - 1)
-        ids = ids.masked_fill(ids == PAD, IGNORED)
-        ids[:, 0] = IGNORED
-        return ids, advantages.flatten().to(tokens)
+        rows = reported.repeat_interleave(samples)
+        return rows, ids.masked_fill(ids == PAD, IGNORED), advantages.flatten().to(tokens)
 
     def _alignment_term(self, visual: VisualTokens, labels: torch.Tensor) -> torch.Tensor:
         # The tokens' embeddings, not the decoder's states: these have looked at the image, and would give it away.
@@ -201,7 +210,8 @@ def reward_term(
     chunk: int,
 ) -> torch.Tensor:
     """The policy gradient of self-critical sequence training (Rennie et al., CVPR 2017), each draw measured against
-    the others of its study (Luo, arXiv:2003.09971): minus the mean over drawn tokens of advantage * log p.
+    the others of its study (Luo, arXiv:2003.09971): minus the mean over drawn tokens of advantage * log p. That the
+    draws' rules (see `decoder.SectionRules`) forbid some tokens is not part of p.
 
     Args:
         hidden: [N, U, D] the decoder's last states on the drawn reports.
@@ -225,6 +235,12 @@ def _log_likelihoods(
 ) -> torch.Tensor:
     logits = F.linear(states, weight, bias).float()
     return -F.cross_entropy(logits, targets, reduction="none")
+
+
+def longest_draws(tokens: torch.Tensor, samples: int, length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What `Objective._draw_reports` gives at most, for a step whose memory is asked for."""
+    rows = torch.arange(len(tokens), device=tokens.device).repeat_interleave(samples)
+    return rows, rows.new_full((len(rows), length), PAD), tokens.new_zeros(len(rows))
 
 
 def known_tokens(labels: torch.Tensor) -> torch.Tensor:
@@ -391,5 +407,7 @@ def _check(model: XR2Text, config: LossConfig) -> None:
     for name, (there, what) in needs.items():
         if getattr(config, name) and not there:
             raise ConfigError(f"{where}.{name} has a weight, but this model has no {what}")
+    if config.grounding and not (config.tokens or config.focal or config.rdrop):
+        raise ConfigError(f"{where}.grounding has a weight: it needs one of tokens, focal and rdrop beside it")
     if config.rdrop and not model.config.decoder.dropout:
         raise ConfigError(f"{where}.rdrop has a weight, but model.decoder.dropout is 0: both passes would be the same")

@@ -20,7 +20,7 @@ from xr2text.config import Config, TrainingConfig
 from xr2text.data.dataset import ReportDataset, collate
 from xr2text.model.xr2text import XR2Text
 from xr2text.training import losses
-from xr2text.training.losses import Objective
+from xr2text.training.losses import Objective, longest_draws
 from xr2text.training.optim import build_optimizer
 
 EIGHT_BIT_SHARE = (1 + 4 / 256) / 4  # a byte for each value and a float32 for each 256, in place of a float32 for each
@@ -69,13 +69,10 @@ def estimate_memory(config: Config, precision: str) -> dict[str, int]:
             "region_targets": torch.zeros(settings.batch_size, len(REGIONS), *model.encoder.grid),
         }
         every_token = mock.patch.object(losses, "known_tokens", lambda labels: torch.arange(labels.numel()))
-        drawn = settings.batch_size * settings.losses.reward_samples
-        longest = (torch.zeros(drawn, config.generation.findings_tokens, dtype=torch.long), torch.zeros(drawn))
-        no_draw = mock.patch.object(Objective, "_draw_reports", lambda *_: longest)
         mixed = torch.autocast("cpu", _DTYPES[precision]) if precision in _DTYPES else nullcontext()
         tracker = MemTracker()
         tracker.track_external(model, objective, optimizer, *batch.values())
-        with every_token, no_draw, tracker:
+        with every_token, _longest_draws(settings, config.generation.findings_tokens), tracker:
             with mixed:
                 loss = objective(batch, 0.5).loss
             loss.backward()
@@ -93,6 +90,14 @@ def estimate_memory(config: Config, precision: str) -> dict[str, int]:
     if settings.ema_decay is not None:
         named["average"] = sum(parameter.numel() * parameter.element_size() for parameter in parameters)
     return named
+
+
+def _longest_draws(settings: TrainingConfig, length: int):
+    """Within, the reward's drawn reports are as long as they may be, and cost no search."""
+    samples = settings.losses.reward_samples
+    return mock.patch.object(
+        Objective, "_draw_reports", lambda _, tokens, labels: longest_draws(tokens, samples, length)
+    )
 
 
 def _frozen_to_buffers(model: XR2Text) -> None:
@@ -132,7 +137,8 @@ def try_longest_batch(
     random = torch.get_rng_state(), [torch.cuda.get_rng_state_all()] if torch.cuda.is_available() else []
     failure = ""
     try:
-        with losses.on_this_process_alone():
+        length = objective.model.generation.findings_tokens
+        with losses.on_this_process_alone(), _longest_draws(settings, length):
             _whole_step(objective, batch, settings, accelerator)
     except RuntimeError as error:
         if not should_reduce_batch_size(error):

@@ -44,10 +44,16 @@ def make_accelerator(config: Config) -> Accelerator:
             f"{launched} processes were launched, but accelerate joins {accelerator.num_processes} of them; on CPUs, "
             "start them by ACCELERATE_USE_CPU=true torchrun --nproc_per_node N train.py ..."
         )
-    if settings.ema_decay is not None and accelerator.distributed_type == DistributedType.FSDP:
-        raise ConfigError(
-            "training.ema_decay keeps a whole copy of the weights, which FSDP is there to avoid: set it null"
-        )
+    if accelerator.distributed_type == DistributedType.FSDP:
+        if settings.ema_decay is not None:
+            raise ConfigError(
+                "training.ema_decay keeps a whole copy of the weights, which FSDP is there to avoid: set it null"
+            )
+        if settings.losses.reward:
+            raise ConfigError(
+                "training.losses.reward draws reports of other lengths on each process, for which FSDP's shards cannot "
+                "be gathered: set it 0, or take DDP"
+            )
     return accelerator
 
 
@@ -80,18 +86,27 @@ def build_model(config: Config, tokenizer, resume: bool) -> XR2Text:
         _check_resumed(config)
     settings = config.training
     model = XR2Text(config.model, tokenizer, config.generation, config.name)
-    if settings.start_from is not None:
+    if resume:
+        pass  # they come with the state
+    elif settings.start_from is not None:
         model.load_weights(settings.start_from)
-        _, given, _ = load_checkpoint_config(Path(settings.start_from) / CONFIG_FILE)
-        if given.findings == config.model.findings:
-            config.model.finding_temperature = given.finding_temperature
-            config.model.finding_thresholds = given.finding_thresholds
-    elif not resume:
+        _take_calibration(config, settings.start_from)
+    else:
         model.load_initial_weights()
     model.freeze_untrained(settings.losses)
     if settings.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     return model.to(memory_format=torch.channels_last)
+
+
+def _take_calibration(config: Config, checkpoint: str) -> None:
+    """The finding head's temperature and thresholds come with its weights. Raises ConfigError where it predicts other
+    findings, or in another order."""
+    _, given, _ = load_checkpoint_config(Path(checkpoint) / CONFIG_FILE)
+    if list(given.findings.items()) != list(config.model.findings.items()):
+        raise ConfigError(f"training.start_from: {checkpoint} predicts other findings than model.findings names")
+    config.model.finding_temperature = given.finding_temperature
+    config.model.finding_thresholds = given.finding_thresholds
 
 
 def _check_resumed(config: Config) -> None:
