@@ -271,7 +271,8 @@ def test_a_second_phase_draws_reports_and_learns_from_their_scores(config, tmp_p
     (first / "config.json").write_text(json.dumps(kept))
     before = load_file(first / "model.safetensors")
     with pytest.raises(SystemExit, match="predicts other findings"):
-        run(config, *findings, f"training.start_from={first}", "model.findings.nodule=[heart]", f"output={second}")
+        run(config, "model.findings.left lung nodule=[left lung]", *findings[1:], f"training.start_from={first}",
+            f"output={second}")  # fmt: skip
     reward = (*findings, f"training.start_from={first}", "training.losses.reward=1", "training.losses.tokens=0",
               "training.lr_projection=0", "training.lr_priors=0", f"output={second}")  # fmt: skip
     run(config, *reward, "training.stop_after_minutes=0.0")
