@@ -61,7 +61,10 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=50267, help="of the text decoder; BART's by default")
     parser.add_argument("--out", type=Path, help="also write the table here")
     args = parser.parse_args()
-    overrides = [f"model.decoder.vocab_size={args.vocabulary}", "model.findings={}", "training.losses.findings=0"]
+    overrides = [
+        f"model.decoder.vocab_size={args.vocabulary}", "model.findings={}", "model.decoder.finding_tokens=false",
+        "training.losses.findings=0", "training.losses.anatomy=0", "training.best_by=[combined]",
+    ]  # fmt: skip
     config = load_config(args.config, overrides)
     whole = args.batch * config.generation.max_tokens
     rows = [("whole", whole), ("in chunks of 256 tokens", 256)]

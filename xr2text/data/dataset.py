@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.data.region_masks import all_regions, region_targets
 from xr2text.data.sources import DataError, ImageFile, PhantomImage, Study
-from xr2text.imaging.transform import ImageTransform, letterbox
+from xr2text.imaging.transform import ImageTransform, expose, letterbox
 from xr2text.text.findings import find_mentions
 from xr2text.text.tokenizer import encode_report, locate_sentences, pad_labels
 
@@ -82,7 +82,7 @@ class ReportDataset(Dataset):
 
     def _read(self, index: int) -> tuple[np.ndarray, tuple[float, ...]]:
         """The radiograph on the model's canvas, uint8 [S, S], and its box."""
-        pixels, geometry = letterbox(self.examples[index][1].read().pixels, self.transform.size)
+        pixels, geometry = letterbox(expose(self.examples[index][1].read().pixels), self.transform.size)
         return np.round(pixels * 255).astype(np.uint8), geometry.box
 
     def _masks(self, index: int) -> np.ndarray | None:

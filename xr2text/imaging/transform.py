@@ -15,6 +15,9 @@ import torch
 from xr2text.imaging.read import Radiograph
 
 
+LEAST_CONTRAST = 0.3
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Where a radiograph lies on the canvas. The aspect ratio is kept and nothing is ever mirrored.
@@ -92,6 +95,15 @@ class Geometry:
         return np.stack([warp(one * inside) / share for one in maps])
 
 
+def expose(pixels: np.ndarray) -> np.ndarray:
+    """Gives a washed-out radiograph [H, W] in [0, 1] its contrast: where the 1st and the 99th percentile lie closer than
+    LEAST_CONTRAST, they become 0 and 1. Any other stays as it is."""
+    low, high = np.percentile(pixels, (1, 99))
+    if not 0 < high - low < LEAST_CONTRAST:
+        return pixels
+    return np.clip((pixels - low) / (high - low), 0, 1).astype(pixels.dtype)
+
+
 def letterbox(pixels: np.ndarray, size: int) -> tuple[np.ndarray, Geometry]:
     """Resizes [H, W] pixels onto a black square canvas [size, size], aspect ratio kept."""
     geometry = Geometry.fit(*pixels.shape, size)
@@ -121,7 +133,7 @@ class ImageTransform:
 
     def __call__(self, radiograph: Radiograph) -> tuple[torch.Tensor, Geometry]:
         """Returns ([3, S, S] float32, Geometry)."""
-        canvas, geometry = letterbox(radiograph.pixels, self.size)
+        canvas, geometry = letterbox(expose(radiograph.pixels), self.size)
         return self.normalise(torch.from_numpy(canvas)), geometry
 
     def normalise(self, canvas: torch.Tensor) -> torch.Tensor:
