@@ -64,6 +64,7 @@ def main() -> None:
     overrides = [
         f"model.decoder.vocab_size={args.vocabulary}", "model.findings={}", "model.decoder.finding_tokens=false",
         "training.losses.findings=0", "training.losses.anatomy=0", "training.best_by=[combined]",
+        "model.encoder.frozen_groups=0",
     ]  # fmt: skip
     config = load_config(args.config, overrides)
     whole = args.batch * config.generation.max_tokens

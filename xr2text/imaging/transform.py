@@ -14,8 +14,7 @@ import torch
 
 from xr2text.imaging.read import Radiograph
 
-
-LEAST_CONTRAST = 0.3
+LEAST_CONTRAST = 0.3  # between the 1st and the 99th percentile of a radiograph in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ class Geometry:
 
 
 def expose(pixels: np.ndarray) -> np.ndarray:
-    """Gives a washed-out radiograph [H, W] in [0, 1] its contrast: where the 1st and the 99th percentile lie closer than
+    """Gives a washed-out radiograph [H, W] in [0, 1] its contrast: where its 1st and 99th percentiles lie closer than
     LEAST_CONTRAST, they become 0 and 1. Any other stays as it is."""
     low, high = np.percentile(pixels, (1, 99))
     if not 0 < high - low < LEAST_CONTRAST:
