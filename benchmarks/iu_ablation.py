@@ -3,9 +3,9 @@
     python -m benchmarks.iu_ablation --out benchmarks/iu_ablation.md
 
 Every variant is trained by train.py from configs/iu_xray.yaml for four epochs and scored on the validation split by
-`python -m xr2text evaluate` and, where it has regions, on the outlines that no training has seen. Without a finding head
-the best epoch is chosen by BLEU-4 + ROUGE-L. Variants whose figures stand in iu_ablation.json are not repeated: after a
-change of the code or the settings, remove it.
+`python -m xr2text evaluate` and, where it has regions, on the outlines that no training has seen. Without a finding
+head the best epoch is chosen by BLEU-4 + ROUGE-L. Variants whose figures stand in iu_ablation.json are not repeated:
+after a change of the code or the settings, remove it.
 """
 
 import argparse
