@@ -199,6 +199,8 @@ class LossConfig:
     overlap: float = 0.0  # has its shape, cut at half its maximum, cover that mask and no more
     grounding: float = 0.0  # a sentence that speaks of a region is written from that region's tokens
     findings: float = 0.0  # binary cross-entropy of the finding head, mean over labelled findings
+    hidden: float = 0.0  # the same on copies with one region in black: a finding that lies there is not seen
+    hidden_share: float = 0.25  # of the batch's images that are copied
     alignment: float = 0.0  # contrastive, each image with its own report
     alignment_temperature: float = 0.07
     rdrop: float = 0.0  # symmetric KL between two passes of the decoder under different dropout
@@ -206,13 +208,13 @@ class LossConfig:
     # above those of the others of the same study.
     reward: float = 0.0
     reward_samples: int = 4  # drawn of each study
-    reward_findings: float = 0.5  # of the F1 of what they assert, beside BLEU-4 + ROUGE-L of 1
+    reward_findings: float = 0.5  # of the F1 of what they assert, beside 1 each of ROUGE-L and the mean of BLEU-1 to 4
     vocabulary_chunk: int = 1024  # tokens whose logits over the vocabulary are held at a time
 
     def __post_init__(self) -> None:
         weights = (
-            "tokens", "focal", "regions", "consistency", "anatomy", "overlap", "grounding", "findings", "alignment",
-            "rdrop", "reward",
+            "tokens", "focal", "regions", "consistency", "anatomy", "overlap", "grounding", "findings", "hidden",
+            "alignment", "rdrop", "reward",
         )  # fmt: skip
         for name in (*weights, "focal_gamma", "reward_findings"):
             _at_least("training.losses", name, getattr(self, name), 0)
@@ -222,6 +224,8 @@ class LossConfig:
             _share("training.losses", name, getattr(self, name))
         _at_least("training.losses", "vocabulary_chunk", self.vocabulary_chunk, 1)
         _at_least("training.losses", "reward_samples", self.reward_samples, 2)
+        if not 0 < self.hidden_share <= 1:
+            raise ConfigError(f"training.losses.hidden_share is {self.hidden_share}; it must be in (0, 1]")
         if self.alignment_temperature <= 0:
             raise ConfigError("training.losses.alignment_temperature must be above 0")
 
@@ -333,14 +337,18 @@ class TrainingConfig:
 @dataclass
 class GenerationConfig:
     num_beams: int = 3
+    # So many reports are drawn in place of a search, with random numbers that the image gives, and the one is taken whose
+    # phrases the others share most; 0: beam search.
+    draws: int = 0
+    temperature: float = 1.0  # of these draws; lower: nearer to the likeliest report
     max_tokens: int = 160  # findings and impression together
     impression: bool = True  # reports have an impression; false: findings alone, in training too
     findings_tokens: int = 110  # after so many the impression begins
     length_penalty: float = 1.0
     no_repeat_ngram: int = 0  # tokens; 0: repeats allowed
-    # Of the beams that were found, the one is taken whose log-probability per token, less this much for each finding in
-    # which it and the finding head disagree and five times this much for each one that it both asserts and denies, is
-    # highest; 0: the likeliest.
+    # What a beam loses of its log-probability per token, and a draw of the share of its phrases that it has in common
+    # with the others, for each finding in which it and the finding head disagree, and five times over for each one that
+    # it both asserts and denies, before the best is taken.
     agreement: float = 0.0
 
     def __post_init__(self) -> None:
@@ -349,8 +357,13 @@ class GenerationConfig:
         if self.findings_tokens >= self.max_tokens:
             raise ConfigError("generation.findings_tokens must be below generation.max_tokens")
         _at_least("generation", "agreement", self.agreement, 0)
-        if self.agreement and self.num_beams == 1:
-            raise ConfigError("generation.agreement chooses among beams: generation.num_beams must be above 1")
+        _at_least("generation", "draws", self.draws, 0)
+        if self.draws and (self.draws < 3 or self.num_beams > 1):
+            raise ConfigError("generation.draws must be 0, or at least 3 with generation.num_beams=1: it is no search")
+        if self.temperature <= 0:
+            raise ConfigError("generation.temperature must be above 0")
+        if self.agreement and self.num_beams == 1 and not self.draws:
+            raise ConfigError("generation.agreement chooses among beams or draws: generation.num_beams must be above 1")
 
 
 @dataclass
@@ -373,8 +386,9 @@ class Config:
                 raise ConfigError(f"training.losses.{term} has a weight, but data.region_masks names no outlines")
         if self.data.mask_holdout and self.data.region_masks is None:
             raise ConfigError("data.mask_holdout holds out outlined films, but data.region_masks names none")
-        if self.training.losses.findings and not self.model.findings:
-            raise ConfigError("training.losses.findings has a weight, but model.findings names none to predict")
+        for term in ("findings", "hidden"):
+            if getattr(self.training.losses, term) and not self.model.findings:
+                raise ConfigError(f"training.losses.{term} has a weight, but model.findings names none to predict")
         if "finding_auc" in self.training.best_by and not self.training.losses.findings:
             raise ConfigError("training.best_by: finding_auc needs a weight of training.losses.findings")
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -56,6 +58,21 @@ def test_tokens_know_the_regions_that_their_sentence_speaks_of(tokenizer):
     assert words["heart",].strip() == "The heart is normal."
     assert words["right lung", "left lung"].strip() == "Clear lungs."
     assert "No disease." in words[()] and len(words) == 3
+
+
+def test_findings_know_where_the_report_places_them(tokenizer):
+    text = "There is a nodule in the right upper lobe. No pleural effusion. The heart may be enlarged."
+    names = ["pleural effusion", "nodule", "cardiomegaly"]
+    one = study("a", [PhantomImage(1, 64)], findings=text)
+    batch = collate([ReportDataset([one], TRANSFORM, tokenizer, 60, findings=names, placed=True)[0]])
+    told = [[name for name, there in zip(REGION_NAMES, row, strict=True) if there] for row in batch["finding_places"][0]]
+    assert told == [[], ["right lung"], ["heart"]]
+    assert not ReportDataset([one], TRANSFORM, tokenizer, 60, findings=names)[0]["finding_places"].any()
+
+
+def test_the_reference_is_the_sources_own_text(tokenizer):
+    one = replace(study("a", [PhantomImage(1, 64)]), source_findings="XXXX is seen. Clear lungs.")
+    assert collate([ReportDataset([one], TRANSFORM, tokenizer, 60)[0]])["references"] == ["XXXX is seen. Clear lungs."]
 
 
 def test_evaluation_takes_every_study_once(tokenizer):

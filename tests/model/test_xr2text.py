@@ -1,6 +1,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.config import ConfigError, GenerationConfig, LossConfig
+from xr2text.model.consensus import consensus
+from xr2text.model.decoder import SeededNoise
 from xr2text.model.xr2text import CheckpointError, XR2Text
 from xr2text.text.sections import ReportText
 from xr2text.text.tokenizer import IGNORED, PAD, encode_report, pad_labels
@@ -303,6 +306,49 @@ def test_among_beams_the_one_that_agrees_with_the_finding_head_is_taken(make_tin
     model.config.findings = {"right lung nodule": ["right lung"]}
     with pytest.raises(ConfigError, match=r"none of model\.findings is read"):
         model.generate(*batch, settings)
+
+
+DRAWS = GenerationConfig(num_beams=1, draws=6, max_tokens=40, findings_tokens=25)
+
+
+def test_an_image_gets_the_same_draws_in_any_batch_and_another_image_others(tiny_model, batch):
+    ids = tiny_model.generate(*batch, DRAWS).token_ids
+    tokens = tiny_model.look(*batch).tokens
+    sections = tiny_model.tokenizer.convert_tokens_to_ids(["<findings>", "<impression>"])
+    assert tiny_model._image_seeds(batch[0]) == [tiny_model._image_seeds(one[None])[0] for one in batch[0]]
+    drafts, scores = tiny_model.decoder.candidates(tokens, DRAWS, *sections, None, [3, 4])
+    (alone,), _ = tiny_model.decoder.candidates(tokens[1:], DRAWS, *sections, None, [4])
+    assert drafts.shape[:2] == scores.shape == (2, 6)
+    for one, other in zip(drafts[1].tolist(), alone.tolist(), strict=True):
+        assert [token for token in one if token != PAD] == [token for token in other if token != PAD]
+    assert len({tuple(one) for one in drafts[1].tolist()}) > 1
+    for one, image, box in zip(ids.tolist(), *batch, strict=True):
+        other = tiny_model.generate(image[None], box[None], DRAWS).token_ids[0].tolist()
+        assert [token for token in one if token != PAD] == [token for token in other if token != PAD]
+    greedy = tiny_model.decoder.generate(tokens, replace(DRAWS, draws=0), *sections)
+    for one, other in zip(drafts[:, 0].tolist(), greedy.tolist(), strict=True):  # the first draw sees no noise
+        assert [token for token in one if token != PAD] == [token for token in other if token != PAD]
+
+
+def test_draws_are_as_likely_as_the_model_has_them():
+    scores = torch.tensor([[0.0, 1.0, -torch.inf]]).expand(4000, -1)
+    for temperature in (1.0, 0.5):
+        noise = SeededNoise([7], 4000, temperature)
+        drawn = noise(torch.zeros(4000, 1, dtype=torch.long), scores).argmax(-1)[1:]
+        expected = (scores[0] / temperature).softmax(-1)
+        torch.testing.assert_close(drawn.bincount(minlength=3) / 3999, expected, atol=0.03, rtol=0)
+
+
+def test_the_draft_that_the_others_share_most_is_taken(tiny_model, batch, monkeypatch):
+    rows = torch.tensor([[2, 10, 11, 12, 1], [2, 10, 11, 13, 1], [2, 20, 21, 22, 1]])
+    scores = torch.from_numpy(consensus(rows[:, 1:-1].tolist()))[None].expand(2, -1)
+    assert scores[0, 0] == scores[0, 1] > scores[0, 2] == 0
+    # One to four tokens: 2 of 3 shared, 1 of 2, none of the two longer kinds; with one of two others.
+    assert scores[0, 0] == pytest.approx((2 / 3 + 1 / 2) / 4 / 2)
+    monkeypatch.setattr(tiny_model.decoder, "candidates", lambda *_: (rows.flip(0).expand(2, -1, -1), scores.flip(1)))
+    assert tiny_model.generate(*batch, DRAWS).token_ids[0].tolist() == rows[1].tolist()
+    with pytest.raises(ValueError, match="at least 2 drafts"):
+        consensus([[1]])
 
 
 def test_the_first_of_the_beams_is_the_one_that_is_generated(tiny_model, batch):

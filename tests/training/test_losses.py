@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from xr2text.anatomy import REGION_NAMES
 from xr2text.config import ConfigError, LossConfig
 from xr2text.text.sections import ReportText
 from xr2text.text.tokenizer import IGNORED, PAD, encode_report, pad_labels
@@ -16,6 +17,7 @@ from xr2text.training.losses import (
     consistency_term,
     finding_term,
     grounding_term,
+    hidden_labels,
     overlap_term,
     region_term,
     reward_term,
@@ -165,6 +167,42 @@ def test_unknown_findings_count_for_nothing():
     assert finding_term(logits, torch.full((2, 2), math.nan)) == 0
 
 
+def test_a_finding_is_not_seen_where_all_its_regions_are_black():
+    heart, lungs, right = (torch.tensor([name in own for name in REGION_NAMES]) for own in (
+        ["heart"], ["right lung", "left lung"], ["right lung"],
+    ))  # fmt: skip
+    places = torch.stack([heart, lungs, right, heart])[None]
+    labels = torch.tensor([[1.0, 1.0, 1.0, math.nan]])
+    black = {name: torch.tensor([[float(one == name) for one in REGION_NAMES]]) for name in ("heart", "right lung")}
+    torch.testing.assert_close(
+        hidden_labels(labels, places, black["heart"]), torch.tensor([[0.0, 1, 1, math.nan]]), equal_nan=True
+    )
+    torch.testing.assert_close(
+        hidden_labels(labels, places, black["right lung"]), torch.tensor([[1.0, math.nan, 0, math.nan]]), equal_nan=True
+    )
+    half = hidden_labels(labels, places, 0.5 * black["heart"])  # partly seen: nothing is known
+    torch.testing.assert_close(half, torch.tensor([[math.nan, 1, 1, math.nan]]), equal_nan=True)
+    assert not hidden_labels(torch.zeros(1, 4), places, black["heart"]).any()  # what is absent stays so
+
+
+def test_copies_with_a_region_in_black_are_read_again(make_tiny, batch, monkeypatch):
+    model = make_tiny(findings={"cardiomegaly": ["heart"]})
+    looked, look = [], model.look
+    monkeypatch.setattr(model, "look", lambda images, box: looked.append(images) or look(images, box))
+    maps = look(batch["pixel_values"], batch["box"]).region_maps.detach()
+    monkeypatch.setattr(torch, "randperm", lambda count, device: torch.arange(count))
+    monkeypatch.setattr(torch, "randint", lambda high, size, device: torch.full(size, REGION_NAMES.index("heart")))
+    Objective(model, LossConfig(tokens=0, hidden=1, hidden_share=0.5)).eval()(batch, 0.5)
+    whole, copies = looked
+    assert len(copies) == 2
+    changed = (copies != whole[:2]).any(1)
+    for one, own in zip(changed, maps[:, REGION_NAMES.index("heart")], strict=False):
+        place = F.interpolate(own[None, None], (64, 64), mode="bilinear")[0, 0]
+        torch.testing.assert_close(one, place >= place.max() / 2)
+    black = model.transform.normalise(torch.zeros(1, 1))[:, 0, 0]
+    assert (copies.permute(0, 2, 3, 1)[changed] == black).all()
+
+
 def test_matching_pairs_have_the_lower_alignment_term():
     images = torch.eye(4)
     assert alignment_term(images, images, 0.1) < 0.01
@@ -182,7 +220,9 @@ def batch(make_tiny):
         "pixel_values": torch.rand(4, 3, 64, 64),
         "box": torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 4),
         "labels": labels,
+        "references": ["The heart is enlarged."] * 3 + [""],
         "finding_labels": torch.tensor([[1.0], [0.0], [0.0], [math.nan]]),
+        "finding_places": torch.zeros(4, 1, 7, dtype=torch.bool),
         "region_targets": torch.full((4, 7, 4, 4), 1 / 16),
         "token_regions": torch.eye(7, dtype=torch.bool)[2].expand(4, 12, 7),
     }
@@ -195,7 +235,7 @@ def test_each_term_is_there_alone_and_reaches_the_model(make_tiny, batch, term):
     torch.nn.init.normal_(model.projection.router[-1].weight)  # it starts undecided, where its term is 0
     weights = dict.fromkeys(TERMS, 0.0) | {term: 3.0}
     torch.manual_seed(2)
-    output = Objective(model, LossConfig(**weights)).train()(batch, progress=0.5)
+    output = Objective(model, LossConfig(**weights, hidden_share=1.0)).train()(batch, progress=0.5)
     assert set(output.losses) == {term}
     assert output.loss.item() == pytest.approx(3 * output.losses[term].item())
     assert output.losses[term] > 0
@@ -214,7 +254,7 @@ def test_drawn_reports_become_as_likely_as_they_score(make_tiny, batch, monkeypa
     drawn = pad_labels([row[: row.index(5) + 1] for row in labels] * 4).clamp_min(PAD)
     monkeypatch.setattr(model, "draw_findings", lambda tokens, samples: drawn[: len(tokens) * samples].clone())
     objective = Objective(model, LossConfig(tokens=0, reward=1, reward_samples=2)).train()
-    rows, ids, advantages = objective._draw_reports(torch.zeros(4, 1, 32), batch["labels"])
+    rows, ids, advantages = objective._draw_reports(torch.zeros(4, 1, 32), batch)
     assert rows.tolist() == [0, 0, 1, 1, 2, 2] and (advantages[0::2] > 0.5).all()
     torch.testing.assert_close(advantages[0::2], -advantages[1::2])
 

@@ -4,7 +4,7 @@ Letters: B batch, S image side, T tokens.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -35,6 +35,7 @@ class ReportDataset(Dataset):
         grid: (H, W) of the model's patches, for the targets of studies with masks; None: they have none.
         mask_repeats: how often a study with masks stands among the training examples.
         grounded: examples know the regions that each token's sentence speaks of.
+        placed: examples know the regions in which the report places each finding.
         training: examples are shifted, scaled, turned a little and varied in contrast, reproducibly for each epoch
             (`set_epoch`); never mirrored.
     """
@@ -50,6 +51,7 @@ class ReportDataset(Dataset):
         grid: tuple[int, int] | None = None,
         mask_repeats: int = 1,
         grounded: bool = False,
+        placed: bool = False,
         training: bool = False,
         augment: bool = False,
         seed: int = 0,
@@ -65,7 +67,12 @@ class ReportDataset(Dataset):
             for ids in self.labels
         ]
         self.grid = grid
+        findings = list(findings)
         self.finding_labels = torch.tensor([finding_row(study, findings) for study, _ in self.examples])
+        self.finding_places = torch.zeros(len(self.examples), len(findings), len(REGIONS), dtype=torch.bool)
+        if placed:
+            for row, (study, _) in zip(self.finding_places, self.examples, strict=True):
+                row[:] = torch.from_numpy(finding_places(study, findings))
         self._canvases: list[tuple[np.ndarray, tuple[float, ...]]] = []
 
     def set_epoch(self, epoch: int) -> None:
@@ -111,8 +118,10 @@ class ReportDataset(Dataset):
             "pixel_values": self.transform.normalise(torch.from_numpy(canvas)),
             "box": torch.tensor(box, dtype=torch.float32),
             "labels": self.labels[index],
+            "reference": self.examples[index][0].source_findings,
             "token_regions": self.token_regions[index],
             "finding_labels": self.finding_labels[index],
+            "finding_places": self.finding_places[index],
             "index": index,
         }
 
@@ -141,6 +150,17 @@ def finding_row(study: Study, findings: Iterable[str]) -> list[float]:
     return [float(abs(study.labels[name])) if name in study.labels else math.nan for name in findings]
 
 
+def finding_places(study: Study, findings: Sequence[str]) -> np.ndarray:
+    """[F, K] bool, the regions in which the report asserts each finding, as `text.findings` reads it; none for a
+    finding that it does not assert."""
+    places = np.zeros((len(findings), len(REGIONS)), bool)
+    rows = {name: row for row, name in enumerate(findings)}
+    for mention in find_mentions(f"{study.findings}\n\n{study.impression}"):
+        if mention.finding in rows and mention.status != "absent":
+            places[rows[mention.finding]] |= [name in mention.regions for name in REGION_NAMES]
+    return places
+
+
 def token_regions(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> np.ndarray:
     """[T, K] bool, the regions that each token's sentence speaks of, as `text.findings` reads them; none for a token
     outside all sentences, and for a sentence that speaks of nothing."""
@@ -154,7 +174,7 @@ def token_regions(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> np.ndar
 def vary(
     canvas: np.ndarray, box: tuple[float, ...], random: np.random.Generator, masks: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Another exposure of the same patient: moved by up to 6 %, scaled by up to 10 %, turned by up to 5 degrees, with
+    """Another exposure of the same patient: moved by up to 6 %, scaled by up to 10 %, turned by up to 7 degrees, with
     other contrast. Never mirrored: sides are the patient's.
 
     Args:
@@ -167,10 +187,10 @@ def vary(
     size = len(canvas)
     left, top, right, bottom = (round(edge * size) for edge in box)
     centre = (left + right) / 2, (top + bottom) / 2
-    turn = cv2.getRotationMatrix2D(centre, random.uniform(-5, 5), 1 + reach * random.uniform(-0.1, 0.1))
+    turn = cv2.getRotationMatrix2D(centre, random.uniform(-7, 7), 1 + reach * random.uniform(-0.1, 0.1))
     turn[:, 2] += reach * random.uniform(-0.06, 0.06, size=2) * (right - left, bottom - top)
     moved = cv2.warpAffine(canvas, turn, (size, size), flags=cv2.INTER_LINEAR)
-    gamma, gain, offset = random.uniform(0.8, 1.25), random.uniform(0.85, 1.15), random.uniform(-0.05, 0.05)
+    gamma, gain, offset = random.uniform(0.7, 1.4), random.uniform(0.8, 1.2), random.uniform(-0.05, 0.05)
     moved = np.clip(moved**gamma * gain + offset, 0, 1)
     result = np.zeros_like(canvas)
     result[top:bottom, left:right] = moved[top:bottom, left:right]
@@ -182,9 +202,10 @@ def vary(
     return result, kept
 
 
-def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
-    """A batch: pixel_values [B, 3, S, S], box [B, 4], labels [B, T], finding_labels [B, F], index [B], and
-    region_targets [B, K, H, W], NaN where a region is not outlined, and token_regions [B, T, K] bool."""
+def collate(examples: list[dict]) -> dict[str, torch.Tensor | list[str]]:
+    """A batch: pixel_values [B, 3, S, S], box [B, 4], labels [B, T], finding_labels [B, F], index [B],
+    region_targets [B, K, H, W], NaN where a region is not outlined, token_regions [B, T, K] bool, finding_places
+    [B, F, K] bool, and references, B findings sections as the source has them."""
     labels = pad_labels([one["labels"] for one in examples])
     regions = torch.zeros(*labels.shape, len(REGIONS), dtype=torch.bool)
     for row, one in zip(regions, examples, strict=True):
@@ -195,6 +216,8 @@ def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
         "box": torch.stack([one["box"] for one in examples]),
         "labels": labels,
         "token_regions": regions,
+        "references": [one["reference"] for one in examples],
         "finding_labels": torch.stack([one["finding_labels"] for one in examples]),
+        "finding_places": torch.stack([one["finding_places"] for one in examples]),
         "index": torch.tensor([one["index"] for one in examples]),
     }

@@ -3,6 +3,10 @@
 Letters: B batch, Q visual tokens, D width, T text tokens, V vocabulary.
 """
 
+from collections.abc import Sequence
+from itertools import takewhile
+
+import numpy as np
 import torch
 from torch import nn
 from transformers import (
@@ -16,6 +20,7 @@ from transformers.modeling_outputs import BaseModelOutput, ModelOutput
 from transformers.models.bart.modeling_bart import shift_tokens_right
 
 from xr2text.config import ConfigError, DecoderConfig, GenerationConfig
+from xr2text.model.consensus import consensus
 from xr2text.text.tokenizer import BOS, EOS, IGNORED, PAD, UNK, SentenceMarks
 
 
@@ -150,15 +155,39 @@ class TextDecoder(nn.Module):
         findings_id: int,
         impression_id: int,
         marks: SentenceMarks | None,
+        seeds: Sequence[int] = (),
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """All beams that `generate` takes the first of.
+        """All beams that `generate` takes the first of, or all draws.
+
+        Args:
+            seeds: of each study's draws, B of them.
 
         Returns:
-            ids [B, num_beams, T], and log-probabilities over length to the power of the length penalty [B, num_beams].
+            ids [B, num_beams or draws, T], and the same number of scores [B, ...]: of beams, log-probabilities over
+            length to the power of the length penalty; of draws, `consensus` of their findings sections.
         """
+        if settings.draws:
+            return self._draw(tokens, settings, findings_id, impression_id, marks, seeds)
         found = self._search(tokens, settings, findings_id, impression_id, marks, None, settings.num_beams)
         shape = (len(tokens), settings.num_beams)
         return found.sequences[:, 1:].unflatten(0, shape), found.sequences_scores.view(shape)
+
+    def _draw(
+        self,
+        tokens: torch.Tensor,
+        settings: GenerationConfig,
+        findings_id: int,
+        impression_id: int,
+        marks: SentenceMarks | None,
+        seeds: Sequence[int],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        many = tokens.repeat_interleave(settings.draws, 0)
+        noise = SeededNoise(seeds, settings.draws, settings.temperature)
+        found = self._search(many, settings, findings_id, impression_id, marks, None, noise=noise)
+        ids = found.sequences[:, 1:].unflatten(0, (len(tokens), settings.draws))
+        ends = {EOS, PAD, impression_id}
+        sections = [[list(takewhile(lambda id: id not in ends, one[1:])) for one in rows] for rows in ids.tolist()]
+        return ids, torch.from_numpy(np.stack([consensus(drafts) for drafts in sections])).to(tokens)
 
     def _search(
         self,
@@ -169,6 +198,7 @@ class TextDecoder(nn.Module):
         marks: SentenceMarks | None,
         samples: int | None,
         returned: int = 1,
+        noise: LogitsProcessor | None = None,
     ) -> ModelOutput:
         start = torch.tensor([[EOS, findings_id]], device=tokens.device).expand(len(tokens), -1)
         search = SearchConfig(
@@ -191,6 +221,8 @@ class TextDecoder(nn.Module):
         rules: list[LogitsProcessor] = [SectionRules(findings_id, impression_id, longest)]
         if marks is not None:
             rules.append(NoRepeatedSentences(frozenset({findings_id, impression_id}), marks))
+        if noise is not None:
+            rules.append(noise)
         return self.bart.generate(
             encoder_outputs=self.read(tokens),
             attention_mask=torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device),
@@ -226,6 +258,29 @@ class SectionRules(LogitsProcessor):
             forced[:, self.impression_id] = 0
             scores = torch.where(concluding[:, None], scores, forced)
         return scores
+
+
+class SeededNoise(LogitsProcessor):
+    """Makes a greedy search draw: Gumbel noise on the scores, whose highest is then a token as likely as the model has
+    it (Gumbel, 1954). A study's noise is its seed's, whatever the batch, so that an image always gets the same report.
+
+    Args:
+        seeds: of B studies.
+        draws: S rows of each study; the first of them sees no noise.
+        temperature: that the scores are divided by.
+    """
+
+    def __init__(self, seeds: Sequence[int], draws: int, temperature: float):
+        self.random = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.draws, self.temperature = draws, temperature
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        """Ids so far [B*S, T] and scores of the next token [B*S, V] -> scores with noise."""
+        shape = (self.draws, scores.shape[1])
+        noise = torch.stack([torch.empty(shape).exponential_(generator=random) for random in self.random])
+        noise = noise.log_().neg_()  # [B, S, V]
+        noise[:, 0] = 0
+        return scores / self.temperature + noise.flatten(0, 1).to(scores)
 
 
 class NoRepeatedSentences(LogitsProcessor):

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+import zlib
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +40,7 @@ from xr2text.text.tokenizer import (
 CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE = "config.json", "model.safetensors", "preprocessor_config.json"
 
 
-CONTRADICTION = 5.0  # what a finding both asserted and denied counts for among a report's differences from the head
+CONTRADICTION = 5.0  # what a finding both asserted and denied counts for among the differences of a report from the head
 STATE_SLOPE = 2.0  # of a finding's state at its threshold, per unit of logit
 
 
@@ -150,7 +151,7 @@ class XR2Text(nn.Module):
             self.decoder.requires_grad_(False)
             if self.finding_tokens is not None:
                 self.finding_tokens.requires_grad_(False)
-        if not weights.findings and self.finding_head is not None:
+        if not (weights.findings or weights.hidden) and self.finding_head is not None:
             self.finding_head.requires_grad_(False)
 
     def enable_gradient_checkpointing(self) -> None:
@@ -249,7 +250,7 @@ class XR2Text(nn.Module):
         box: torch.Tensor | None = None,
         settings: GenerationConfig | None = None,
     ) -> GeneratedReports:
-        """Images [B, 3, S, S] -> reports, by beam search with `settings` (default: the checkpoint's)."""
+        """Images [B, 3, S, S] -> reports, by beam search or draws, with `settings` (default: the checkpoint's)."""
         if self.tokenizer is None:
             raise ValueError("this model was built without a tokenizer and cannot write reports")
         visual = self.look(pixel_values, box)
@@ -257,21 +258,28 @@ class XR2Text(nn.Module):
         logits = None if self.finding_head is None else self.finding_head(visual.tokens)
         tokens = self.tokens_to_write_from(visual.tokens, logits)
         settings, marks = settings or self.generation, self._sentence_marks
-        if settings.agreement:
-            found, scores = self.decoder.candidates(tokens, settings, *section_ids, marks)
-            ids = self._most_agreeing(found, scores, logits, settings.agreement)
+        if settings.agreement or settings.draws:
+            seeds = self._image_seeds(pixel_values) if settings.draws else ()
+            found, scores = self.decoder.candidates(tokens, settings, *section_ids, marks, seeds)
+            if settings.agreement:
+                scores = scores - settings.agreement * self._differences(found, logits)
+            ids = found[torch.arange(len(found), device=found.device), scores.argmax(1)]
         else:
             ids = self.decoder.generate(tokens, settings, *section_ids, marks)
         return GeneratedReports([decode_report(self.tokenizer, row.tolist()) for row in ids], ids, visual, logits)
+
+    def _image_seeds(self, pixel_values: torch.Tensor) -> list[int]:
+        """A number that each image [B, 3, S, S] always gives."""
+        grey = (self.transform.denormalise(pixel_values.float()) * 255).round().to("cpu", torch.uint8)
+        return [zlib.crc32(one.numpy().tobytes()) for one in grey]
 
     @cached_property
     def _sentence_marks(self) -> SentenceMarks:
         return sentence_marks(self.tokenizer)
 
-    def _most_agreeing(
-        self, ids: torch.Tensor, scores: torch.Tensor, logits: torch.Tensor, weight: float
-    ) -> torch.Tensor:
-        """Of each study's beams [B, n, T] the one that `GenerationConfig.agreement` chooses, [B, T]."""
+    def _differences(self, ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """In how many findings each of a study's drafts [B, n, T] is not what the head's logits [B, F] say, and five
+        for each one that it both asserts and denies: [B, n]."""
         from xr2text.text.findings import FINDING_NAMES, contradictions, label_reports  # they take seconds to load
 
         names = [name for name in self.config.findings if name in FINDING_NAMES]
@@ -280,12 +288,11 @@ class XR2Text(nn.Module):
         columns = [list(self.config.findings).index(name) for name in names]
         reports = [decode_report(self.tokenizer, row) for row in ids.flatten(0, 1).tolist()]
         texts = [f"{report.findings}\n\n{report.impression}" for report in reports]
-        asserted = torch.tensor(label_reports(texts)[names].fillna(0).to_numpy(int) != 0, device=scores.device)
+        asserted = torch.tensor(label_reports(texts)[names].fillna(0).to_numpy(int) != 0, device=logits.device)
         states = self.finding_states(logits)[:, None, columns]  # [B, 1, F]
         differences = (asserted.view(*ids.shape[:2], -1).float() - states).abs().sum(-1)  # [B, n]
-        double = torch.tensor([len(contradictions(text)) for text in texts], device=scores.device)
-        best = (scores - weight * (differences + CONTRADICTION * double.view_as(scores))).argmax(1)
-        return ids[torch.arange(len(ids), device=ids.device), best]
+        double = torch.tensor([len(contradictions(text)) for text in texts], device=logits.device)
+        return differences + CONTRADICTION * double.view_as(differences)
 
     @torch.no_grad()
     def draw_findings(self, tokens: torch.Tensor, samples: int) -> torch.Tensor:

@@ -90,8 +90,8 @@ def prepare_data(config: Config, resumed: bool, progress: bool) -> TrainingData:
         data = ReportDataset(
             studies[split], transform, tokenizer, config.generation.max_tokens, config.generation.impression,
             findings=config.model.findings, grid=grid, mask_repeats=config.data.mask_repeats,
-            grounded=training and settings.losses.grounding > 0, training=training,
-            augment=training and settings.augment, seed=settings.seed,
+            grounded=training and settings.losses.grounding > 0, placed=training and settings.losses.hidden > 0,
+            training=training, augment=training and settings.augment, seed=settings.seed,
         )  # fmt: skip
         if config.data.keep_in_memory:
             data.read_all(progress)

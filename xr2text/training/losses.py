@@ -18,6 +18,7 @@ from torch import nn
 from torch.distributed.nn.functional import all_gather, all_reduce
 from torch.utils.checkpoint import checkpoint
 
+from xr2text.anatomy import REGIONS
 from xr2text.config import ConfigError, LossConfig
 from xr2text.model.haqt_arr import VisualTokens
 from xr2text.model.xr2text import XR2Text
@@ -25,12 +26,13 @@ from xr2text.text.tokenizer import FINDINGS_TOKEN, IGNORED, PAD, decode_report
 from xr2text.training.reward import report_rewards
 
 TERMS = (
-    "tokens", "focal", "regions", "consistency", "anatomy", "overlap", "grounding", "findings", "alignment", "rdrop",
-    "reward",
+    "tokens", "focal", "regions", "consistency", "anatomy", "overlap", "grounding", "findings", "hidden", "alignment",
+    "rdrop", "reward",
 )  # fmt: skip
 
 
 CUT_SLOPE = 12.0  # of the soft cut of a map, per share of its maximum
+COVERED, TOUCHED = 0.7, 0.3  # shares of a region's place in black from which it is not, or not wholly, seen
 
 
 @dataclass
@@ -85,7 +87,7 @@ class Objective(nn.Module):
             tokens = self.model.tokens_to_write_from(visual.tokens, finding_logits, batch["finding_labels"])
             losses |= self._text_terms(tokens, batch, visual, progress)
         if config.reward:
-            losses["reward"] = self._reward_term(self.model.tokens_to_write_from(visual.tokens, finding_logits), labels)
+            losses["reward"] = self._reward_term(self.model.tokens_to_write_from(visual.tokens, finding_logits), batch)
         if config.regions:
             losses["regions"] = region_term(visual.region_weights)
         if config.consistency:
@@ -96,6 +98,8 @@ class Objective(nn.Module):
             losses["overlap"] = overlap_term(visual.region_maps, batch["region_targets"])
         if config.findings:
             losses["findings"] = finding_term(finding_logits, batch["finding_labels"])
+        if config.hidden:
+            losses["hidden"] = self._hidden_term(batch, visual)
         if config.alignment:
             losses["alignment"] = self._alignment_term(visual, labels)
         loss = sum(getattr(config, name) * term for name, term in losses.items())
@@ -122,10 +126,30 @@ class Objective(nn.Module):
         named = zip(("tokens", "focal", "rdrop"), means, strict=True)
         return grounding | {name: mean for name, mean in named if getattr(config, name)}
 
-    def _reward_term(self, tokens: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Visual tokens [B, Q, D] as the model writes from them by itself, and labels [B, T]."""
+    def _hidden_term(self, batch: dict[str, torch.Tensor], visual: VisualTokens) -> torch.Tensor:
+        """Some of the batch's images once more, each with the place of a region of its own in black."""
+        images = batch["pixel_values"]
+        size = images.shape[-1]
+        count = max(1, round(self.config.hidden_share * len(images)))
+        rows = torch.randperm(len(images), device=images.device)[:count]
+        chosen = torch.randint(len(REGIONS), (count,), device=images.device)
+        maps = visual.region_maps[rows].detach().float()  # [C, K, H, W]
+        maps = F.interpolate(maps, (size, size), mode="bilinear")
+        cut = maps >= maps.amax((-1, -2), keepdim=True) / 2
+        hidden = cut[torch.arange(count, device=images.device), chosen]  # [C, S, S]
+        black = self.model.transform.normalise(hidden.new_zeros((size, size), dtype=images.dtype))
+        seen = self.model.look(torch.where(hidden[:, None], black, images[rows]), batch["box"][rows])
+        covered = (cut & hidden[:, None]).sum((-1, -2)) / cut.sum((-1, -2))  # [C, K]
+        places = batch["finding_places"][rows]  # [C, F, K]
+        usual = self.model.finding_head.region_mask.isfinite().T  # [F, K]
+        places = torch.where(places.any(-1, keepdim=True), places, usual)
+        labels = hidden_labels(batch["finding_labels"][rows], places, covered)
+        return finding_term(self.model.finding_head(seen.tokens), labels)
+
+    def _reward_term(self, tokens: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Visual tokens [B, Q, D] as the model writes from them by itself."""
         decoder = self.model.decoder
-        rows, drawn, advantages = self._draw_reports(tokens, labels)  # [N], [N, U], [N]
+        rows, drawn, advantages = self._draw_reports(tokens, batch)  # [N], [N, U], [N]
         hidden = decoder.hidden_states(tokens[rows], drawn)
         chosen = drawn.clone()
         chosen[:, 0] = IGNORED  # <findings> is given
@@ -134,7 +158,7 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def _draw_reports(
-        self, tokens: torch.Tensor, labels: torch.Tensor
+        self, tokens: torch.Tensor, batch: dict[str, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Draws S findings sections of each study that has one.
 
@@ -143,15 +167,15 @@ class Objective(nn.Module):
             better it scores than the other draws of its study do on average [N]. Without a study that has a section,
             one row without tokens, so that all processes go the same way.
         """
-        model, samples = self.model, self.config.reward_samples
+        model, samples, labels = self.model, self.config.reward_samples, batch["labels"]
         findings_id = model.tokenizer.convert_tokens_to_ids(FINDINGS_TOKEN)
         reported = (labels == findings_id).any(1).nonzero().squeeze(1)
         if not len(reported):
             return reported.new_zeros(1), labels.new_full((1, 2), IGNORED), tokens.new_zeros(1)
         ids = model.draw_findings(tokens[reported], samples)
         texts = [decode_report(model.tokenizer, row).findings for row in ids.tolist()]
-        references = [decode_report(model.tokenizer, row).findings for row in labels[reported].clamp_min(PAD).tolist()]
-        repeated = [reference for reference in references for _ in range(samples)]
+        # As the source has them: a reference without its unreadable sentences would teach to write too little.
+        repeated = [batch["references"][row] for row in reported.tolist() for _ in range(samples)]
         scores = torch.from_numpy(report_rewards(repeated, texts, self.config.reward_findings)).view(-1, samples)
         advantages = (scores - scores.mean(1, keepdim=True)) * samples / (samples - 1)
         rows = reported.repeat_interleave(samples)
@@ -350,6 +374,22 @@ def finding_term(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return total / _mean_over_processes(known.sum()).clamp_min(1)
 
 
+def hidden_labels(labels: torch.Tensor, places: torch.Tensor, covered: torch.Tensor) -> torch.Tensor:
+    """What is to be seen of findings where a part of the image is black: one that lies in regions which are black is
+    not, and of one that lies in such a region and in others nothing is known.
+
+    Args:
+        labels: [B, F] 1 present, 0 absent, NaN not known.
+        places: [B, F, K] bool, the regions that each finding lies in.
+        covered: [B, K] share of each region that is black.
+    """
+    gone = (~places | (covered >= COVERED)[:, None]).all(-1)
+    touched = (places & (covered >= TOUCHED)[:, None]).any(-1)
+    present = labels == 1
+    labels = labels.masked_fill(present & touched, torch.nan)
+    return labels.masked_fill(present & gone, 0.0)
+
+
 def alignment_term(images: torch.Tensor, texts: torch.Tensor, temperature: float) -> torch.Tensor:
     """InfoNCE in both directions (CLIP, Radford et al., ICML 2021): each image knows its report among all reports.
 
@@ -403,6 +443,7 @@ def _check(model: XR2Text, config: LossConfig) -> None:
         "overlap": (regional, "regions (model.haqt.projection: haqt_arr)"),
         "grounding": (regional, "regions (model.haqt.projection: haqt_arr)"),
         "findings": (model.finding_head is not None, "findings to predict (model.findings)"),
+        "hidden": (regional and model.finding_head is not None, "regions and findings to predict (model.findings)"),
     }
     for name, (there, what) in needs.items():
         if getattr(config, name) and not there:
