@@ -59,9 +59,10 @@ def main() -> None:
     files = files[:: max(1, len(files) // (args.count + 1))][: args.count + 1]
     first, *rest = report_seconds(reporter, files)
     loading = statistics.median(loading_seconds(args.checkpoint, 3))
-    ordered = sorted(rest)
+    ordered, settings = sorted(rest), reporter.model.generation
+    search = f"the best of {settings.draws} draws" if settings.draws else f"beam {settings.num_beams}"
     text = (
-        f"{reporter.model_name}, {reporter.model.generation.num_beams} beams, {args.threads} threads on "
+        f"{reporter.model_name}, {search}, {args.threads} threads on "
         f"{os.cpu_count()} cores ({platform.machine()}), PyTorch {torch.__version__}, {date.today()}.\n\n"
         "| | seconds |\n|---|---:|\n"
         f"| loading the checkpoint | {loading:.2f} |\n"

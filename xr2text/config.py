@@ -337,8 +337,8 @@ class TrainingConfig:
 @dataclass
 class GenerationConfig:
     num_beams: int = 3
-    # So many reports are drawn in place of a search, with random numbers that the image gives, and the one is taken whose
-    # phrases the others share most; 0: beam search.
+    # So many reports are drawn in place of a search, with random numbers that the image gives, and the one is taken
+    # whose phrases the others share most; 0: beam search.
     draws: int = 0
     temperature: float = 1.0  # of these draws; lower: nearer to the likeliest report
     max_tokens: int = 160  # findings and impression together

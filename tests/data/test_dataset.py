@@ -65,7 +65,8 @@ def test_findings_know_where_the_report_places_them(tokenizer):
     names = ["pleural effusion", "nodule", "cardiomegaly"]
     one = study("a", [PhantomImage(1, 64)], findings=text)
     batch = collate([ReportDataset([one], TRANSFORM, tokenizer, 60, findings=names, placed=True)[0]])
-    told = [[name for name, there in zip(REGION_NAMES, row, strict=True) if there] for row in batch["finding_places"][0]]
+    places = batch["finding_places"][0]
+    told = [[name for name, there in zip(REGION_NAMES, row, strict=True) if there] for row in places]
     assert told == [[], ["right lung"], ["heart"]]
     assert not ReportDataset([one], TRANSFORM, tokenizer, 60, findings=names)[0]["finding_places"].any()
 

@@ -40,7 +40,7 @@ from xr2text.text.tokenizer import (
 CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE = "config.json", "model.safetensors", "preprocessor_config.json"
 
 
-CONTRADICTION = 5.0  # what a finding both asserted and denied counts for among the differences of a report from the head
+CONTRADICTION = 5.0  # what a finding both asserted and denied counts for among a report's differences from the head
 STATE_SLOPE = 2.0  # of a finding's state at its threshold, per unit of logit
 
 

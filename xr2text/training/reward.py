@@ -15,9 +15,9 @@ def report_rewards(references: Sequence[str], written: Sequence[str], findings_w
     """Scores of N findings sections, each by itself.
 
     Returns:
-        [N] the mean of BLEU-1 to BLEU-4, and ROUGE-L, under the protocol `full`, and `findings_weight` times the F1 of those of CheXpert's 14,
-        "no finding" among them, that the two assert as present or uncertain (1 where neither text has any); 0 where
-        there is no reference.
+        [N] the mean of BLEU-1 to BLEU-4, and ROUGE-L, under the protocol `full`, and `findings_weight` times the F1 of
+        those of CheXpert's 14, "no finding" among them, that the two assert as present or uncertain (1 where neither
+        text has any); 0 where there is no reference.
     """
     rewards, known = np.zeros(len(references)), [bool(text.strip()) for text in references]
     if not any(known):
