@@ -8,7 +8,9 @@ from xr2text.imaging.transform import Geometry
 from xr2text.inference.reporter import Report, Sentence
 
 
-def make_report(size: tuple[int, int] = (240, 200), grid: int = 16, warnings: tuple[str, ...] = ()) -> Report:
+def make_report(
+    size: tuple[int, int] = (240, 200), grid: int = 16, warnings: tuple[str, ...] = (), readings=()
+) -> Report:
     """A report on a phantom of (height, width); its maps are the lobes of anatomy.REGIONS on a square canvas."""
     centres = (np.arange(grid) + 0.5) / grid
     x, y = np.meshgrid(centres, centres)
@@ -28,6 +30,7 @@ def make_report(size: tuple[int, int] = (240, 200), grid: int = 16, warnings: tu
         radiograph=radiograph,
         model="example 0.1.0",
         warnings=warnings,
+        finding_readings=tuple(readings),
     )
 
 

@@ -6,6 +6,7 @@ from example_report import make_report
 from PIL import Image
 
 from xr2text.anatomy import REGION_NAMES
+from xr2text.inference.agreement import FindingReading
 from xr2text.inference.export import NOTICE, replacing, report_json, report_text, write_report
 
 
@@ -33,7 +34,25 @@ def test_the_json_is_plain_and_complete():
     assert [region["name"] for region in data["regions"]] == list(REGION_NAMES)
     assert sum(region["weight"] for region in data["regions"]) == pytest.approx(1)
     assert data["model"] == "example 0.1.0"
-    assert data["warnings"] == ["The image is small."]
+    assert data["warnings"] == data["doubts"] == ["The image is small."]
+    assert data["edited"] is False and data["findings_seen"] == []
+
+
+def test_an_edited_report_says_so_and_by_which_model_it_was_drafted():
+    report = make_report(readings=[FindingReading("nodule", 0.6, 0.5, None)])
+    edited = report.with_text("There is a mass.", "A mass.")
+    assert "Drafted by example 0.1.0 and edited by a person." in report_text(edited)
+    assert "edited" not in report_text(report)
+    data = report_json(edited)
+    assert data["edited"] and data["findings"] == "There is a mass."
+    assert data["sentences"][0] == {
+        "section": "findings",
+        "text": "There is a mass.",
+        "regions": {},
+        "confidence": None,
+    }
+    assert data["findings_seen"] == [{"name": "nodule", "probability": 0.6, "threshold": 0.5, "written": None}]
+    assert len(data["doubts"]) == 1 and "nodule" in data["doubts"][0]
 
 
 def test_the_files_of_a_report(tmp_path):

@@ -23,12 +23,20 @@ NOTICE = "Research software, not a medical device. Not for clinical decisions."
 NOT_WRITTEN = "(none written)"
 
 
+def origin(report: "Report") -> str:
+    """Who wrote it, in a sentence."""
+    if report.edited:
+        return f"Drafted by {report.model} and edited by a person."
+    return f"Written by {report.model}."
+
+
 def report_text(report: "Report") -> str:
     """Findings, Impression, any warnings, the notice and the model's name, one paragraph each."""
     return "\n\n".join([
         f"Findings:\n{report.findings or NOT_WRITTEN}",
         f"Impression:\n{report.impression or NOT_WRITTEN}",
         *(f"Warning: {warning}" for warning in report.warnings),
+        *((origin(report),) if report.edited else ()),
         NOTICE,
         f"Model: {report.model}\n",
     ])  # fmt: skip
@@ -44,12 +52,19 @@ def report_json(report: "Report") -> dict[str, Any]:
                 "section": one.section,
                 "text": one.text,
                 "regions": {name: float(w) for name, w in one.region_weights.items()},
+                "confidence": one.confidence,
             }
             for one in report.sentences
         ],
         "regions": [{"name": name, "weight": float(report.region_weights[name])} for name in REGION_NAMES],
+        "findings_seen": [
+            {"name": one.name, "probability": one.probability, "threshold": one.threshold, "written": one.written}
+            for one in report.finding_readings
+        ],
         "model": report.model,
+        "edited": report.edited,
         "warnings": list(report.warnings),
+        "doubts": list(report.doubts),
         "notice": NOTICE,
     }
 

@@ -4,7 +4,7 @@ Letters: H, W original height and width; h, w patch grid; seven regions in the o
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,9 @@ from xr2text import __version__
 from xr2text.anatomy import REGION_NAMES
 from xr2text.imaging.read import Radiograph, radiograph_from_array, read_radiograph
 from xr2text.imaging.transform import Geometry
+from xr2text.inference.agreement import FindingReading, disagreements, read_findings, sentence_confidence
 from xr2text.model.xr2text import CheckpointError, GeneratedReports, XR2Text
+from xr2text.text.sections import split_sentences
 from xr2text.text.tokenizer import EOS, locate_sentences
 
 
@@ -26,16 +28,22 @@ class Sentence:
     Attributes:
         text: as it stands in the report.
         section: "findings" or "impression".
-        region_weights: how much the sentence was written from each region, by name; they sum to 1.
+        region_weights: how much the sentence was written from each region, by name; they sum to 1. Empty for a sentence
+            that a person wrote.
+        confidence: how likely it is true as far as the model knows, in [0, 1], see `agreement.sentence_confidence`.
+            None for a sentence that a person wrote.
     """
 
     text: str
     section: str
     region_weights: dict[str, float]
+    confidence: float | None = None
 
     @property
-    def region(self) -> str:
-        """The region that it was written from most."""
+    def region(self) -> str | None:
+        """The region that it was written from most; None for a sentence that a person wrote."""
+        if not self.region_weights:
+            return None
         return max(self.region_weights, key=self.region_weights.__getitem__)
 
 
@@ -52,6 +60,8 @@ class Report:
         radiograph: what was read.
         model: name and version of the model.
         warnings: sentences that a reader of the report should know.
+        finding_readings: the finding head's probabilities beside what the report says; empty without such a head.
+        edited: a person has changed the text since the model wrote it.
     """
 
     findings: str
@@ -63,6 +73,33 @@ class Report:
     radiograph: Radiograph
     model: str
     warnings: tuple[str, ...]
+    finding_readings: tuple[FindingReading, ...] = ()
+    edited: bool = False
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """The warnings, and where report and finding head disagree."""
+        return (*self.warnings, *disagreements(self.finding_readings))
+
+    def with_text(self, findings: str, impression: str) -> "Report":
+        """The report as a person has edited it: sentences that stand as they were keep their regions."""
+        findings, impression = " ".join(findings.split()), " ".join(impression.split())
+        if (findings, impression) == (self.findings, self.impression):
+            return self
+        written = {(one.section, one.text): one for one in self.sentences}
+        sentences = tuple(
+            written.get((section, text), Sentence(text, section, {}))
+            for section, whole in (("findings", findings), ("impression", impression))
+            for text in split_sentences(whole)
+        )
+        readings = read_findings(
+            f"{findings}\n\n{impression}",
+            {one.name: one.probability for one in self.finding_readings},
+            {one.name: one.threshold for one in self.finding_readings},
+        )
+        return replace(
+            self, findings=findings, impression=impression, sentences=sentences, finding_readings=readings, edited=True
+        )
 
     @property
     def maps(self) -> np.ndarray:
@@ -116,26 +153,40 @@ class Reporter:
         box = torch.tensor([geometry.box], dtype=torch.float32)
         written = self.model.generate(pixels[None].to(self.device), box.to(self.device))
         text, visual = written.reports[0], written.visual
+        probabilities = self._probabilities(written)
         weights = visual.region_weights[0].float().cpu().tolist()
         return Report(
             findings=text.findings,
             impression=text.impression,
-            sentences=self._sentences(written),
+            sentences=self._sentences(written, probabilities),
             region_weights=dict(zip(REGION_NAMES, weights, strict=True)),
             grid_maps=visual.region_maps[0].float().cpu().numpy(),
             geometry=geometry,
             radiograph=radiograph,
             model=self.model_name,
             warnings=tuple(self._warnings(radiograph, EOS in written.token_ids[0])),
+            finding_readings=read_findings(
+                f"{text.findings}\n\n{text.impression}", probabilities, self.model.config.finding_thresholds
+            ),
         )
 
-    def _sentences(self, written: GeneratedReports) -> tuple[Sentence, ...]:
+    def _probabilities(self, written: GeneratedReports) -> dict[str, float]:
+        if written.finding_logits is None:
+            return {}
+        probabilities = self.model.finding_probabilities(written.finding_logits[0].float()).cpu().tolist()
+        return dict(zip(self.model.config.findings, probabilities, strict=True))
+
+    def _sentences(self, written: GeneratedReports, probabilities: dict[str, float]) -> tuple[Sentence, ...]:
         weights = self.model.token_regions(written)[0].cpu()  # [T, K]
+        log_p = self.model.token_log_probabilities(written)[0].cpu()  # [T]
         located = locate_sentences(self.model.tokenizer, written.token_ids[0].tolist())
         return tuple(
-            Sentence(text, section, dict(zip(REGION_NAMES, weights[own].mean(0).tolist(), strict=True)))
+            Sentence(
+                text, section, dict(zip(REGION_NAMES, weights[own].mean(0).tolist(), strict=True)),
+                sentence_confidence(text, log_p[own].mean().exp().item(), probabilities),
+            )
             for section, text, own in located
-        )
+        )  # fmt: skip
 
     def _warnings(self, radiograph: Radiograph, finished: bool) -> list[str]:
         warnings = []

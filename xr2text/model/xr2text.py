@@ -324,6 +324,13 @@ class XR2Text(nn.Module):
         tokens = self.tokens_to_write_from(written.visual.tokens, written.finding_logits)
         return self.region_shares(self.decoder.cross_attention(tokens, written.token_ids), written.visual)
 
+    @torch.inference_mode()
+    def token_log_probabilities(self, written: GeneratedReports) -> torch.Tensor:
+        """How likely the model has each token of finished reports after those before it, [B, T] in nats."""
+        tokens = self.tokens_to_write_from(written.visual.tokens, written.finding_logits)
+        log_p = self.decoder(tokens, written.token_ids).float().log_softmax(-1)
+        return log_p.gather(-1, written.token_ids[..., None])[..., 0]
+
     def region_shares(self, attention: torch.Tensor, visual: VisualTokens) -> torch.Tensor:
         """Attention to all that a report is written from [B, T, Q] -> to each region [B, T, K], see `token_regions`."""
         config = self.config.haqt
