@@ -18,6 +18,13 @@ def main(argv: list[str] | None = None) -> int:
     report.add_argument("files", nargs="+", type=Path, metavar="FILE", help="PNG, JPEG, TIFF, WebP, BMP or DICOM")
     report.add_argument("--out", required=True, type=Path, metavar="DIR", help="a folder per file is made here")
     report.add_argument("--maps", action="store_true", help="also maps.npz, the seven maps in original pixels")
+    report.add_argument(
+        "--also", nargs="+", default=[], choices=("pdf", "fhir", "dicom-sr"), metavar="DOCUMENT",
+        help="documents to write also: pdf, fhir (a DiagnosticReport), dicom-sr (a DICOM Structured Report)",
+    )  # fmt: skip
+    report.add_argument(
+        "--identity", action="store_true", help="the Structured Report names the patient as the DICOM file does"
+    )
     report.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, help="folder or Hugging Face Hub id")
     report.set_defaults(run=run_report)
 
@@ -73,7 +80,7 @@ def run_report(args: argparse.Namespace) -> int:
     """Reports file by file; a file that is refused is named with the reason, and the exit code is then 1."""
     from xr2text.config import ConfigError
     from xr2text.imaging.read import ImageError
-    from xr2text.inference.export import write_report
+    from xr2text.inference.export import ExportError, write_report
     from xr2text.inference.reporter import Reporter
     from xr2text.model.xr2text import CheckpointError
 
@@ -85,7 +92,13 @@ def run_report(args: argparse.Namespace) -> int:
     refused = 0
     for file, folder in tqdm(list(zip(args.files, output_folders(args.files, args.out), strict=True)), unit="file"):
         try:
-            write_report(reporter.report(file), folder, with_maps=args.maps)
+            write_report(
+                reporter.report(file), folder, with_maps=args.maps, documents=args.also, source=file,
+                identity=args.identity,
+            )  # fmt: skip
+        except ExportError as error:
+            refused += 1
+            tqdm.write(f"{file}: the report is there, but not all documents: {error}", file=sys.stderr)
         except ImageError as error:
             refused += 1
             tqdm.write(f"{file}: {error}", file=sys.stderr)
@@ -96,7 +109,7 @@ def run_report(args: argparse.Namespace) -> int:
             refused += 1
             tqdm.write(f"{file}: the picture is too large for this machine's memory", file=sys.stderr)
     if refused:
-        print(f"{refused} of {len(args.files)} files without a report", file=sys.stderr)
+        print(f"{refused} of {len(args.files)} files without all that was asked for", file=sys.stderr)
     return 1 if refused else 0
 
 

@@ -17,10 +17,10 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 from pypdf import PdfReader
 
 from xr2text.inference.agreement import FindingReading
-from xr2text.inference.export import NOTICE
+from xr2text.inference.export import DOCUMENTS, NOTICE, ExportError, document, write_report
 from xr2text.inference.fhir import diagnostic_report
 from xr2text.inference.pdf import report_pdf
-from xr2text.inference.structured_report import ExportError, structured_report
+from xr2text.inference.structured_report import structured_report
 
 VERIFIER = shutil.which("dciodvfy")
 
@@ -133,6 +133,29 @@ def test_a_pdf_holds_the_report_and_its_doubts(edited):
         assert part in text
     assert pages.metadata.creator == "example 0.1.0" and pages.metadata.author is None
     assert len(pages.pages[0].images) == 1
+
+
+def test_documents_stand_beside_the_reports_other_files(report, image, tmp_path):
+    paths = write_report(report, tmp_path / "all", documents=["dicom-sr", "fhir", "pdf"], source=image)
+    assert [path.name for path in paths[3:]] == list(DOCUMENTS.values())
+    assert sorted(paths) == sorted((tmp_path / "all").iterdir())
+    assert srread(paths[-1]).PatientName == "" and paths[3].read_bytes().startswith(b"%PDF")
+    assert DiagnosticReport.model_validate_json(paths[4].read_text())
+    assert (
+        srread(write_report(report, tmp_path, documents=["dicom-sr"], source=image, identity=True)[-1]).PatientID
+        == "4711"
+    )
+    for source in (None, paths[3]):
+        with pytest.raises(ExportError):
+            write_report(report, tmp_path / "png", documents=["pdf", "dicom-sr"], source=source)
+    assert sorted(path.name for path in (tmp_path / "png").iterdir()) == [
+        "overlay.png", "report.json", "report.pdf", "report.txt",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="accepted: pdf, fhir"):
+        document(report, "doc")
+    with pytest.raises(ValueError, match="accepted: pdf, fhir"):
+        write_report(report, tmp_path / "nothing", documents=["doc"])
+    assert not (tmp_path / "nothing").exists()
 
 
 def test_a_long_report_takes_more_pages(report):

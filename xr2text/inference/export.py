@@ -1,13 +1,14 @@
-"""A report as files: text to read, JSON to compute with, a picture to look at, maps to measure.
+"""A report as files: text to read, JSON to compute with, a picture to look at, maps to measure, documents for others.
 
-Nothing that names the patient or the uploaded file is written.
+Nothing that names the patient or the uploaded file is written, unless a DICOM Structured Report is asked to.
 """
 
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 NOTICE = "Research software, not a medical device. Not for clinical decisions."
 NOT_WRITTEN = "(none written)"
+DOCUMENTS = {"pdf": "report.pdf", "fhir": "report.fhir.json", "dicom-sr": "report.dcm"}
+
+
+class ExportError(ValueError):
+    """A document that cannot be made of this report; the message says why, in words for the reader."""
 
 
 def origin(report: "Report") -> str:
@@ -69,16 +75,32 @@ def report_json(report: "Report") -> dict[str, Any]:
     }
 
 
-def write_report(report: "Report", folder: str | Path, with_maps: bool = False) -> list[Path]:
+def write_report(
+    report: "Report",
+    folder: str | Path,
+    with_maps: bool = False,
+    documents: Collection[str] = (),
+    source: str | os.PathLike | None = None,
+    identity: bool = False,
+) -> list[Path]:
     """Writes report.txt, report.json and overlay.png into `folder`, which is made if need be.
 
     Args:
         with_maps: also maps.npz: `maps` [7, H, W] float16 on the original's pixels, each region's peak at 1, and
             `regions`, their names.
+        documents: names out of DOCUMENTS, to write also.
+        source: the radiograph's file, to which a DICOM Structured Report refers.
+        identity: that report takes the patient over from `source`.
 
     Returns:
         The files' paths, in the order named above. Each file is whole or not there at all, even after a kill.
+
+    Raises:
+        ExportError: one of `documents` cannot be made of this report; the other files are there.
+        ValueError: a name that is none of DOCUMENTS; nothing is written.
     """
+    if unknown := set(documents).difference(DOCUMENTS):
+        raise ValueError(f"unknown documents {sorted(unknown)}; accepted: {', '.join(DOCUMENTS)}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / name for name in ("report.txt", "report.json", "overlay.png")]
@@ -93,7 +115,34 @@ def write_report(report: "Report", folder: str | Path, with_maps: bool = False) 
         height, width = report.radiograph.height, report.radiograph.width
         with replacing(paths[3]) as file:
             np.savez_compressed(file, maps=report.maps_at(height, width, np.float16), regions=np.array(REGION_NAMES))
+    # Structured reports last, which not every source allows.
+    for name in (name for name in DOCUMENTS if name in documents):
+        paths.append(folder / DOCUMENTS[name])
+        content = document(report, name, source, identity)
+        with replacing(paths[-1]) as file:
+            file.write(content)
     return paths
+
+
+def document(report: "Report", name: str, source: str | os.PathLike | None = None, identity: bool = False) -> bytes:
+    """The content of one of DOCUMENTS, see `write_report`."""
+    if name == "pdf":
+        from xr2text.inference.pdf import report_pdf
+
+        return report_pdf(report)
+    if name == "fhir":
+        from xr2text.inference.fhir import diagnostic_report
+
+        return (diagnostic_report(report).model_dump_json(indent=2) + "\n").encode()
+    if name == "dicom-sr":
+        from xr2text.inference.structured_report import structured_report
+
+        if source is None:
+            raise ExportError("A DICOM Structured Report refers to a DICOM file, and there is none.")
+        content = BytesIO()
+        structured_report(report, source, identity).save_as(content)
+        return content.getvalue()
+    raise ValueError(f"unknown document {name!r}; accepted: {', '.join(DOCUMENTS)}")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
-from xr2text.inference.export import NOT_WRITTEN, NOTICE, origin
+from xr2text.inference.export import NOT_WRITTEN, NOTICE, ExportError, origin
 
 if TYPE_CHECKING:
     from xr2text.inference.reporter import Report
@@ -25,10 +25,6 @@ IDENTITY = (
 )  # fmt: skip
 REFERENCES = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 SERIES_NUMBER = 9001
-
-
-class ExportError(ValueError):
-    """A document that cannot be made of this report; the message says why, in words for the reader."""
 
 
 def structured_report(report: "Report", source: bytes | str | os.PathLike, identity: bool = False) -> sr.EnhancedSR:
