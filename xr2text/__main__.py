@@ -1,4 +1,4 @@
-"""The command line: `python -m xr2text report | evaluate | localize | findings | info`, each with its --help."""
+"""The command line: `python -m xr2text report | evaluate | localize | findings | info | deploy`, each with --help."""
 
 import argparse
 import os
@@ -63,6 +63,12 @@ def main(argv: list[str] | None = None) -> int:
     info = commands.add_parser("info", help="print a model's parameters, part by part")
     info.add_argument("source", metavar="CONFIG_OR_CHECKPOINT", type=Path, help="a YAML config or a checkpoint folder")
     info.set_defaults(run=run_info)
+
+    deploy = commands.add_parser("deploy", help="put the page on the Hugging Face Hub as a Space")
+    deploy.add_argument("space", metavar="OWNER/NAME")
+    deploy.add_argument("--model", metavar="HUB_ID", help="a checkpoint on the Hub, in place of the shipped one")
+    deploy.add_argument("--private", action="store_true", help="a new Space is seen by its owner alone")
+    deploy.set_defaults(run=run_deploy)
 
     args = parser.parse_args(argv)
     return args.run(args)
@@ -207,6 +213,18 @@ def run_info(args: argparse.Namespace) -> int:
         print(describe(args.source))
     except (ConfigError, FileNotFoundError) as error:
         print(f"info: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run_deploy(args: argparse.Namespace) -> int:
+    """Uploads the page, with huggingface_hub's own progress bars."""
+    from xr2text.deploy import DeployError, deploy
+
+    try:
+        print(deploy(args.space, args.model, args.private))
+    except DeployError as error:
+        print(f"deploy: {error}", file=sys.stderr)
         return 2
     return 0
 

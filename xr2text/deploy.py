@@ -1,0 +1,72 @@
+"""Puts the page on the Hugging Face Hub as a Space: exactly the files that it needs, and no others."""
+
+from pathlib import Path
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+ROOT = Path(__file__).resolve().parent.parent
+PATTERNS = ("app.py", "requirements.txt", "README.md", "LICENSE", "xr2text/**/*", "checkpoints/xr2text-iu/*")
+FOLDERS = ("xr2text/*", "checkpoints/*")  # in which files of an earlier deployment are deleted
+
+
+class DeployError(RuntimeError):
+    """A Space that cannot be made; the message says why and what to do."""
+
+
+def space_files(root: Path = ROOT, with_checkpoint: bool = True) -> list[str]:
+    """The files of a Space, as paths from `root`.
+
+    Raises:
+        DeployError: one of them is missing.
+    """
+    patterns = [one for one in PATTERNS if with_checkpoint or not one.startswith("checkpoints/")]
+    files: list[str] = []
+    for pattern in patterns:
+        found = [path for path in sorted(root.glob(pattern)) if path.is_file() and "__pycache__" not in path.parts]
+        if not found:
+            raise DeployError(f"{root} has no {pattern}: deploy from a whole copy of the repository")
+        files += [path.relative_to(root).as_posix() for path in found if not path.name.startswith(".")]
+    return files
+
+
+def deploy(
+    space_id: str, model: str | None = None, private: bool = False, root: Path = ROOT, token: str | None = None
+) -> str:
+    """Makes the Space if there is none, and brings it up to date in one commit.
+
+    Args:
+        space_id: OWNER/NAME.
+        model: Hub id of a checkpoint, which the Space loads in place of the shipped one.
+        private: a new Space is seen by its owner alone.
+        token: of the Hub; None: the one of `hf auth login` or HF_TOKEN.
+
+    Returns:
+        the Space's address.
+
+    Raises:
+        DeployError: a file is missing, the name is none, nobody is logged in, or the Hub refuses.
+    """
+    files = space_files(root, with_checkpoint=model is None)
+    api = HfApi(token=token)
+    try:
+        url = api.create_repo(space_id, repo_type="space", space_sdk="gradio", exist_ok=True, private=private)
+        if model is not None:
+            api.add_space_variable(space_id, "XR2TEXT_CHECKPOINT", model)
+        api.upload_folder(
+            folder_path=root, repo_id=space_id, repo_type="space", allow_patterns=files, delete_patterns=list(FOLDERS),
+            commit_message="XR2Text",
+        )  # fmt: skip
+    except LocalTokenNotFoundError as error:
+        raise DeployError(
+            "nobody is logged in to the Hugging Face Hub: run `hf auth login`, or set HF_TOKEN"
+        ) from error
+    except HFValidationError as error:
+        raise DeployError(f"{space_id!r} is no name of a Space: it must be OWNER/NAME") from error
+    except HfHubHTTPError as error:
+        refused = error.response is not None and error.response.status_code in (401, 403)
+        hint = "; log in with `hf auth login`, or set HF_TOKEN to a token that may write" if refused else ""
+        raise DeployError(f"the Hugging Face Hub refuses: {error}{hint}") from error
+    except OSError as error:
+        raise DeployError(f"the Hugging Face Hub cannot be reached: {error}") from error
+    return str(url)
