@@ -1,5 +1,6 @@
 """The page as its reader meets it: the real app as its own process, in a headless browser."""
 
+import base64
 import os
 import shutil
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -121,15 +123,23 @@ class Page:
         return [self.find(f"#{name} textarea").get_property("value") for name in ("findings", "impression")]
 
     @property
-    def picture(self):
-        """The address of the picture: gradio names it by the hash of its content. None where there is no picture."""
-        found = self.browser.find_elements(By.CSS_SELECTOR, "#picture img")
-        return found[0].get_attribute("src") if found else None
+    def ready(self):
+        """What the viewer shows: "empty", "image" or "report"; "" while it loads."""
+        return self.find("#reader .reader").get_attribute("data-ready")
 
     def pixels(self):
-        """[h, w, 3] of the picture as it was sent."""
-        with urllib.request.urlopen(self.picture, timeout=SECONDS) as response, Image.open(response) as image:
+        """[h, w, 3] of the picture as it is drawn."""
+        address = self.browser.execute_script("return document.querySelector('#reader canvas').toDataURL()")
+        with Image.open(BytesIO(base64.b64decode(address.split(",")[1]))) as image:
             return np.asarray(image.convert("RGB")).astype(int)
+
+    @property
+    def sentences(self):
+        return self.browser.find_elements(By.CSS_SELECTOR, "#reader .sentence")
+
+    def press(self, selector):
+        """A click from the keyboard's side: the pointer hovers nowhere."""
+        self.browser.execute_script("document.querySelector(arguments[0]).click()", selector)
 
     def upload(self, path):
         clear = self.browser.find_elements(By.CSS_SELECTOR, "#file button[aria-label='Clear']")
@@ -140,11 +150,7 @@ class Page:
 
     def generate(self):
         self.find("#generate").click()
-        self.until(lambda: "Report written" in self.status)
-
-    def new_picture(self, former):
-        self.until(lambda: self.picture not in (None, former))
-        return self.pixels()
+        self.until(lambda: "Report written" in self.status and self.ready == "report")
 
 
 @pytest.fixture
@@ -185,59 +191,135 @@ def dicom(tmp_path_factory):
 
 def test_from_a_file_to_a_report_and_its_regions(page, png):
     page.upload(png)
-    page.until(lambda: "256 × 320" in page.status)
-    radiograph = page.new_picture(None)
+    page.until(lambda: "256 × 320" in page.status and page.ready == "image")
+    radiograph = page.pixels()
     assert radiograph.shape[:2] == (1024, 819)
     assert (radiograph[..., 0] == radiograph[..., 2]).all(), "the radiograph alone is grey"
 
-    plain = page.picture
     page.generate()
     assert "".join(page.report)
-    everything = page.new_picture(plain)
+    everything = page.pixels()
     assert (everything != radiograph).any()
     chart = page.find("#weights").text
-    assert all(name in chart for name in REGION_NAMES)
-    assert chart.count("%") == 7
+    assert all(name in chart for name in REGION_NAMES) and chart.count("%") == 7
 
-    boxes = page.browser.find_elements(By.CSS_SELECTOR, "#regions input[type=checkbox]")
-    assert [box.get_attribute("name") for box in boxes] == list(REGION_NAMES)
-    assert all(box.is_selected() for box in boxes)
-    former = page.picture
-    boxes[REGION_NAMES.index("left lung")].click()
-    without = page.new_picture(former)
-    change = np.abs(without - everything).sum(axis=2)
+    names = [one.text for one in page.browser.find_elements(By.CSS_SELECTOR, "#reader .legend .name")]
+    assert names == list(REGION_NAMES)
+    page.press("#reader .legend span:nth-of-type(2) .name")
+    change = np.abs(page.pixels() - everything).sum(axis=2)
     assert change[:, 409:].sum() > change[:, :409].sum(), "the left lung lies on the right of the picture"
-
-    former = page.picture
-    page.find("#opacity input[type=range]").send_keys(Keys.END)
-    opaque = page.new_picture(former)
-    assert np.abs(opaque - radiograph).sum() > np.abs(without - radiograph).sum()
-
-    for box in boxes:
-        if box.is_selected():
-            box.click()
-    page.until(lambda: np.array_equal(page.pixels(), radiograph))
+    page.press("#reader .legend span:nth-of-type(2) .name")
+    assert np.array_equal(page.pixels(), everything)
 
     seen = set()
-    for box in boxes:  # each region by itself has an overlay of its own
-        former = page.picture
-        box.click()
-        alone = page.new_picture(former)
-        assert (alone != radiograph).any()
-        seen.add(page.picture)
-        former = page.picture
-        box.click()
-        page.new_picture(former)
+    for k in range(1, 8):  # each region by itself has an overlay of its own
+        page.press(f"#reader .legend span:nth-of-type({k}) .only")
+        seen.add(page.pixels().tobytes())
     assert len(seen) == 7
+    page.press("#reader .legend span:nth-of-type(7) .only")
+    page.find("#reader .opacity").send_keys(Keys.HOME)
+    assert np.array_equal(page.pixels(), radiograph)
+    page.find("#reader .opacity").send_keys(Keys.END)
+    assert np.abs(page.pixels() - radiograph).sum() > np.abs(everything - radiograph).sum()
+
+
+def test_window_invert_and_zoom(page, png):
+    page.upload(png)
+    page.until(lambda: page.ready == "image")
+    radiograph = page.pixels()
+    page.press("#reader .invert")
+    assert np.abs(page.pixels() - (255 - radiograph)).max() <= 1
+    page.press("#reader .invert")
+    page.find("#reader .width").send_keys(Keys.HOME)
+    assert np.mean((page.pixels() < 3) | (page.pixels() > 252)) > 0.9, "a narrow window leaves black and white"
+    page.press("#reader .reset")
+    assert np.array_equal(page.pixels(), radiograph)
+    page.find("#reader canvas").send_keys("++")
+    zoomed = page.pixels()
+    assert np.abs(zoomed - radiograph).mean() > 1
+    page.find("#reader canvas").send_keys(Keys.ARROW_RIGHT)
+    assert np.abs(page.pixels() - zoomed).mean() > 1, "arrows move what is zoomed"
+    page.find("#reader canvas").send_keys("0")
+    assert np.array_equal(page.pixels(), radiograph)
+
+
+def test_a_sentence_lights_up_its_place_and_a_region_its_sentences(page, png):
+    page.upload(png)
+    page.until(lambda: page.ready == "image")
+    page.generate()
+    plain = page.pixels()
+    assert len(page.sentences) > 1 and all("confidence" in one.text for one in page.sentences)
+    page.press("#reader .sentence")
+    page.until(lambda: page.sentences[0].get_attribute("aria-pressed") == "true")
+    place = page.find("#reader .told").text.removeprefix("Written most from: ").rstrip(".")
+    assert place in REGION_NAMES and place in page.sentences[0].text
+    assert np.abs(page.pixels() - plain).sum() > 0
+    page.press("#reader .sentence")
+    assert np.array_equal(page.pixels(), plain)
+    page.press(f"#reader .legend span:nth-of-type({1 + REGION_NAMES.index(place)}) .only")
+    assert "lit" in page.sentences[0].get_attribute("class")
+    assert page.find("#reader canvas").get_attribute("data-region") == place
+
+
+def test_what_is_edited_is_what_is_saved(page, png):
+    page.upload(png)
+    page.until(lambda: page.ready == "image")
+    page.generate()
+    box = page.find("#findings textarea")
+    box.clear()
+    box.send_keys("There is a nodule in the left lung.")
+    page.find("#impression textarea").click()
+    page.until(lambda: "edited" in page.status and "written by a person" in page.sentences[0].text)
+    page.until(lambda: page.find("#save-txt").tag_name == "a" or page.find("#save-txt").is_enabled())
+
+    def saved():
+        link = page.browser.find_elements(By.CSS_SELECTOR, "#save-txt, #save-txt a, a#save-txt")
+        address = next(filter(None, (one.get_attribute("href") for one in link)), None)
+        if address is None:
+            return None
+        with urllib.request.urlopen(address, timeout=SECONDS) as response:
+            return response.read().decode()
+
+    text = page.until(lambda: "nodule" in (saved() or "") and saved())
+    assert "There is a nodule in the left lung." in text and "edited by a person" in text
+
+
+def test_several_films_with_a_bad_one_and_a_row_that_opens(page, png, dicom, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_text("not a picture")
+    page.browser.find_elements(By.CSS_SELECTOR, "button[role=tab]")[1].click()
+    page.until(lambda: page.browser.find_elements(By.CSS_SELECTOR, "#files input[type=file]"))
+    page.find("#files input[type=file]").send_keys("\n".join(map(str, (png, bad, dicom))))
+    page.until(lambda: "bad.png" in page.find("#files").text)
+    page.find("#start").click()
+    page.until(lambda: "2 of 3 films have a report" in page.find("#batch-status").text)
+    table = page.find("#table").text
+    assert "not an accepted image" in table
+    page.browser.find_elements(By.CSS_SELECTOR, "#table tbody tr:first-of-type td")[-1].click()
+    page.until(lambda: "Film 1 of the batch" in page.status and page.ready == "report")
+
+
+def test_another_session_sees_nothing_of_this_one(page, browser, address, png):
+    page.upload(png)
+    page.until(lambda: page.ready == "image")
+    page.generate()
+    browser.switch_to.new_window("tab")
+    try:
+        other = Page(browser, address)
+        assert other.report == ["", ""] and other.ready in ("", "empty")
+        assert "report 1" not in other.find("body").text
+    finally:
+        browser.close()
+        browser.switch_to.window(browser.window_handles[0])
 
 
 def test_a_dicom_file_without_a_suffix_is_read_by_its_content(page, png, dicom):
     page.upload(png)
-    page.until(lambda: "256 × 320" in page.status)
-    as_png = page.new_picture(None)
-    former = page.picture
+    page.until(lambda: page.ready == "image")
+    as_png = page.pixels()
     page.upload(dicom)
-    as_dicom = page.new_picture(former)
+    page.until(lambda: page.ready == "image" and not np.array_equal(page.pixels(), as_png))
+    as_dicom = page.pixels()
     assert as_dicom.shape == as_png.shape
     assert np.corrcoef(as_dicom.ravel(), as_png.ravel())[0, 1] > 0.98, "white and black are exchanged"
     page.generate()
@@ -246,13 +328,13 @@ def test_a_dicom_file_without_a_suffix_is_read_by_its_content(page, png, dicom):
 
 def test_a_file_that_is_no_picture_is_refused_in_words_and_the_former_report_goes(page, png, tmp_path):
     page.upload(png)
-    page.until(lambda: page.picture)
+    page.until(lambda: page.ready == "image")
     page.generate()
     text = tmp_path / "film.png"
     text.write_text("not a picture")
     page.upload(text)
     page.until(lambda: "not an accepted image" in page.status)
-    page.until(lambda: page.report == ["", ""] and page.picture is None and page.find("#weights").text == "")
+    page.until(lambda: page.report == ["", ""] and page.ready == "empty" and page.find("#weights").text == "")
     page.find("#generate").click()
     time.sleep(1)
     assert "not an accepted image" in page.status
@@ -264,7 +346,7 @@ def test_a_ct_slice_is_refused_in_words(page, tmp_path):
     page.until(lambda: "This is a CT image" in page.status)
     page.find("#generate").click()
     time.sleep(1)
-    assert "This is a CT image" in page.status and page.report == ["", ""] and page.picture is None
+    assert "This is a CT image" in page.status and page.report == ["", ""] and page.ready == "empty"
 
 
 def test_generate_without_a_file_says_so(page):

@@ -1,0 +1,87 @@
+"""What one session of the page keeps: the studies that were read in it, in memory and nowhere else."""
+
+import io
+import tempfile
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import gradio as gr
+
+from xr2text.imaging.read import read_radiograph
+from xr2text.inference.export import DOCUMENTS, ExportError, write_report
+from xr2text.inference.overlay import Canvas, draw_grey, make_canvas
+from xr2text.inference.reporter import Report, Reporter
+
+LONG_SIDE = 1024  # pixels of a radiograph as it is shown and kept
+KEPT = 8  # studies of a session
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A radiograph on the page, and its report once there is one.
+
+    Attributes:
+        canvas: what is drawn.
+        report: on the reduced radiograph; None before it is written.
+        label: by which the session's list names it; no file name, which may be a patient's.
+    """
+
+    canvas: Canvas
+    report: Report | None = None
+    label: str = ""
+
+    def edited(self, findings: str, impression: str) -> "Opened":
+        """The same with a person's text."""
+        return replace(self, report=self.report.with_text(findings, impression))
+
+
+def open_film(path: str) -> tuple[Opened, tuple[int, int]]:
+    """A radiograph without a report, and its (height, width). Raises ImageError."""
+    radiograph = read_radiograph(path)
+    return Opened(Canvas(draw_grey(radiograph.pixels, LONG_SIDE))), radiograph.pixels.shape
+
+
+def report_film(reporter: Reporter, path: str, label: str) -> Opened:
+    """A radiograph with its report. Raises ImageError."""
+    report = reporter.report(path).reduced(LONG_SIDE)
+    return Opened(make_canvas(report, LONG_SIDE), report, label)
+
+
+def remember(history: list[Opened], one: Opened) -> list[Opened]:
+    """The session's list with `one` at its end, in place of a former one of the same label; the oldest leave."""
+    return [*(other for other in history if other.label != one.label), one][-KEPT:]
+
+
+def upload_folder() -> Path:
+    """A new folder in gradio's cache, whose age limit deletes it along with the uploads."""
+    cache = Path(gr.utils.get_upload_folder())
+    cache.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=cache))
+
+
+def save_files(one: Opened, source: str | None) -> dict[str, Path | None]:
+    """The report's files by name: "txt", "json", "png" and the names of DOCUMENTS; None for one that cannot be made."""
+    folder = upload_folder()
+    names = ["txt", "json", "png", *DOCUMENTS]
+    try:
+        paths = write_report(one.report, folder, documents=DOCUMENTS, source=source)
+    except ExportError:
+        paths = sorted(folder.iterdir())
+    by_file = {path.name: path for path in paths}
+    files = {"txt": "report.txt", "json": "report.json", "png": "overlay.png", **DOCUMENTS}
+    return {name: by_file.get(files[name]) for name in names}
+
+
+def zip_reports(reports: list[Report | None]) -> Path:
+    """A ZIP with a folder for each report, named by its place in the batch."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, report in enumerate(reports, start=1):
+            if report is not None:
+                with tempfile.TemporaryDirectory() as folder:
+                    for path in write_report(report, folder, documents=["pdf", "fhir"]):
+                        archive.write(path, f"{number:02d}/{path.name}")
+    path = upload_folder() / "reports.zip"
+    path.write_bytes(content.getvalue())
+    return path

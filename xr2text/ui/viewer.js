@@ -1,0 +1,279 @@
+// The reading room: a radiograph with its window, zoom and regions, and beside it the report's sentences. Runs once for
+// each viewer of the page. `element` is its root, `props.value` what `viewer.view` gave, `watch` tells of a new one.
+const FLOOR = 0.15; // of a map's peak, below which it is background; as in inference/overlay.py
+const find = (selector) => element.querySelector(selector);
+const canvas = find("canvas"), context = canvas.getContext("2d");
+const level = find(".level"), width = find(".width"), opacity = find(".opacity");
+const state = {
+  view: null, grey: null, base: null, layers: [], shown: new Set(), hovered: null, sentence: null, region: null,
+  zoom: 1, x: 0, y: 0, invert: false,
+};
+const lit = () => state.hovered ?? state.sentence; // the sentence whose place is shown
+
+const load = (source) => new Promise((done, failed) => {
+  const image = new Image();
+  image.onload = () => done(image);
+  image.onerror = failed;
+  image.src = source;
+});
+
+function pixelsOf(image) {
+  const copy = document.createElement("canvas");
+  copy.width = image.naturalWidth;
+  copy.height = image.naturalHeight;
+  const drawing = copy.getContext("2d", { willReadFrequently: true });
+  drawing.drawImage(image, 0, 0);
+  return drawing.getImageData(0, 0, copy.width, copy.height);
+}
+
+// A region's layer: its colour, as opaque as its attention, with a line at half of the peak.
+function colourLayer(image, colour) {
+  const map = pixelsOf(image), { width: w, height: h, data } = map;
+  const value = (x, y) => data[4 * (Math.min(h - 1, Math.max(0, y)) * w + Math.min(w - 1, Math.max(0, x)))];
+  const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+  const layer = document.createElement("canvas");
+  layer.width = w;
+  layer.height = h;
+  const drawing = layer.getContext("2d"), out = drawing.createImageData(w, h);
+  for (let y = 0; y < h; y++) {
+    for (let x = 0; x < w; x++) {
+      const at = 4 * (y * w + x), own = value(x, y);
+      const edge = own >= 128 && (value(x - 1, y) < 128 || value(x + 1, y) < 128 || value(x, y - 1) < 128 || value(x, y + 1) < 128);
+      out.data.set([red, green, blue, edge ? 255 : 255 * Math.max(0, (own / 255 - FLOOR) / (1 - FLOOR))], at);
+    }
+  }
+  drawing.putImageData(out, 0, 0);
+  return { layer, at: (x, y) => value(Math.floor(x * w), Math.floor(y * h)) };
+}
+
+function windowed() {
+  const { grey, invert } = state, out = new ImageData(grey.width, grey.height);
+  const middle = 2.55 * level.value, half = Math.max(1, 1.275 * width.value);
+  const table = Uint8ClampedArray.from({ length: 256 }, (_, value) => {
+    const shown = 255 * (value - middle + half) / (2 * half);
+    return invert ? 255 - Math.min(255, Math.max(0, shown)) : shown;
+  });
+  for (let at = 0; at < grey.data.length; at += 4) {
+    const shown = table[grey.data[at]];
+    out.data[at] = out.data[at + 1] = out.data[at + 2] = shown;
+    out.data[at + 3] = 255;
+  }
+  const base = document.createElement("canvas");
+  base.width = grey.width;
+  base.height = grey.height;
+  base.getContext("2d").putImageData(out, 0, 0);
+  state.base = base;
+}
+
+// How strongly each region is drawn: by a sentence's weights, one region alone, or those that are switched on.
+function strengths() {
+  const { view, region, shown } = state, sentence = lit();
+  if (sentence !== null) {
+    const weights = view.sentences[sentence].weights, most = Math.max(...weights);
+    return weights.map((one) => one / most);
+  }
+  return view.regions.map((one, k) => (region === null ? shown.has(k) : region === k) ? 1 : 0);
+}
+
+function draw() {
+  if (!state.base) return;
+  const { base, zoom } = state;
+  const slackX = base.width * (1 - 1 / zoom), slackY = base.height * (1 - 1 / zoom);
+  state.x = Math.min(slackX, Math.max(0, state.x));
+  state.y = Math.min(slackY, Math.max(0, state.y));
+  context.setTransform(zoom, 0, 0, zoom, -state.x * zoom, -state.y * zoom);
+  context.globalAlpha = 1;
+  context.drawImage(base, 0, 0);
+  if (!state.view.regions.length) return;
+  const alpha = lit() === null ? opacity.value / 100 : Math.max(0.6, opacity.value / 100);
+  strengths().forEach((strength, k) => {
+    context.globalAlpha = alpha * strength;
+    if (strength > 0) context.drawImage(state.layers[k].layer, 0, 0, base.width, base.height);
+  });
+  context.globalAlpha = 1;
+}
+
+function mark() {
+  const { view, region } = state, sentence = lit();
+  element.querySelectorAll(".sentence").forEach((one, i) => {
+    const weights = view.sentences[i].weights;
+    const own = region !== null && weights.length > 0 && weights[region] >= 0.8 * Math.max(...weights);
+    one.classList.toggle("lit", i === sentence || own);
+    one.setAttribute("aria-pressed", i === state.sentence);
+  });
+  element.querySelectorAll(".legend button.name").forEach((one, k) => {
+    one.setAttribute("aria-pressed", region === null ? state.shown.has(k) : region === k);
+  });
+  element.querySelectorAll(".legend button.only").forEach((one, k) => one.setAttribute("aria-pressed", region === k));
+  const told = sentence !== null && view.sentences[sentence].weights.length
+    ? `Written most from: ${view.sentences[sentence].region}.`
+    : region !== null ? `Only the ${view.regions[region].name}.` : "";
+  find(".told").textContent = told;
+  canvas.dataset.sentence = sentence ?? "";
+  canvas.dataset.region = region === null ? "" : view.regions[region].name;
+  draw();
+}
+
+function chooseSentence(i) {
+  state.sentence = state.sentence === i || !state.view.sentences[i].weights.length ? null : i;
+  state.region = null;
+  mark();
+}
+
+function chooseRegion(k) {
+  state.region = state.region === k ? null : k;
+  state.sentence = null;
+  mark();
+}
+
+function button(kind, text, label, action) {
+  const one = document.createElement("button");
+  one.type = "button";
+  one.className = kind;
+  one.textContent = text;
+  if (label) one.setAttribute("aria-label", label);
+  one.addEventListener("click", action);
+  return one;
+}
+
+function writeLegend() {
+  const legend = find(".legend");
+  legend.replaceChildren(...state.view.regions.map((region, k) => {
+    const row = document.createElement("span");
+    row.style.setProperty("--colour", region.colour);
+    row.append(
+      button("name", region.name, `Show ${region.name}`, () => {
+        if (state.region !== null || state.sentence !== null) state.region = state.sentence = null;
+        state.shown.has(k) ? state.shown.delete(k) : state.shown.add(k);
+        mark();
+      }),
+      button("only", "only", `Only ${region.name}`, () => chooseRegion(k)),
+    );
+    return row;
+  }));
+}
+
+function writeSentences() {
+  for (const section of ["findings", "impression"]) {
+    const own = state.view.sentences.map((one, i) => [one, i]).filter(([one]) => one.section === section);
+    find(`.${section}`).replaceChildren(...own.map(([one, i]) => {
+      const item = button("sentence", one.text, "", () => chooseSentence(i));
+      const region = state.view.regions.find((other) => other.name === one.region);
+      item.style.setProperty("--colour", region ? region.colour : "transparent");
+      const doubtful = one.confidence === "low";
+      item.classList.toggle("doubtful", doubtful);
+      const note = document.createElement("small");
+      note.textContent = one.confidence ? `${one.region}, ${one.confidence} confidence` : "written by a person";
+      item.append(note);
+      item.addEventListener("mouseenter", () => { if (one.weights.length) { state.hovered = i; mark(); } });
+      item.addEventListener("mouseleave", () => { state.hovered = null; mark(); });
+      return item;
+    }));
+  }
+}
+
+function resetView() {
+  level.value = 50;
+  width.value = 100;
+  state.zoom = 1;
+  state.x = state.y = 0;
+  state.invert = false;
+  find(".invert").setAttribute("aria-pressed", "false");
+  if (state.grey) { windowed(); draw(); }
+}
+
+function zoomBy(factor, x = 0.5, y = 0.5) {
+  const before = state.zoom;
+  state.zoom = Math.min(8, Math.max(1, before * factor));
+  state.x += canvas.width * x * (1 / before - 1 / state.zoom);
+  state.y += canvas.height * y * (1 / before - 1 / state.zoom);
+  draw();
+}
+
+async function show() {
+  const view = props.value && typeof props.value === "object" ? props.value : null;
+  const turn = (state.turn = (state.turn || 0) + 1);
+  element.querySelector(".reader").dataset.ready = "";
+  if (!view) {
+    Object.assign(state, { view: null, grey: null, base: null });
+    canvas.hidden = true;
+    find(".empty").hidden = false;
+    find(".legend").replaceChildren();
+    for (const section of ["findings", "impression"]) find(`.${section}`).replaceChildren();
+    element.querySelector(".reader").dataset.ready = "empty";
+    return;
+  }
+  const [grey, ...maps] = await Promise.all([view.image, ...view.regions.map((one) => one.map)].map(load));
+  if (turn !== state.turn) return; // another one came meanwhile
+  const same = state.view && state.view.image === view.image;
+  Object.assign(state, { view, hovered: null, sentence: null, region: null });
+  if (!same) {
+    state.grey = pixelsOf(grey);
+    canvas.width = grey.naturalWidth;
+    canvas.height = grey.naturalHeight;
+    state.shown = new Set(view.regions.map((_, k) => k));
+  }
+  state.layers = maps.map((map, k) => colourLayer(map, view.regions[k].colour));
+  if (same && !state.hadRegions) state.shown = new Set(view.regions.map((_, k) => k));
+  state.hadRegions = view.regions.length > 0;
+  canvas.hidden = false;
+  find(".empty").hidden = true;
+  writeLegend();
+  writeSentences();
+  same ? windowed() : resetView();
+  mark();
+  element.querySelector(".reader").dataset.ready = view.sentences.length ? "report" : "image";
+}
+
+for (const control of [level, width]) control.addEventListener("input", () => { if (state.grey) { windowed(); draw(); } });
+opacity.addEventListener("input", draw);
+find(".invert").addEventListener("click", (event) => {
+  state.invert = !state.invert;
+  event.currentTarget.setAttribute("aria-pressed", state.invert);
+  if (state.grey) { windowed(); draw(); }
+});
+find(".in").addEventListener("click", () => zoomBy(1.4));
+find(".out").addEventListener("click", () => zoomBy(1 / 1.4));
+find(".reset").addEventListener("click", resetView);
+canvas.addEventListener("wheel", (event) => {
+  if (!event.ctrlKey && !event.shiftKey && state.zoom === 1 && event.deltaY > 0) return; // the page scrolls on
+  event.preventDefault();
+  const box = canvas.getBoundingClientRect();
+  zoomBy(event.deltaY < 0 ? 1.15 : 1 / 1.15, (event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
+}, { passive: false });
+let drag = null;
+canvas.addEventListener("pointerdown", (event) => { drag = { x: event.clientX, y: event.clientY, moved: false }; canvas.setPointerCapture(event.pointerId); });
+canvas.addEventListener("pointermove", (event) => {
+  if (!drag) return;
+  const dx = event.clientX - drag.x, dy = event.clientY - drag.y;
+  if (Math.hypot(dx, dy) > 4) drag.moved = true;
+  if (!drag.moved || state.zoom === 1) return;
+  const scale = canvas.width / canvas.getBoundingClientRect().width / state.zoom;
+  state.x -= dx * scale;
+  state.y -= dy * scale;
+  Object.assign(drag, { x: event.clientX, y: event.clientY });
+  draw();
+});
+canvas.addEventListener("pointerup", (event) => {
+  const clicked = drag && !drag.moved;
+  drag = null;
+  if (!clicked || !state.view || !state.view.regions.length) return;
+  const box = canvas.getBoundingClientRect();
+  const x = (state.x + (event.clientX - box.left) / box.width * canvas.width / state.zoom) / canvas.width;
+  const y = (state.y + (event.clientY - box.top) / box.height * canvas.height / state.zoom) / canvas.height;
+  const values = state.layers.map((one) => one.at(x, y)), most = Math.max(...values);
+  if (most >= 128) chooseRegion(values.indexOf(most));
+  else if (state.region !== null) chooseRegion(state.region);
+});
+canvas.addEventListener("keydown", (event) => {
+  const step = canvas.width / state.zoom / 10;
+  const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
+  if (event.key === "+" || event.key === "=") zoomBy(1.4);
+  else if (event.key === "-") zoomBy(1 / 1.4);
+  else if (event.key === "0") resetView();
+  else if (moves[event.key] && state.zoom > 1) { state.x += moves[event.key][0]; state.y += moves[event.key][1]; draw(); }
+  else return;
+  event.preventDefault();
+});
+watch("value", show);
+show();
