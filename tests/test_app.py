@@ -97,12 +97,15 @@ def test_the_files_of_a_report_are_ready_to_be_saved(reporter, film):
 
 def test_an_edited_report_is_what_is_saved(reporter, film):
     *panel, history = ui.write_panel(reporter, film, [])
-    status, edited, shown, doubts, history = ui.apply_edit(panel[OPENED], "There is a nodule.", "A nodule.", history)
+    status, edited, shown, doubts, history, *buttons = ui.apply_edit(
+        panel[OPENED], "There is a nodule.", "A nodule.", history
+    )
     assert "edited" in status and edited.report.edited and history == [edited]
     assert shown["sentences"][0] == {
         "text": "There is a nodule.", "section": "findings", "weights": [], "region": None, "confidence": None,
     }  # fmt: skip
     assert "To be doubted" in doubts
+    assert not any(button.interactive for button in buttons), "the former text is not to be saved"
     text = ui.prepare_files(edited, film)[0].value["path"]
     content = Path(text).read_text(encoding="utf-8")
     assert "There is a nodule." in content and f"Drafted by {reporter.model_name} and edited" in content

@@ -33,6 +33,13 @@ DRIVER = shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="neither Chromium nor its driver is installed")
 
 SECONDS = 30
+FILES = {
+    "txt": "report.txt",
+    "json": "report.json",
+    "png": "overlay.png",
+    "pdf": "report.pdf",
+    "fhir": "report.fhir.json",
+}
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +268,7 @@ def test_a_sentence_lights_up_its_place_and_a_region_its_sentences(page, png):
     assert page.find("#reader canvas").get_attribute("data-region") == place
 
 
-def test_what_is_edited_is_what_is_saved(page, png):
+def test_what_is_edited_is_what_is_saved(page, png, tmp_path):
     page.upload(png)
     page.until(lambda: page.ready == "image")
     page.generate()
@@ -270,18 +277,15 @@ def test_what_is_edited_is_what_is_saved(page, png):
     box.send_keys("There is a nodule in the left lung.")
     page.find("#impression textarea").click()
     page.until(lambda: "edited" in page.status and "written by a person" in page.sentences[0].text)
-    page.until(lambda: page.find("#save-txt").tag_name == "a" or page.find("#save-txt").is_enabled())
-
-    def saved():
-        link = page.browser.find_elements(By.CSS_SELECTOR, "#save-txt, #save-txt a, a#save-txt")
-        address = next(filter(None, (one.get_attribute("href") for one in link)), None)
-        if address is None:
-            return None
-        with urllib.request.urlopen(address, timeout=SECONDS) as response:
-            return response.read().decode()
-
-    text = page.until(lambda: "nodule" in (saved() or "") and saved())
+    page.browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    for name, file in FILES.items():
+        page.until(lambda name=name: page.find(f"#save-{name}").is_enabled())
+        page.press(f"#save-{name}")
+        page.until(lambda file=file: (tmp_path / file).is_file())
+    assert not page.find("#save-dicom-sr").is_enabled(), "there is no DICOM file to refer to"
+    text = (tmp_path / "report.txt").read_text()
     assert "There is a nodule in the left lung." in text and "edited by a person" in text
+    assert "jane" not in "".join(path.name for path in tmp_path.iterdir())
 
 
 def test_several_films_with_a_bad_one_and_a_row_that_opens(page, png, dicom, tmp_path):
@@ -290,12 +294,12 @@ def test_several_films_with_a_bad_one_and_a_row_that_opens(page, png, dicom, tmp
     page.browser.find_elements(By.CSS_SELECTOR, "button[role=tab]")[1].click()
     page.until(lambda: page.browser.find_elements(By.CSS_SELECTOR, "#files input[type=file]"))
     page.find("#files input[type=file]").send_keys("\n".join(map(str, (png, bad, dicom))))
-    page.until(lambda: "bad.png" in page.find("#files").text)
+    page.until(lambda: "bad" in page.find("#files").text)
     page.find("#start").click()
     page.until(lambda: "2 of 3 films have a report" in page.find("#batch-status").text)
     table = page.find("#table").text
     assert "not an accepted image" in table
-    page.browser.find_elements(By.CSS_SELECTOR, "#table tbody tr:first-of-type td")[-1].click()
+    page.find("#table [data-testid='cell-0-2']").click()
     page.until(lambda: "Film 1 of the batch" in page.status and page.ready == "report")
 
 

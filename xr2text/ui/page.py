@@ -110,14 +110,15 @@ def write_panel(reporter: Reporter, path: str | None, history: list[Opened]) -> 
 
 def apply_edit(opened: Opened | None, findings: str, impression: str, history: list[Opened]) -> list[Any]:
     """The text was edited: sentences, doubts and files are those of the edited report from now on."""
+    unchanged = [gr.skip()] * (5 + len(FILES))
     if opened is None or opened.report is None:
-        return [gr.skip()] * 5
+        return unchanged
     edited = opened.edited(findings, impression)
     if edited.report is opened.report:
-        return [gr.skip()] * 5
+        return unchanged
     status = message("The text is edited. Every file says so, and by which model it was drafted.")
     history = [edited if one is opened else one for one in history]
-    return [status, edited, view(edited.canvas, edited.report), doubts_list(edited.report), history]
+    return [status, edited, view(edited.canvas, edited.report), doubts_list(edited.report), history, *no_files()]
 
 
 def prepare_files(opened: Opened | None, path: str | None) -> list[Any]:
@@ -260,10 +261,12 @@ def _reading_tab(reporter: Reporter, shelf: ExampleShelf, history: gr.State, pag
     )
     quiet = {"show_progress": "hidden", **IN_TURN, **HIDDEN}
     written.then(prepare_files, [opened, file], downloads, **quiet)
+    editing = [opened, findings, impression, history]
+    after_edit = [status, opened, reader, doubts, history, *downloads]
     for text in (findings, impression):
-        text.blur(
-            apply_edit, [opened, findings, impression, history], [status, opened, reader, doubts, history], **quiet
-        ).then(prepare_files, [opened, file], downloads, **quiet)
+        text.blur(apply_edit, editing, after_edit, trigger_mode="always_last", **quiet).then(
+            prepare_files, [opened, file], downloads, **quiet
+        )
     history.change(lambda kept: gr.Dropdown(labels_of(kept)), history, earlier, show_progress="hidden", **HIDDEN)
     earlier.input(reopen, [history, earlier], panel, **quiet).then(
         prepare_files, [opened, file], downloads, **quiet
