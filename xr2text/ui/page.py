@@ -43,7 +43,7 @@ CSS = """
 .message.bad { border-color: #D55E00; font-weight: 600 }
 .message p { margin: .25rem 0 0; font-weight: 400 }
 #findings textarea, #impression textarea { font-size: 1.05rem; line-height: 1.5 }
-.bars { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr max-content; gap: .35rem .75rem }
+.bars { display: grid; grid-template-columns: minmax(5rem, 12rem) minmax(5rem, 1fr) max-content; gap: .35rem .75rem }
 .bars { align-items: center }
 .bars h3, .doubts h3 { grid-column: 1 / -1; margin: 0; font-size: 1rem }
 .bars .track { position: relative; height: .9rem; background: var(--background-fill-secondary) }
@@ -233,10 +233,16 @@ def _reading_tab(reporter: Reporter, shelf: ExampleShelf, history: gr.State, pag
     reader = viewer("reader", "The radiograph and its report appear here.")
     with gr.Row():
         findings = gr.Textbox(
-            label="Findings, to edit", lines=4, max_lines=14, buttons=["copy"], interactive=False, elem_id="findings"
+            label="Findings, to edit",
+            lines=4,
+            max_lines=14,
+            min_width=280,
+            buttons=["copy"],
+            interactive=False,
+            elem_id="findings",
         )
         impression = gr.Textbox(
-            label="Impression, to edit", lines=4, max_lines=14, buttons=["copy"], interactive=False,
+            label="Impression, to edit", lines=4, max_lines=14, min_width=280, buttons=["copy"], interactive=False,
             elem_id="impression",
         )  # fmt: skip
     with gr.Row():
