@@ -343,6 +343,9 @@ def _endpoints(reporter: Reporter) -> None:
                 reports.append({"error": str(error)})
         return reports
 
+    def info() -> dict:
+        return about(reporter)
+
     one, many, nothing = gr.File(visible=False), gr.File(visible=False, file_count="multiple"), gr.JSON(visible=False)
     gr.Button(visible=False).click(
         report, one, nothing, api_name="report", **IN_TURN,
@@ -353,6 +356,6 @@ def _endpoints(reporter: Reporter) -> None:
         api_description="Radiographs' files -> for each its report as /report gives it, or {'error': why not}.",
     )  # fmt: skip
     gr.Button(visible=False).click(
-        lambda: about(reporter), None, nothing, api_name="info",
+        info, None, nothing, api_name="info",
         api_description="The model, its regions and findings, and what files it takes.",
     )  # fmt: skip

@@ -1,0 +1,40 @@
+"""The endpoints as MCP tools, asked for by a client of the protocol."""
+
+import asyncio
+import json
+
+import pytest
+
+pytest.importorskip("mcp", reason="the package mcp is not installed")
+from mcp import ClientSession
+from mcp.client.streamable_http import streamablehttp_client
+
+from xr2text.inference.examples import ExampleShelf
+from xr2text.inference.reporter import Reporter
+from xr2text.ui.page import build_page
+
+
+def test_a_tool_for_each_endpoint(tiny_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+    shelf = ExampleShelf(tmp_path / "cache", "http://127.0.0.1:9/", timeout=0.2)
+    page = build_page(Reporter.from_pretrained(tiny_checkpoint), shelf)
+    _, url, _ = page.launch(
+        prevent_thread_lock=True, quiet=True, share=False, ssr_mode=False, server_name="127.0.0.1", mcp_server=True
+    )
+
+    async def ask():
+        async with (
+            streamablehttp_client(f"{url}gradio_api/mcp/") as (reading, writing, _),
+            ClientSession(reading, writing) as session,
+        ):
+            await session.initialize()
+            tools = (await session.list_tools()).tools
+            return tools, (await session.call_tool("info", {})).content[0].text
+
+    try:
+        tools, told = asyncio.run(ask())
+    finally:
+        page.close()
+    assert [one.name for one in tools] == ["report", "report_batch", "info"]
+    assert all(one.description for one in tools)
+    assert json.loads(told)["model"] == "xr2text-tiny 0.1.0"
