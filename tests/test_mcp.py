@@ -1,7 +1,6 @@
 """The endpoints as MCP tools, asked for by a client of the protocol."""
 
 import asyncio
-import json
 
 import pytest
 
@@ -37,4 +36,4 @@ def test_a_tool_for_each_endpoint(tiny_checkpoint, tmp_path, monkeypatch):
         page.close()
     assert [one.name for one in tools] == ["report", "report_batch", "info"]
     assert all(one.description for one in tools)
-    assert json.loads(told)["model"] == "xr2text-tiny 0.1.0"
+    assert "xr2text-tiny 0.1.0" in told
