@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
+from pydicom import Dataset, dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
 import app
 from xr2text.anatomy import REGION_NAMES, REGIONS
@@ -87,12 +90,12 @@ def test_a_radiograph_gives_a_report_with_everything_beside_it(reporter, film):
 
 def test_the_files_of_a_report_are_ready_to_be_saved(reporter, film):
     opened = ui.write_panel(reporter, film, [])[OPENED]
-    buttons = dict(zip(ui.FILES, ui.prepare_files(opened, film), strict=True))
+    buttons = dict(zip(ui.FILES, ui.prepare_files(opened), strict=True))
     assert {name for name, button in buttons.items() if button.interactive} == {"txt", "json", "png", "pdf", "fhir"}
     with open(buttons["json"].value["path"], encoding="utf-8") as file:
         assert json.load(file)["findings"] == opened.report.findings
     assert not any("Jane" in button.value["path"] for button in buttons.values() if button.interactive)
-    assert not any(button.interactive for button in ui.prepare_files(None, None))
+    assert not any(button.interactive for button in ui.prepare_files(None))
 
 
 def test_an_edited_report_is_what_is_saved(reporter, film):
@@ -106,7 +109,7 @@ def test_an_edited_report_is_what_is_saved(reporter, film):
     }  # fmt: skip
     assert "To be doubted" in doubts
     assert not any(button.interactive for button in buttons), "the former text is not to be saved"
-    text = ui.prepare_files(edited, film)[0].value["path"]
+    text = ui.prepare_files(edited)[0].value["path"]
     content = Path(text).read_text(encoding="utf-8")
     assert "There is a nodule." in content and f"Drafted by {reporter.model_name} and edited" in content
     same = ui.apply_edit(edited, "There is a nodule.", "A nodule.", history)
@@ -156,20 +159,50 @@ def test_a_session_keeps_its_last_studies_and_opens_them_again(reporter, film):
     panel = ui.reopen(history, history[0].label)
     assert panel[OPENED] is history[0] and panel[FINDINGS].value == history[0].report.findings
     assert ui.compared(history, history[0].label) == panel[READER] and ui.compared(history, "another") is None
-    many = [Opened(history[0].canvas, history[0].report, str(number)) for number in range(KEPT + 3)]
+    many = [Opened(history[0].grey, history[0].bare, str(number)) for number in range(KEPT + 3)]
     kept = []
     for one in many:
         kept = remember(kept, one)
     assert kept == many[-KEPT:]
-    assert remember(kept, Opened(kept[0].canvas, None, kept[0].label))[-1].report is None
+    assert remember(kept, Opened(kept[0].grey, None, kept[0].label))[-1].report is None
 
 
-def test_a_large_film_is_kept_small(reporter):
-    report = reporter.report(draw_phantom(2, (1600, 1200), ()).radiograph)
-    small = report.reduced(400)
-    assert small.radiograph.pixels.shape == (400, 300) and small.maps.shape == (7, 400, 300)
-    assert np.abs(small.maps - report.maps_at(400, 300)).max() < 1e-3
-    assert report.reduced(1600) is report
+def test_a_large_film_is_kept_small(reporter, tmp_path):
+    film = tmp_path / "large.png"
+    Image.fromarray((draw_phantom(2, (1600, 1200), ()).pixels * 255).astype(np.uint8)).save(film)
+    opened = ui.write_panel(reporter, str(film), [])[OPENED]
+    assert opened.grey.shape == (1024, 768) and opened.bare.radiograph.pixels.size == 0
+    whole = reporter.report(film)
+    assert opened.report.radiograph.pixels.shape == (1024, 768)
+    assert np.abs(opened.report.maps - whole.maps_at(1024, 768)).max() < 1e-3
+    assert opened.report.findings == whole.findings
+
+
+def test_a_structured_report_refers_to_the_film_that_it_was_written_from(reporter, tmp_path, film):
+    """Whatever file lies in the upload's place by then."""
+    image = write_dicom(tmp_path / "IM1")
+    opened = ui.write_panel(reporter, str(image), [])[OPENED]
+    again = ui.reopen([opened], opened.label)[OPENED]
+    document = dcmread(dict(zip(ui.FILES, ui.prepare_files(again), strict=True))["dicom-sr"].value["path"])
+    (series,) = document.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == dcmread(image).SOPInstanceUID
+    assert document.PatientName == "" and "Jane" not in str(opened.reference)
+
+
+def write_dicom(path):
+    pixels = np.round(draw_phantom(5, (320, 256), ()).pixels * 4095).astype(np.uint16)
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.SOPClassUID, data.SOPInstanceUID = ComputedRadiographyImageStorage, generate_uid()
+    data.StudyInstanceUID, data.SeriesInstanceUID = generate_uid(), generate_uid()
+    data.PatientName, data.Modality, data.BodyPartExamined, data.ViewPosition = "Doe^Jane", "CR", "CHEST", "PA"
+    data.PhotometricInterpretation, data.SamplesPerPixel = "MONOCHROME2", 1
+    data.Rows, data.Columns = pixels.shape
+    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
+    data.PixelData = pixels.tobytes()
+    data.save_as(path, enforce_file_format=True)
+    return path
 
 
 def test_an_empty_page_has_no_view():

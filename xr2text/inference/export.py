@@ -18,6 +18,8 @@ from xr2text.anatomy import REGION_NAMES
 from xr2text.inference.overlay import overlay_figure
 
 if TYPE_CHECKING:
+    from pydicom import Dataset
+
     from xr2text.inference.reporter import Report
 
 NOTICE = "Research software, not a medical device. Not for clinical decisions."
@@ -80,7 +82,7 @@ def write_report(
     folder: str | Path,
     with_maps: bool = False,
     documents: Collection[str] = (),
-    source: str | os.PathLike | None = None,
+    source: "str | os.PathLike | Dataset | None" = None,
     identity: bool = False,
 ) -> list[Path]:
     """Writes report.txt, report.json and overlay.png into `folder`, which is made if need be.
@@ -89,7 +91,7 @@ def write_report(
         with_maps: also maps.npz: `maps` [7, H, W] float16 on the original's pixels, each region's peak at 1, and
             `regions`, their names.
         documents: names out of DOCUMENTS, to write also.
-        source: the radiograph's file, to which a DICOM Structured Report refers.
+        source: the radiograph's file, to which a DICOM Structured Report refers, or its `image_reference`.
         identity: that report takes the patient over from `source`.
 
     Returns:
@@ -124,7 +126,9 @@ def write_report(
     return paths
 
 
-def document(report: "Report", name: str, source: str | os.PathLike | None = None, identity: bool = False) -> bytes:
+def document(
+    report: "Report", name: str, source: "str | os.PathLike | Dataset | None" = None, identity: bool = False
+) -> bytes:
     """The content of one of DOCUMENTS, see `write_report`."""
     if name == "pdf":
         from xr2text.inference.pdf import report_pdf

@@ -27,11 +27,11 @@ INK, DIM, PAPER, TRACK = "#F2F2F2", "#A8A8A8", "#101214", "#26292D"
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """What the page keeps of a report to draw its picture again without the model.
+    """What a picture is drawn from, without the model.
 
     Attributes:
         grey: [h, w] uint8, the radiograph.
-        maps: [K, h, w] uint8, each region's attention scaled to a peak of 255; None before there is a report.
+        maps: [K, h, w] uint8, each region's attention scaled to a peak of 255; None without a report.
     """
 
     grey: np.ndarray

@@ -7,7 +7,6 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -100,18 +99,6 @@ class Report:
         )
         return replace(
             self, findings=findings, impression=impression, sentences=sentences, finding_readings=readings, edited=True
-        )
-
-    def reduced(self, long_side: int = 1024) -> "Report":
-        """The report on a smaller copy of the radiograph, to be kept; itself where the radiograph is not larger."""
-        height, width = self.radiograph.pixels.shape
-        scale = long_side / max(height, width)
-        if scale >= 1:
-            return self
-        size = max(1, round(height * scale)), max(1, round(width * scale))
-        pixels = cv2.resize(self.radiograph.pixels, size[::-1], interpolation=cv2.INTER_AREA)
-        return replace(
-            self, radiograph=replace(self.radiograph, pixels=pixels), geometry=Geometry.fit(*size, self.geometry.size)
         )
 
     @property

@@ -27,18 +27,20 @@ REFERENCES = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstan
 SERIES_NUMBER = 9001
 
 
-def structured_report(report: "Report", source: bytes | str | os.PathLike, identity: bool = False) -> sr.EnhancedSR:
+def structured_report(
+    report: "Report", source: bytes | str | os.PathLike | pydicom.Dataset, identity: bool = False
+) -> sr.EnhancedSR:
     """The report as a data set, to be written with `save_as`.
 
     Args:
-        source: the radiograph's DICOM file, or its content.
+        source: the radiograph's DICOM file, its content, or what `image_reference` kept of it.
         identity: the patient, the accession number and the referring physician are taken over from the source, as an
             archive needs them to file the report; else they are left empty.
 
     Raises:
         ExportError: the source is no DICOM image that can be referred to.
     """
-    image = _evidence(source, identity)
+    image = image_reference(source, identity)
     root = sr.ContainerContentItem(codes.LN.DiagnosticImagingReport, template_id="2000")
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=generate_uid(), name=report.model, manufacturer_name="XR2Text", model_name=report.model
@@ -71,12 +73,14 @@ def structured_report(report: "Report", source: bytes | str | os.PathLike, ident
     )  # fmt: skip
 
 
-def _evidence(source: bytes | str | os.PathLike, identity: bool) -> pydicom.Dataset:
-    """What a report must know of the image it refers to, and nothing else of its header."""
+def image_reference(source: bytes | str | os.PathLike | pydicom.Dataset, identity: bool = False) -> pydicom.Dataset:
+    """What a report must know of the image it refers to, and nothing else of its header. See `structured_report`."""
     try:
-        header = pydicom.dcmread(
-            BytesIO(source) if isinstance(source, bytes) else source, stop_before_pixels=True, force=True
-        )
+        if isinstance(source, pydicom.Dataset):
+            header = source
+        else:
+            file = BytesIO(source) if isinstance(source, bytes) else source
+            header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
     except (InvalidDicomError, OSError, ValueError, EOFError) as error:
         raise ExportError("A DICOM Structured Report refers to a DICOM image, and this is none.") from error
     image = pydicom.Dataset()

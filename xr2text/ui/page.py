@@ -22,7 +22,7 @@ from xr2text.ui.viewer import view, viewer
 
 UPLOAD_LIFE = 3600  # seconds
 MAX_FILE_SIZE = "64mb"
-MAX_BATCH = 50
+MAX_BATCH = 30
 WAITING = 32  # requests in the queue; those beyond are told to come back
 WELCOME = "Drop a frontal chest radiograph, or take an example."
 IN_TURN = {"concurrency_id": "radiograph", "concurrency_limit": 1}
@@ -70,7 +70,7 @@ def fill(status: str, opened: Opened | None) -> list[Any]:
     return [
         status,
         opened,
-        view(opened and opened.canvas, report),
+        view(opened.grey if opened else None, report),
         gr.Textbox(report.findings if report else "", interactive=report is not None),
         gr.Textbox(report.impression if report else "", interactive=report is not None),
         findings_chart(report.finding_readings) if report else "",
@@ -111,21 +111,21 @@ def write_panel(reporter: Reporter, path: str | None, history: list[Opened]) -> 
 def apply_edit(opened: Opened | None, findings: str, impression: str, history: list[Opened]) -> list[Any]:
     """The text was edited: sentences, doubts and files are those of the edited report from now on."""
     unchanged = [gr.skip()] * (5 + len(FILES))
-    if opened is None or opened.report is None:
+    if opened is None or opened.bare is None:
         return unchanged
     edited = opened.edited(findings, impression)
-    if edited.report is opened.report:
+    if edited is opened:
         return unchanged
     status = message("The text is edited. Every file says so, and by which model it was drafted.")
     history = [edited if one is opened else one for one in history]
-    return [status, edited, view(edited.canvas, edited.report), doubts_list(edited.report), history, *no_files()]
+    return [status, edited, view(edited.grey, edited.report), doubts_list(edited.bare), history, *no_files()]
 
 
-def prepare_files(opened: Opened | None, path: str | None) -> list[Any]:
+def prepare_files(opened: Opened | None) -> list[Any]:
     """The report's files, for the buttons."""
-    if opened is None or opened.report is None:
+    if opened is None or opened.bare is None:
         return no_files()
-    files = save_files(opened, path)
+    files = save_files(opened)
     return [gr.DownloadButton(value=files[name] and str(files[name]), interactive=bool(files[name])) for name in FILES]
 
 
@@ -147,10 +147,10 @@ def run_batch(reporter: Reporter, paths: list[str] | None, history: list[Opened]
         except ImageError as error:
             rows, opened = [*rows, [name, f"No report: {error}", ""]], [*opened, None]
             continue
-        result = f"{len(one.report.doubts)} doubts" if one.report.doubts else "Report written"
-        rows, opened = [*rows, [name, result, one.report.impression]], [*opened, one]
+        result = f"{len(one.bare.doubts)} doubts" if one.bare.doubts else "Report written"
+        rows, opened = [*rows, [name, result, one.bare.impression]], [*opened, one]
         history = remember(history, one)
-    archive = zip_reports([one and one.report for one in opened])
+    archive = zip_reports(opened)
     written = sum(one is not None for one in opened)
     done = message(f"{written} of {len(paths)} films have a report. Choose a row to open it.", "good")
     yield [done, rows, opened, history, gr.DownloadButton(value=str(archive), interactive=written > 0)]
@@ -170,7 +170,7 @@ def reopen(history: list[Opened], label: str | None) -> list[Any]:
 
 def compared(history: list[Opened], label: str | None) -> dict[str, Any] | None:
     found = next((one for one in history if one.label == label), None)
-    return view(found.canvas, found.report) if found else None
+    return view(found.grey, found.report) if found else None
 
 
 def about(reporter: Reporter) -> dict[str, Any]:
@@ -233,14 +233,9 @@ def _reading_tab(reporter: Reporter, shelf: ExampleShelf, history: gr.State, pag
     reader = viewer("reader", "The radiograph and its report appear here.")
     with gr.Row():
         findings = gr.Textbox(
-            label="Findings, to edit",
-            lines=4,
-            max_lines=14,
-            min_width=280,
-            buttons=["copy"],
-            interactive=False,
+            label="Findings, to edit", lines=4, max_lines=14, min_width=280, buttons=["copy"], interactive=False,
             elem_id="findings",
-        )
+        )  # fmt: skip
         impression = gr.Textbox(
             label="Impression, to edit", lines=4, max_lines=14, min_width=280, buttons=["copy"], interactive=False,
             elem_id="impression",
@@ -266,17 +261,15 @@ def _reading_tab(reporter: Reporter, shelf: ExampleShelf, history: gr.State, pag
         generate_report, [file, history], [*panel, history], show_progress_on=reader, **IN_TURN, **HIDDEN
     )
     quiet = {"show_progress": "hidden", **IN_TURN, **HIDDEN}
-    written.then(prepare_files, [opened, file], downloads, **quiet)
+    written.then(prepare_files, opened, downloads, **quiet)
     editing = [opened, findings, impression, history]
     after_edit = [status, opened, reader, doubts, history, *downloads]
     for text in (findings, impression):
         text.blur(apply_edit, editing, after_edit, trigger_mode="always_last", **quiet).then(
-            prepare_files, [opened, file], downloads, **quiet
+            prepare_files, opened, downloads, **quiet
         )
     history.change(lambda kept: gr.Dropdown(labels_of(kept)), history, earlier, show_progress="hidden", **HIDDEN)
-    earlier.input(reopen, [history, earlier], panel, **quiet).then(
-        prepare_files, [opened, file], downloads, **quiet
-    )  # fmt: skip
+    earlier.input(reopen, [history, earlier], panel, **quiet).then(prepare_files, opened, downloads, **quiet)
     examples.click(lambda k: str(shelf.offered()[k].path), examples, file, **HIDDEN)
     page.load(lambda: gr.Dataset(samples=offered()), None, examples, show_progress="hidden", **HIDDEN)
     return panel
@@ -306,7 +299,8 @@ def _batch_tab(reporter: Reporter, history: gr.State, panel: list, tabs: gr.Tabs
             return [gr.skip()] * (len(panel) + 1)
         return [*fill(message(f"Film {event.index[0] + 1} of the batch."), one), gr.Tabs(selected="read")]
 
-    table.select(open_row, results, [*panel, tabs], show_progress="hidden", **IN_TURN, **HIDDEN)
+    quiet = {"show_progress": "hidden", **IN_TURN, **HIDDEN}
+    table.select(open_row, results, [*panel, tabs], **quiet).then(prepare_files, panel[1], panel[8:], **quiet)
 
 
 def _compare_tab(history: gr.State) -> None:

@@ -7,11 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gradio as gr
+import numpy as np
+from pydicom import Dataset
 
 from xr2text.imaging.read import read_radiograph
+from xr2text.imaging.transform import Geometry
 from xr2text.inference.export import DOCUMENTS, ExportError, write_report
-from xr2text.inference.overlay import Canvas, draw_grey, make_canvas
+from xr2text.inference.overlay import draw_grey
 from xr2text.inference.reporter import Report, Reporter
+from xr2text.inference.structured_report import image_reference
 
 LONG_SIDE = 1024  # pixels of a radiograph as it is shown and kept
 KEPT = 8  # studies of a session
@@ -22,30 +26,47 @@ class Opened:
     """A radiograph on the page, and its report once there is one.
 
     Attributes:
-        canvas: what is drawn.
-        report: on the reduced radiograph; None before it is written.
+        grey: [h, w] uint8, the radiograph as it is drawn, LONG_SIDE on its longer side.
+        bare: the report without pixels, which `grey` holds; None before it is written.
         label: by which the session's list names it; no file name, which may be a patient's.
+        reference: what a DICOM Structured Report must know of the file; None where that was none.
     """
 
-    canvas: Canvas
-    report: Report | None = None
+    grey: np.ndarray
+    bare: Report | None = None
     label: str = ""
+    reference: Dataset | None = None
+
+    @property
+    def report(self) -> Report | None:
+        """The report, on the radiograph as it is drawn."""
+        if self.bare is None:
+            return None
+        pixels = self.grey.astype(np.float32) / 255
+        geometry = Geometry.fit(*pixels.shape, self.bare.geometry.size)
+        return replace(self.bare, radiograph=replace(self.bare.radiograph, pixels=pixels), geometry=geometry)
 
     def edited(self, findings: str, impression: str) -> "Opened":
-        """The same with a person's text."""
-        return replace(self, report=self.report.with_text(findings, impression))
+        """The same with a person's text; itself where that is the text that stands there."""
+        bare = self.bare.with_text(findings, impression)
+        return self if bare is self.bare else replace(self, bare=bare)
 
 
 def open_film(path: str) -> tuple[Opened, tuple[int, int]]:
     """A radiograph without a report, and its (height, width). Raises ImageError."""
     radiograph = read_radiograph(path)
-    return Opened(Canvas(draw_grey(radiograph.pixels, LONG_SIDE))), radiograph.pixels.shape
+    return Opened(draw_grey(radiograph.pixels, LONG_SIDE)), radiograph.pixels.shape
 
 
 def report_film(reporter: Reporter, path: str, label: str) -> Opened:
     """A radiograph with its report. Raises ImageError."""
-    report = reporter.report(path).reduced(LONG_SIDE)
-    return Opened(make_canvas(report, LONG_SIDE), report, label)
+    report = reporter.report(path)
+    try:
+        reference = image_reference(path)
+    except ExportError:
+        reference = None
+    bare = replace(report, radiograph=replace(report.radiograph, pixels=np.empty((0, 0), np.float32)))
+    return Opened(draw_grey(report.radiograph.pixels, LONG_SIDE), bare, label, reference)
 
 
 def remember(history: list[Opened], one: Opened) -> list[Opened]:
@@ -60,12 +81,12 @@ def upload_folder() -> Path:
     return Path(tempfile.mkdtemp(dir=cache))
 
 
-def save_files(one: Opened, source: str | None) -> dict[str, Path | None]:
+def save_files(one: Opened) -> dict[str, Path | None]:
     """The report's files by name: "txt", "json", "png" and the names of DOCUMENTS; None for one that cannot be made."""
     folder = upload_folder()
     names = ["txt", "json", "png", *DOCUMENTS]
     try:
-        paths = write_report(one.report, folder, documents=DOCUMENTS, source=source)
+        paths = write_report(one.report, folder, documents=DOCUMENTS, source=one.reference)
     except ExportError:
         paths = sorted(folder.iterdir())
     by_file = {path.name: path for path in paths}
@@ -73,14 +94,14 @@ def save_files(one: Opened, source: str | None) -> dict[str, Path | None]:
     return {name: by_file.get(files[name]) for name in names}
 
 
-def zip_reports(reports: list[Report | None]) -> Path:
+def zip_reports(opened: list[Opened | None]) -> Path:
     """A ZIP with a folder for each report, named by its place in the batch."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for number, report in enumerate(reports, start=1):
-            if report is not None:
+        for number, one in enumerate(opened, start=1):
+            if one is not None:
                 with tempfile.TemporaryDirectory() as folder:
-                    for path in write_report(report, folder, documents=["pdf", "fhir"]):
+                    for path in write_report(one.report, folder, documents=["pdf", "fhir"]):
                         archive.write(path, f"{number:02d}/{path.name}")
     path = upload_folder() / "reports.zip"
     path.write_bytes(content.getvalue())

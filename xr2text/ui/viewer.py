@@ -14,7 +14,6 @@ import numpy as np
 
 from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.inference.agreement import confidence_in_words
-from xr2text.inference.overlay import Canvas
 from xr2text.inference.reporter import Report
 
 MAP_SIDE = 384  # pixels of a region's map as it is sent
@@ -39,18 +38,17 @@ def viewer(elem_id: str, empty: str, alone: bool = False) -> gr.HTML:
     )
 
 
-def view(canvas: Canvas | None, report: Report | None = None) -> dict[str, Any] | None:
-    """What the viewer draws: the radiograph, and of a report its maps and sentences. Plain data."""
-    if canvas is None:
+def view(grey: np.ndarray | None, report: Report | None = None) -> dict[str, Any] | None:
+    """What the viewer draws: the radiograph [h, w] uint8, and of its report the maps and sentences. Plain data."""
+    if grey is None:
         return None
-    regions = []
-    if canvas.maps is not None:
-        for region, one in zip(REGIONS, canvas.maps, strict=True):
-            scale = MAP_SIDE / max(one.shape)
-            size = tuple(max(1, round(side * scale)) for side in one.shape[::-1])
-            small = cv2.resize(one, size, interpolation=cv2.INTER_AREA)
-            regions.append({"name": region.name, "colour": region.colour, "map": _png(small)})
-    sentences = []
+    regions, sentences = [], []
+    if report is not None:
+        scale = MAP_SIDE / max(grey.shape)
+        maps = report.maps_at(*(max(1, round(side * scale)) for side in grey.shape))
+        for region, one in zip(REGIONS, maps, strict=True):
+            pixels = np.round(255 * np.clip(one, 0, 1)).astype(np.uint8)
+            regions.append({"name": region.name, "colour": region.colour, "map": _png(pixels)})
     for one in report.sentences if report else ():
         sentences.append({
             "text": one.text,
@@ -59,7 +57,7 @@ def view(canvas: Canvas | None, report: Report | None = None) -> dict[str, Any] 
             "region": one.region,
             "confidence": None if one.confidence is None else confidence_in_words(one.confidence),
         })  # fmt: skip
-    return {"image": _png(canvas.grey), "regions": regions, "sentences": sentences}
+    return {"image": _png(grey), "regions": regions, "sentences": sentences}
 
 
 def _png(pixels: np.ndarray) -> str:
