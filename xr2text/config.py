@@ -341,6 +341,7 @@ class GenerationConfig:
     # whose phrases the others share most; 0: beam search.
     draws: int = 0
     temperature: float = 1.0  # of these draws; lower: nearer to the likeliest report
+    top_p: float = 1.0  # they are from the likeliest tokens that together have this probability (Holtzman et al., 2020)
     max_tokens: int = 160  # findings and impression together
     impression: bool = True  # reports have an impression; false: findings alone, in training too
     findings_tokens: int = 110  # after so many the impression begins
@@ -362,6 +363,8 @@ class GenerationConfig:
             raise ConfigError("generation.draws must be 0, or at least 3 with generation.num_beams=1: it is no search")
         if self.temperature <= 0:
             raise ConfigError("generation.temperature must be above 0")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"generation.top_p is {self.top_p}; it must be in (0, 1]")
         if self.agreement and self.num_beams == 1 and not self.draws:
             raise ConfigError("generation.agreement chooses among beams or draws: generation.num_beams must be above 1")
 

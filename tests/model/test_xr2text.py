@@ -332,11 +332,17 @@ def test_an_image_gets_the_same_draws_in_any_batch_and_another_image_others(tiny
 
 def test_draws_are_as_likely_as_the_model_has_them():
     scores = torch.tensor([[0.0, 1.0, -torch.inf]]).expand(4000, -1)
-    for temperature in (1.0, 0.5):
-        noise = SeededNoise([7], 4000, temperature)
-        drawn = noise(torch.zeros(4000, 1, dtype=torch.long), scores).argmax(-1)[1:]
-        expected = (scores[0] / temperature).softmax(-1)
-        torch.testing.assert_close(drawn.bincount(minlength=3) / 3999, expected, atol=0.03, rtol=0)
+    drawn = SeededNoise([7], 4000)(torch.zeros(4000, 1, dtype=torch.long), scores).argmax(-1)[1:]
+    torch.testing.assert_close(drawn.bincount(minlength=3) / 3999, scores[0].softmax(-1), atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("change", [{"temperature": 1e-6}, {"top_p": 1e-6}])
+def test_draws_at_a_low_temperature_or_of_the_likeliest_token_alone_are_the_greedy_search(tiny_model, batch, change):
+    settings = replace(DRAWS, **change)
+    sections = tiny_model.tokenizer.convert_tokens_to_ids(["<findings>", "<impression>"])
+    tokens = tiny_model.look(*batch).tokens
+    drafts, _ = tiny_model.decoder.candidates(tokens, settings, *sections, None, [3, 4])
+    assert (drafts == drafts[:, :1]).all()
 
 
 def test_the_draft_that_the_others_share_most_is_taken(tiny_model, batch, monkeypatch):

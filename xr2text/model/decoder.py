@@ -14,6 +14,8 @@ from transformers import (
     BartForConditionalGeneration,
     LogitsProcessor,
     LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
 )
 from transformers import GenerationConfig as SearchConfig
 from transformers.modeling_outputs import BaseModelOutput, ModelOutput
@@ -182,8 +184,11 @@ class TextDecoder(nn.Module):
         seeds: Sequence[int],
     ) -> tuple[torch.Tensor, torch.Tensor]:
         many = tokens.repeat_interleave(settings.draws, 0)
-        noise = SeededNoise(seeds, settings.draws, settings.temperature)
-        found = self._search(many, settings, findings_id, impression_id, marks, None, noise=noise)
+        drawing = [
+            TemperatureLogitsWarper(settings.temperature), TopPLogitsWarper(settings.top_p),
+            SeededNoise(seeds, settings.draws),
+        ]  # fmt: skip
+        found = self._search(many, settings, findings_id, impression_id, marks, None, drawing=drawing)
         ids = found.sequences[:, 1:].unflatten(0, (len(tokens), settings.draws))
         ends = {EOS, PAD, impression_id}
         sections = [[list(takewhile(lambda id: id not in ends, one[1:])) for one in rows] for rows in ids.tolist()]
@@ -198,7 +203,7 @@ class TextDecoder(nn.Module):
         marks: SentenceMarks | None,
         samples: int | None,
         returned: int = 1,
-        noise: LogitsProcessor | None = None,
+        drawing: Sequence[LogitsProcessor] = (),
     ) -> ModelOutput:
         start = torch.tensor([[EOS, findings_id]], device=tokens.device).expand(len(tokens), -1)
         search = SearchConfig(
@@ -221,8 +226,7 @@ class TextDecoder(nn.Module):
         rules: list[LogitsProcessor] = [SectionRules(findings_id, impression_id, longest)]
         if marks is not None:
             rules.append(NoRepeatedSentences(frozenset({findings_id, impression_id}), marks))
-        if noise is not None:
-            rules.append(noise)
+        rules.extend(drawing)
         return self.bart.generate(
             encoder_outputs=self.read(tokens),
             attention_mask=torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device),
@@ -267,12 +271,10 @@ class SeededNoise(LogitsProcessor):
     Args:
         seeds: of B studies.
         draws: S rows of each study; the first of them sees no noise.
-        temperature: that the scores are divided by.
     """
 
-    def __init__(self, seeds: Sequence[int], draws: int, temperature: float):
-        self.random = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self.draws, self.temperature = draws, temperature
+    def __init__(self, seeds: Sequence[int], draws: int):
+        self.random, self.draws = [torch.Generator().manual_seed(seed) for seed in seeds], draws
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """Ids so far [B*S, T] and scores of the next token [B*S, V] -> scores with noise."""
@@ -280,7 +282,7 @@ class SeededNoise(LogitsProcessor):
         noise = torch.stack([torch.empty(shape).exponential_(generator=random) for random in self.random])
         noise = noise.log_().neg_()  # [B, S, V]
         noise[:, 0] = 0
-        return scores / self.temperature + noise.flatten(0, 1).to(scores)
+        return scores + noise.flatten(0, 1).to(scores)
 
 
 class NoRepeatedSentences(LogitsProcessor):
