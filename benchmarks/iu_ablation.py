@@ -24,8 +24,8 @@ from xr2text.model.xr2text import XR2Text
 CONFIG = "configs/iu_xray.yaml"
 SHORTER = (
     "model.image.size=128", "training.curriculum=[{name: easy, epochs: 1, max_findings: 1}, {name: all, epochs: 4}]",
-    "training.ema_decay=0.98", "generation.impression=false", "data.films=null", "training.lr_decoder=2e-3",
-    "training.trackers=[]", "training.sample_reports=1",
+    "model.encoder.drop_path=0.1", "training.weight_decay=0.05", "training.lr_decoder=2e-3", "training.ema_decay=0.98",
+    "generation.impression=false", "data.films=null", "training.trackers=[]", "training.sample_reports=1",
 )  # fmt: skip
 NO_FINDINGS = (
     "training.losses.findings=0", "model.findings={}", "model.decoder.finding_tokens=false",

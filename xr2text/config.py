@@ -208,7 +208,7 @@ class LossConfig:
     # above those of the others of the same study.
     reward: float = 0.0
     reward_samples: int = 4  # drawn of each study
-    reward_findings: float = 0.5  # of the F1 of what they assert, beside 1 each of ROUGE-L and the mean of BLEU-1 to 4
+    reward_findings: float = 0.5  # of the F1 of what they assert, beside BLEU-4 + ROUGE-L of 1
     vocabulary_chunk: int = 1024  # tokens whose logits over the vocabulary are held at a time
 
     def __post_init__(self) -> None:

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import cv2
 import numpy as np
 import pytest
@@ -69,11 +67,6 @@ def test_findings_know_where_the_report_places_them(tokenizer):
     told = [[name for name, there in zip(REGION_NAMES, row, strict=True) if there] for row in places]
     assert told == [[], ["right lung"], ["heart"]]
     assert not ReportDataset([one], TRANSFORM, tokenizer, 60, findings=names)[0]["finding_places"].any()
-
-
-def test_the_reference_is_the_sources_own_text(tokenizer):
-    one = replace(study("a", [PhantomImage(1, 64)]), source_findings="XXXX is seen. Clear lungs.")
-    assert collate([ReportDataset([one], TRANSFORM, tokenizer, 60)[0]])["references"] == ["XXXX is seen. Clear lungs."]
 
 
 def test_evaluation_takes_every_study_once(tokenizer):

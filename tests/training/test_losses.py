@@ -220,7 +220,6 @@ def batch(make_tiny):
         "pixel_values": torch.rand(4, 3, 64, 64),
         "box": torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 4),
         "labels": labels,
-        "references": ["The heart is enlarged."] * 3 + [""],
         "finding_labels": torch.tensor([[1.0], [0.0], [0.0], [math.nan]]),
         "finding_places": torch.zeros(4, 1, 7, dtype=torch.bool),
         "region_targets": torch.full((4, 7, 4, 4), 1 / 16),
@@ -254,7 +253,7 @@ def test_drawn_reports_become_as_likely_as_they_score(make_tiny, batch, monkeypa
     drawn = pad_labels([row[: row.index(5) + 1] for row in labels] * 4).clamp_min(PAD)
     monkeypatch.setattr(model, "draw_findings", lambda tokens, samples: drawn[: len(tokens) * samples].clone())
     objective = Objective(model, LossConfig(tokens=0, reward=1, reward_samples=2)).train()
-    rows, ids, advantages = objective._draw_reports(torch.zeros(4, 1, 32), batch)
+    rows, ids, advantages = objective._draw_reports(torch.zeros(4, 1, 32), batch["labels"])
     assert rows.tolist() == [0, 0, 1, 1, 2, 2] and (advantages[0::2] > 0.5).all()
     torch.testing.assert_close(advantages[0::2], -advantages[1::2])
 

@@ -118,7 +118,6 @@ class ReportDataset(Dataset):
             "pixel_values": self.transform.normalise(torch.from_numpy(canvas)),
             "box": torch.tensor(box, dtype=torch.float32),
             "labels": self.labels[index],
-            "reference": self.examples[index][0].source_findings,
             "token_regions": self.token_regions[index],
             "finding_labels": self.finding_labels[index],
             "finding_places": self.finding_places[index],
@@ -174,7 +173,7 @@ def token_regions(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> np.ndar
 def vary(
     canvas: np.ndarray, box: tuple[float, ...], random: np.random.Generator, masks: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Another exposure of the same patient: moved by up to 6 %, scaled by up to 10 %, turned by up to 7 degrees, with
+    """Another exposure of the same patient: moved by up to 6 %, scaled by up to 10 %, turned by up to 5 degrees, with
     other contrast. Never mirrored: sides are the patient's.
 
     Args:
@@ -187,10 +186,10 @@ def vary(
     size = len(canvas)
     left, top, right, bottom = (round(edge * size) for edge in box)
     centre = (left + right) / 2, (top + bottom) / 2
-    turn = cv2.getRotationMatrix2D(centre, random.uniform(-7, 7), 1 + reach * random.uniform(-0.1, 0.1))
+    turn = cv2.getRotationMatrix2D(centre, random.uniform(-5, 5), 1 + reach * random.uniform(-0.1, 0.1))
     turn[:, 2] += reach * random.uniform(-0.06, 0.06, size=2) * (right - left, bottom - top)
     moved = cv2.warpAffine(canvas, turn, (size, size), flags=cv2.INTER_LINEAR)
-    gamma, gain, offset = random.uniform(0.7, 1.4), random.uniform(0.8, 1.2), random.uniform(-0.05, 0.05)
+    gamma, gain, offset = random.uniform(0.8, 1.25), random.uniform(0.85, 1.15), random.uniform(-0.05, 0.05)
     moved = np.clip(moved**gamma * gain + offset, 0, 1)
     result = np.zeros_like(canvas)
     result[top:bottom, left:right] = moved[top:bottom, left:right]
@@ -202,10 +201,10 @@ def vary(
     return result, kept
 
 
-def collate(examples: list[dict]) -> dict[str, torch.Tensor | list[str]]:
+def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
     """A batch: pixel_values [B, 3, S, S], box [B, 4], labels [B, T], finding_labels [B, F], index [B],
-    region_targets [B, K, H, W], NaN where a region is not outlined, token_regions [B, T, K] bool, finding_places
-    [B, F, K] bool, and references, B findings sections as the source has them."""
+    region_targets [B, K, H, W], NaN where a region is not outlined, token_regions [B, T, K] bool, and finding_places
+    [B, F, K] bool."""
     labels = pad_labels([one["labels"] for one in examples])
     regions = torch.zeros(*labels.shape, len(REGIONS), dtype=torch.bool)
     for row, one in zip(regions, examples, strict=True):
@@ -216,7 +215,6 @@ def collate(examples: list[dict]) -> dict[str, torch.Tensor | list[str]]:
         "box": torch.stack([one["box"] for one in examples]),
         "labels": labels,
         "token_regions": regions,
-        "references": [one["reference"] for one in examples],
         "finding_labels": torch.stack([one["finding_labels"] for one in examples]),
         "finding_places": torch.stack([one["finding_places"] for one in examples]),
         "index": torch.tensor([one["index"] for one in examples]),

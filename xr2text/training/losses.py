@@ -87,7 +87,7 @@ class Objective(nn.Module):
             tokens = self.model.tokens_to_write_from(visual.tokens, finding_logits, batch["finding_labels"])
             losses |= self._text_terms(tokens, batch, visual, progress)
         if config.reward:
-            losses["reward"] = self._reward_term(self.model.tokens_to_write_from(visual.tokens, finding_logits), batch)
+            losses["reward"] = self._reward_term(self.model.tokens_to_write_from(visual.tokens, finding_logits), labels)
         if config.regions:
             losses["regions"] = region_term(visual.region_weights)
         if config.consistency:
@@ -146,10 +146,10 @@ class Objective(nn.Module):
         labels = hidden_labels(batch["finding_labels"][rows], places, covered)
         return finding_term(self.model.finding_head(seen.tokens), labels)
 
-    def _reward_term(self, tokens: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Visual tokens [B, Q, D] as the model writes from them by itself."""
+    def _reward_term(self, tokens: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Visual tokens [B, Q, D] as the model writes from them by itself, and labels [B, T]."""
         decoder = self.model.decoder
-        rows, drawn, advantages = self._draw_reports(tokens, batch)  # [N], [N, U], [N]
+        rows, drawn, advantages = self._draw_reports(tokens, labels)  # [N], [N, U], [N]
         hidden = decoder.hidden_states(tokens[rows], drawn)
         chosen = drawn.clone()
         chosen[:, 0] = IGNORED  # <findings> is given
@@ -158,7 +158,7 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def _draw_reports(
-        self, tokens: torch.Tensor, batch: dict[str, torch.Tensor]
+        self, tokens: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Draws S findings sections of each study that has one.
 
@@ -167,15 +167,15 @@ class Objective(nn.Module):
             better it scores than the other draws of its study do on average [N]. Without a study that has a section,
             one row without tokens, so that all processes go the same way.
         """
-        model, samples, labels = self.model, self.config.reward_samples, batch["labels"]
+        model, samples = self.model, self.config.reward_samples
         findings_id = model.tokenizer.convert_tokens_to_ids(FINDINGS_TOKEN)
         reported = (labels == findings_id).any(1).nonzero().squeeze(1)
         if not len(reported):
             return reported.new_zeros(1), labels.new_full((1, 2), IGNORED), tokens.new_zeros(1)
         ids = model.draw_findings(tokens[reported], samples)
         texts = [decode_report(model.tokenizer, row).findings for row in ids.tolist()]
-        # As the source has them: a reference without its unreadable sentences would teach to write too little.
-        repeated = [batch["references"][row] for row in reported.tolist() for _ in range(samples)]
+        references = [decode_report(model.tokenizer, row).findings for row in labels[reported].clamp_min(PAD).tolist()]
+        repeated = [reference for reference in references for _ in range(samples)]
         scores = torch.from_numpy(report_rewards(repeated, texts, self.config.reward_findings)).view(-1, samples)
         advantages = (scores - scores.mean(1, keepdim=True)) * samples / (samples - 1)
         rows = reported.repeat_interleave(samples)

@@ -10,7 +10,7 @@ from unittest import mock
 
 import torch
 from accelerate import Accelerator, DistributedType
-from accelerate.utils import find_executable_batch_size, send_to_device
+from accelerate.utils import find_executable_batch_size
 from accelerate.utils.memory import should_reduce_batch_size
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
@@ -99,7 +99,7 @@ def _longest_draws(settings: TrainingConfig, length: int):
     """Within, the reward's drawn reports are as long as they may be, and cost no search."""
     samples = settings.losses.reward_samples
     return mock.patch.object(
-        Objective, "_draw_reports", lambda _, tokens, batch: longest_draws(tokens, samples, length)
+        Objective, "_draw_reports", lambda _, tokens, labels: longest_draws(tokens, samples, length)
     )
 
 
@@ -174,7 +174,7 @@ def _whole_step(
     """Forward, backward and an update with rates of 0, which changes no weight."""
     still = dict.fromkeys(("lr_encoder", "lr_projection", "lr_decoder", "lr_priors"), 0.0)
     optimizer = build_optimizer(objective.model, replace(settings, **still), objective.own_parameters())
-    batch = send_to_device(batch, accelerator.device)
+    batch = {name: value.to(accelerator.device) for name, value in batch.items()}
     objective.train()
     for _ in range(2):  # the second finds the optimiser's states there
         with accelerator.autocast():

@@ -15,16 +15,16 @@ def report_rewards(references: Sequence[str], written: Sequence[str], findings_w
     """Scores of N findings sections, each by itself.
 
     Returns:
-        [N] the mean of BLEU-1 to BLEU-4, and ROUGE-L, under the protocol `full`, and `findings_weight` times the F1 of
-        those of CheXpert's 14, "no finding" among them, that the two assert as present or uncertain (1 where neither
-        text has any); 0 where there is no reference.
+        [N] BLEU-4 + ROUGE-L under the protocol `full`, and `findings_weight` times the F1 of those of CheXpert's 14,
+        "no finding" among them, that the two assert as present or uncertain (1 where neither text has any); 0 where
+        there is no reference.
     """
     rewards, known = np.zeros(len(references)), [bool(text.strip()) for text in references]
     if not any(known):
         return rewards
     pairs = [(one, other) for one, other, there in zip(references, written, known, strict=True) if there]
     language = score_language(*zip(*pairs, strict=True), "full", meteor=False)
-    rewards[known] = bleu_from_statistics(language.bleu_statistics).mean(1) + language.rouge_l
+    rewards[known] = bleu_from_statistics(language.bleu_statistics)[:, 3] + language.rouge_l
     if findings_weight:
         reference, own = (_asserted(texts) for texts in zip(*pairs, strict=True))
         both, either = (reference & own).sum(1), reference.sum(1) + own.sum(1)
