@@ -93,15 +93,19 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/iu_ablation"))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--kept", type=Path, default=Path(__file__).with_suffix(".json"), help="finished figures")
+    parser.add_argument("--finished", action="store_true", help="train nothing: the table of what is finished")
     parser.add_argument("--out", type=Path, help="also write the table here")
     args = parser.parse_args()
     kept = json.loads(args.kept.read_text()) if args.kept.is_file() else {}
     for seed in range(args.seeds):
         for name in VARIANTS:
-            if f"{name}/{seed}" not in kept:
+            if f"{name}/{seed}" not in kept and not args.finished:
                 kept[f"{name}/{seed}"] = run(name, seed, args.runs)
                 args.kept.write_text(json.dumps(kept, indent=1) + "\n")
-    text = table({name: [kept[f"{name}/{seed}"] for seed in range(args.seeds)] for name in VARIANTS})
+    runs = {name: [kept[key] for seed in range(args.seeds) if (key := f"{name}/{seed}") in kept] for name in VARIANTS}
+    text = table({name: figures for name, figures in runs.items() if figures})
+    if missing := [name for name, figures in runs.items() if len(figures) < args.seeds]:
+        text += f"\n\nNot measured: {', '.join(missing)}."
     print(text)
     if args.out is not None:
         spreads = (

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("mcp", reason="the package mcp is not installed")
 from mcp import ClientSession
-from mcp.client.streamable_http import streamablehttp_client
+from mcp.client.streamable_http import streamable_http_client
 
 from xr2text.inference.examples import ExampleShelf
 from xr2text.inference.reporter import Reporter
@@ -23,7 +23,7 @@ def test_a_tool_for_each_endpoint(tiny_checkpoint, tmp_path, monkeypatch):
 
     async def ask():
         async with (
-            streamablehttp_client(f"{url}gradio_api/mcp/") as (reading, writing, _),
+            streamable_http_client(f"{url}gradio_api/mcp/") as (reading, writing, _),
             ClientSession(reading, writing) as session,
         ):
             await session.initialize()
