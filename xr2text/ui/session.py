@@ -84,14 +84,13 @@ def upload_folder() -> Path:
 def save_files(one: Opened) -> dict[str, Path | None]:
     """The report's files by name: "txt", "json", "png" and the names of DOCUMENTS; None for one that cannot be made."""
     folder = upload_folder()
-    names = ["txt", "json", "png", *DOCUMENTS]
     try:
         paths = write_report(one.report, folder, documents=DOCUMENTS, source=one.reference)
     except ExportError:
         paths = sorted(folder.iterdir())
     by_file = {path.name: path for path in paths}
     files = {"txt": "report.txt", "json": "report.json", "png": "overlay.png", **DOCUMENTS}
-    return {name: by_file.get(files[name]) for name in names}
+    return {name: by_file.get(file) for name, file in files.items()}
 
 
 def zip_reports(opened: list[Opened | None]) -> Path:
