@@ -208,7 +208,7 @@ class LossConfig:
     # above those of the others of the same study.
     reward: float = 0.0
     reward_samples: int = 4  # drawn of each study
-    reward_findings: float = 0.5  # of the F1 of what they assert, beside BLEU-4 + ROUGE-L of 1
+    reward_findings: float = 0.5  # of the F1 of what they assert, beside the batch's BLEU-4 and ROUGE-L of 1
     vocabulary_chunk: int = 1024  # tokens whose logits over the vocabulary are held at a time
 
     def __post_init__(self) -> None:
@@ -268,6 +268,9 @@ class TrainingConfig:
     # Folder of a checkpoint to go on from, with its tokenizer, in place of the initial weights of model.encoder and
     # model.decoder: a second phase, such as one with the encoder frozen.
     start_from: str | None = None
+    # Folders of checkpoints whose mean probabilities the finding head learns beside the labels.
+    teachers: list[str] = field(default_factory=list)
+    teacher_share: float = 0.5  # of them in what it learns; where a finding is not labelled, it learns them alone
     epochs: int | None = None  # of the whole run; null: the sum of the curriculum's, or 20 without one
     curriculum: list[StageConfig] = field(default_factory=list)  # empty: every study in every epoch
     batch_size: int = 16  # per process
@@ -311,7 +314,7 @@ class TrainingConfig:
         for name in ("epochs", "patience"):
             if getattr(self, name) is not None:
                 _at_least("training", name, getattr(self, name), 1)
-        for name in ("warmup_share", "lr_floor"):
+        for name in ("warmup_share", "lr_floor", "teacher_share"):
             _share("training", name, getattr(self, name))
         if self.ema_decay is not None:
             _share("training", "ema_decay", self.ema_decay)

@@ -221,6 +221,7 @@ def batch(make_tiny):
         "box": torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 4),
         "labels": labels,
         "finding_labels": torch.tensor([[1.0], [0.0], [0.0], [math.nan]]),
+        "finding_targets": torch.tensor([[1.0], [0.0], [0.0], [math.nan]]),
         "finding_places": torch.zeros(4, 1, 7, dtype=torch.bool),
         "region_targets": torch.full((4, 7, 4, 4), 1 / 16),
         "token_regions": torch.eye(7, dtype=torch.bool)[2].expand(4, 12, 7),

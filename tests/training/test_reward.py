@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 
-from xr2text.training.reward import report_rewards
+from xr2text.evaluation.language import bleu_from_statistics, score_language
+from xr2text.training.reward import bleu_gains, report_rewards
 
 REFERENCE = "The heart is enlarged. There is a small left pleural effusion. No pneumothorax."
 
@@ -9,7 +11,7 @@ def test_the_reference_itself_has_the_highest_reward():
     same, near, other, nothing = report_rewards(
         [REFERENCE] * 4, [REFERENCE, "The heart is enlarged. No pneumothorax.", "The lungs are clear.", ""], 0.5
     )
-    assert same == pytest.approx(2.5, abs=1e-3) and same > near > other >= nothing
+    assert same > near > other > nothing
 
 
 def test_findings_count_by_their_weight():
@@ -24,3 +26,22 @@ def test_findings_count_by_their_weight():
 def test_without_a_reference_nothing_is_known():
     assert report_rewards(["", " "], ["The lungs are clear."] * 2, 0.5).tolist() == [0, 0]
     assert report_rewards(["", REFERENCE], [REFERENCE] * 2, 0.5)[0] == 0
+
+
+@pytest.mark.parametrize("length", [5, 9, 30], ids=["short", "a little short", "long"])
+def test_bleu_gains_are_the_change_of_the_corpus_score(length):
+    written = [
+        "The heart is enlarged. No pneumothorax.",
+        " ".join(f"{REFERENCE} {REFERENCE}".split()[:length]),
+        REFERENCE,
+    ]
+    statistics = score_language([REFERENCE] * 3, written, "full", meteor=False).bleu_statistics
+    gains, step = bleu_gains(statistics), 1e-6
+    for number, gain in enumerate(gains):
+        weights = np.ones(3)
+        weights[number] += step
+        before, after = (
+            bleu_from_statistics((statistics * row[:, None]).sum(0)[None])[0, 3] for row in (np.ones(3), weights)
+        )
+        assert gain == pytest.approx(3 * (after - before) / step, abs=1e-3)
+    assert gains.sum() == pytest.approx(0, abs=1e-9)

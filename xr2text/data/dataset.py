@@ -69,6 +69,7 @@ class ReportDataset(Dataset):
         self.grid = grid
         findings = list(findings)
         self.finding_labels = torch.tensor([finding_row(study, findings) for study, _ in self.examples])
+        self.finding_targets = self.finding_labels  # what a finding head is to learn, see `training.teachers`
         self.finding_places = torch.zeros(len(self.examples), len(findings), len(REGIONS), dtype=torch.bool)
         if placed:
             for row, (study, _) in zip(self.finding_places, self.examples, strict=True):
@@ -120,6 +121,7 @@ class ReportDataset(Dataset):
             "labels": self.labels[index],
             "token_regions": self.token_regions[index],
             "finding_labels": self.finding_labels[index],
+            "finding_targets": self.finding_targets[index],
             "finding_places": self.finding_places[index],
             "index": index,
         }
@@ -202,7 +204,7 @@ def vary(
 
 
 def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
-    """A batch: pixel_values [B, 3, S, S], box [B, 4], labels [B, T], finding_labels [B, F], index [B],
+    """A batch: pixel_values [B, 3, S, S], box [B, 4], labels [B, T], finding_labels and finding_targets [B, F], index [B],
     region_targets [B, K, H, W], NaN where a region is not outlined, token_regions [B, T, K] bool, and finding_places
     [B, F, K] bool."""
     labels = pad_labels([one["labels"] for one in examples])
@@ -216,6 +218,7 @@ def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
         "labels": labels,
         "token_regions": regions,
         "finding_labels": torch.stack([one["finding_labels"] for one in examples]),
+        "finding_targets": torch.stack([one["finding_targets"] for one in examples]),
         "finding_places": torch.stack([one["finding_places"] for one in examples]),
         "index": torch.tensor([one["index"] for one in examples]),
     }

@@ -16,6 +16,7 @@ from xr2text.data.sources import DataError, Study, load_studies
 from xr2text.imaging.transform import ImageTransform
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.tokenizer import load_bart_tokenizer, train_tokenizer
+from xr2text.training.teachers import taught_findings
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +99,9 @@ def prepare_data(config: Config, resumed: bool, progress: bool) -> TrainingData:
         return data
 
     train, val = examples("train"), examples("val")
+    if settings.teachers:
+        names = list(config.model.findings)
+        train.finding_targets = taught_findings(train, settings.teachers, names, settings.teacher_share, progress)
     written = [index for index, (study, _) in enumerate(val.examples) if study.source_findings.strip()]
     if not written:
         raise DataError("no validation study has findings, so no report can be scored")

@@ -97,7 +97,7 @@ class Objective(nn.Module):
         if config.overlap:
             losses["overlap"] = overlap_term(visual.region_maps, batch["region_targets"])
         if config.findings:
-            losses["findings"] = finding_term(finding_logits, batch["finding_labels"])
+            losses["findings"] = finding_term(finding_logits, batch["finding_targets"])
         if config.hidden:
             losses["hidden"] = self._hidden_term(batch, visual)
         if config.alignment:
@@ -365,7 +365,7 @@ def finding_term(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
     Args:
         logits: [B, F].
-        labels: [B, F] 1 present, 0 absent, NaN not known.
+        labels: [B, F] 1 present, 0 absent, or a probability; NaN not known.
     """
     known = ~labels.isnan()
     total = F.binary_cross_entropy_with_logits(

@@ -63,6 +63,7 @@ def estimate_memory(config: Config, precision: str) -> dict[str, int]:
             "box": torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(settings.batch_size, 1),
             "labels": torch.zeros(settings.batch_size, config.generation.max_tokens, dtype=torch.long),
             "finding_labels": torch.zeros(settings.batch_size, len(config.model.findings)),
+            "finding_targets": torch.zeros(settings.batch_size, len(config.model.findings)),
             "finding_places": torch.zeros(
                 settings.batch_size, len(config.model.findings), len(REGIONS), dtype=torch.bool
             ),

@@ -12,24 +12,43 @@ from xr2text.text.findings import CHEXPERT_14, label_reports
 
 
 def report_rewards(references: Sequence[str], written: Sequence[str], findings_weight: float) -> np.ndarray:
-    """Scores of N findings sections, each by itself.
+    """Scores of N findings sections that are written for one batch.
 
     Returns:
-        [N] BLEU-4 + ROUGE-L under the protocol `full`, and `findings_weight` times the F1 of those of CheXpert's 14,
-        "no finding" among them, that the two assert as present or uncertain (1 where neither text has any); 0 where
-        there is no reference.
+        [N] under the protocol `full`, what each adds to the batch's BLEU-4 (see `bleu_gains`) and its ROUGE-L; and
+        `findings_weight` times the F1 of those of CheXpert's 14, "no finding" among them, that the two assert as
+        present or uncertain (1 where neither text has any); 0 where there is no reference.
     """
     rewards, known = np.zeros(len(references)), [bool(text.strip()) for text in references]
     if not any(known):
         return rewards
     pairs = [(one, other) for one, other, there in zip(references, written, known, strict=True) if there]
     language = score_language(*zip(*pairs, strict=True), "full", meteor=False)
-    rewards[known] = bleu_from_statistics(language.bleu_statistics)[:, 3] + language.rouge_l
+    rewards[known] = bleu_gains(language.bleu_statistics) + language.rouge_l
     if findings_weight:
         reference, own = (_asserted(texts) for texts in zip(*pairs, strict=True))
         both, either = (reference & own).sum(1), reference.sum(1) + own.sum(1)
         rewards[known] += findings_weight * np.where(either > 0, 2 * both / np.maximum(either, 1), 1.0)
     return rewards
+
+
+def bleu_gains(statistics: np.ndarray) -> np.ndarray:
+    """What each report adds to the corpus BLEU-4 of all N, which is no mean over reports: N times its derivative by that
+    report's weight. Of two reports of one study, the one that gains more would raise the corpus score more; so lengths
+    count by the corpus's, and a short report is no loss where others are long.
+
+    Args:
+        statistics: [N, 10] as `evaluation.language.LanguageResult.bleu_statistics`.
+
+    Returns:
+        [N], 0 in the mean.
+    """
+    totals = np.maximum(statistics.sum(0), 1.0)  # an n-gram length that never is right pulls once one is
+    written, right, words, reference_words = totals[:4], totals[4:8], totals[8], totals[9]
+    gains = (statistics[:, 4:8] / right - statistics[:, :4] / written).mean(1)
+    if words < reference_words:  # the brevity penalty exp(1 - reference words / words)
+        gains += (reference_words / words * statistics[:, 8] - statistics[:, 9]) / words
+    return len(statistics) * bleu_from_statistics(totals[None])[0, 3] * gains
 
 
 def _asserted(texts: Sequence[str]) -> np.ndarray:

@@ -74,7 +74,9 @@ def started_command(config_file: str, overrides: list[str]) -> str:
     kept = [
         one
         for one in overrides
-        if not one.startswith(("output=", "data.root=", "data.split_file=", "training.start_from="))
+        if not one.startswith(
+            ("output=", "data.root=", "data.split_file=", "training.start_from=", "training.teachers=")
+        )
     ]
     file = Path(config_file).name if Path(config_file).is_absolute() else config_file
     return f"accelerate launch train.py --config {file}" + (f" --set {' '.join(kept)}" if kept else "")
