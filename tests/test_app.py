@@ -1,6 +1,7 @@
 import base64
 import json
 import logging
+import time
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -20,13 +21,15 @@ from xr2text.imaging.phantom import draw_phantom
 from xr2text.inference.agreement import FindingReading
 from xr2text.inference.examples import ExampleShelf
 from xr2text.inference.export import NOTICE
+from xr2text.inference.gate import DOUBTFUL, Gate, GateResult
 from xr2text.inference.reporter import Reporter
 from xr2text.ui import page as ui
+from xr2text.ui import session
 from xr2text.ui.panels import doubts_list, findings_chart, message, weights_chart
 from xr2text.ui.session import KEPT, Opened, remember
 from xr2text.ui.viewer import view
 
-STATUS, OPENED, READER, FINDINGS, IMPRESSION, CHART, WEIGHTS, DOUBTS = range(8)
+STATUS, OPENED, READER, FINDINGS, IMPRESSION, CHART, WEIGHTS, DOUBTS, GO_ON = range(9)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +67,7 @@ def assert_no_report(panel):
     assert panel[OPENED] is None and panel[READER] is None
     assert panel[FINDINGS].value == panel[IMPRESSION].value == ""
     assert panel[CHART] == panel[WEIGHTS] == panel[DOUBTS] == ""
-    assert not any(button.interactive for button in panel[8 : 8 + len(ui.FILES)])
+    assert not any(button.interactive for button in panel[9 : 9 + len(ui.FILES)])
 
 
 def picture(address):
@@ -128,6 +131,25 @@ def test_what_is_no_radiograph_is_said_in_words(reporter, no_film):
         assert 'role="alert"' in panel[STATUS]
         assert "image" in panel[STATUS]
         assert_no_report(panel)
+
+
+def test_a_doubtful_picture_waits_for_a_click(reporter, film, monkeypatch):
+    monkeypatch.setattr(Gate, "forward", lambda self, one: GateResult(DOUBTFUL, one, (), "It is strange."))
+    *panel, history = ui.write_panel(reporter, film, [])
+    assert "It is strange." in panel[STATUS] and panel[GO_ON].visible and history == []
+    assert panel[OPENED].report is None and panel[READER]["image"] and not panel[FINDINGS].interactive
+    *panel, history = ui.write_panel(reporter, film, [], force=True)
+    assert "It is strange." in panel[DOUBTS] and not panel[GO_ON].visible and len(history) == 1
+    *_, (_, rows, _, _, _) = ui.run_batch(reporter, [film], [])
+    assert "It is strange. Read it alone" in rows[0][1]
+
+
+def test_a_report_that_takes_too_long_is_given_up(reporter, film, monkeypatch):
+    monkeypatch.setattr(session, "REPORT_SECONDS", 0.2)
+    monkeypatch.setattr(reporter, "report", lambda *_: time.sleep(1))
+    *panel, history = ui.write_panel(reporter, film, [])
+    assert "given up after 0.2 seconds" in panel[STATUS] and history == []
+    assert_no_report(panel)
 
 
 def test_generate_without_a_file_says_so(reporter):

@@ -345,6 +345,31 @@ def test_a_file_that_is_no_picture_is_refused_in_words_and_the_former_report_goe
     assert "Traceback" not in page.find("body").text
 
 
+def test_a_doubtful_picture_needs_a_click(page, tmp_path):
+    tilted = Image.fromarray(np.round(draw_phantom(5, 320, ()).pixels * 255).astype(np.uint8)).rotate(45)
+    tilted.save(tmp_path / "tilted.png")
+    page.upload(tmp_path / "tilted.png")
+    page.until(lambda: "320 × 320" in page.status)
+    page.find("#generate").click()
+    page.until(lambda: "may be about nothing in it" in page.status)
+    assert page.ready == "image" and page.report == ["", ""]
+    page.find("#go-on").click()
+    page.until(lambda: "Report written" in page.status and page.ready == "report")
+    assert "may be about nothing in it" in page.find("#doubts").text
+    assert not [one for one in page.browser.find_elements(By.CSS_SELECTOR, "#go-on") if one.is_displayed()]
+
+
+def test_a_film_that_lies_on_its_side_is_put_right(page, png, tmp_path):
+    with Image.open(png) as image:
+        image.rotate(90, expand=True).save(tmp_path / "turned.png")
+    page.upload(tmp_path / "turned.png")
+    page.until(lambda: "320 × 256" in page.status)
+    page.generate()
+    assert "turned to the left; it has been put upright" in page.status
+    height, width, _ = page.pixels().shape
+    assert height > width
+
+
 def test_a_ct_slice_is_refused_in_words(page, tmp_path):
     page.upload(write_dicom(tmp_path / "slice.dcm", "CT"))
     page.until(lambda: "This is a CT image" in page.status)

@@ -130,7 +130,8 @@ def test_a_space_gets_exactly_the_files_that_it_needs(hub, run):
 def test_a_space_may_load_its_model_from_the_hub(hub, run):
     done = run("somebody/xr2text", "--model", "somebody/weights", "--private")
     assert done.returncode == 0, done.stderr
-    assert not any(path.startswith("checkpoints/") for path in hub.files) and "app.py" in hub.files
+    assert {path.split("/")[1] for path in hub.files if path.startswith("checkpoints/")} == {"xr2text-gate"}
+    assert "app.py" in hub.files
     assert [(one["key"], one["value"]) for one in hub.variables] == [("XR2TEXT_CHECKPOINT", "somebody/weights")]
     assert hub.created[0].get("private") or hub.created[0].get("visibility") == "private"  # by the library's version
 
@@ -146,8 +147,15 @@ def test_what_the_hub_refuses_is_said_in_words(hub, run, space, token, words):
 
 
 def test_a_copy_without_its_checkpoint_is_not_deployed(tmp_path):
-    for name in ("app.py", "requirements.txt", "README.md", "LICENSE", "xr2text/module.py"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name in (
+        "app.py",
+        "requirements.txt",
+        "README.md",
+        "LICENSE",
+        "xr2text/module.py",
+        "checkpoints/xr2text-gate/gate.json",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     with pytest.raises(DeployError, match="no checkpoints/xr2text-iu"):
         deploy("somebody/xr2text", root=tmp_path)

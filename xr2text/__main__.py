@@ -25,6 +25,9 @@ def main(argv: list[str] | None = None) -> int:
     report.add_argument(
         "--identity", action="store_true", help="the Structured Report names the patient as the DICOM file does"
     )
+    report.add_argument(
+        "--force", action="store_true", help="also where it is doubtful whether a file is a frontal chest radiograph"
+    )
     report.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, help="folder or Hugging Face Hub id")
     report.set_defaults(run=run_report)
 
@@ -87,6 +90,7 @@ def run_report(args: argparse.Namespace) -> int:
     from xr2text.config import ConfigError
     from xr2text.imaging.read import ImageError
     from xr2text.inference.export import ExportError, write_report
+    from xr2text.inference.gate import DoubtfulImageError
     from xr2text.inference.reporter import Reporter
     from xr2text.model.xr2text import CheckpointError
 
@@ -99,7 +103,7 @@ def run_report(args: argparse.Namespace) -> int:
     for file, folder in tqdm(list(zip(args.files, output_folders(args.files, args.out), strict=True)), unit="file"):
         try:
             write_report(
-                reporter.report(file), folder, with_maps=args.maps, documents=args.also, source=file,
+                reporter.report(file, args.force), folder, with_maps=args.maps, documents=args.also, source=file,
                 identity=args.identity,
             )  # fmt: skip
         except ExportError as error:
@@ -107,7 +111,8 @@ def run_report(args: argparse.Namespace) -> int:
             tqdm.write(f"{file}: the report is there, but not all documents: {error}", file=sys.stderr)
         except ImageError as error:
             refused += 1
-            tqdm.write(f"{file}: {error}", file=sys.stderr)
+            hint = " --force writes it all the same." if isinstance(error, DoubtfulImageError) else ""
+            tqdm.write(f"{file}: {error}{hint}", file=sys.stderr)
         except OSError as error:
             refused += 1
             tqdm.write(f"{file}: the report could not be written: {error}", file=sys.stderr)

@@ -6,7 +6,10 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
 ROOT = Path(__file__).resolve().parent.parent
-PATTERNS = ("app.py", "requirements.txt", "README.md", "LICENSE", "xr2text/**/*", "checkpoints/xr2text-iu/*")
+MODEL_PATTERN = "checkpoints/xr2text-iu/*"
+PATTERNS = (
+    "app.py", "requirements.txt", "README.md", "LICENSE", "xr2text/**/*", "checkpoints/xr2text-gate/*", MODEL_PATTERN,
+)  # fmt: skip
 FOLDERS = ("xr2text/*", "checkpoints/*")  # in which files of an earlier deployment are deleted
 
 
@@ -20,7 +23,7 @@ def space_files(root: Path = ROOT, with_checkpoint: bool = True) -> list[str]:
     Raises:
         DeployError: one of them is missing.
     """
-    patterns = [one for one in PATTERNS if with_checkpoint or not one.startswith("checkpoints/")]
+    patterns = [one for one in PATTERNS if with_checkpoint or one != MODEL_PATTERN]
     files: list[str] = []
     for pattern in patterns:
         found = [path for path in sorted(root.glob(pattern)) if path.is_file() and "__pycache__" not in path.parts]

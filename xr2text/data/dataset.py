@@ -204,9 +204,9 @@ def vary(
 
 
 def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
-    """A batch: pixel_values [B, 3, S, S], box [B, 4], labels [B, T], finding_labels and finding_targets [B, F], index [B],
-    region_targets [B, K, H, W], NaN where a region is not outlined, token_regions [B, T, K] bool, and finding_places
-    [B, F, K] bool."""
+    """A batch: pixel_values [B, 3, S, S], box [B, 4], labels [B, T], finding_labels and finding_targets [B, F],
+    index [B], region_targets [B, K, H, W], NaN where a region is not outlined, token_regions [B, T, K] bool, and
+    finding_places [B, F, K] bool."""
     labels = pad_labels([one["labels"] for one in examples])
     regions = torch.zeros(*labels.shape, len(REGIONS), dtype=torch.bool)
     for row, one in zip(regions, examples, strict=True):

@@ -16,6 +16,7 @@ from xr2text.anatomy import REGION_NAMES
 from xr2text.imaging.read import Radiograph, radiograph_from_array, read_radiograph
 from xr2text.imaging.transform import Geometry
 from xr2text.inference.agreement import FindingReading, disagreements, read_findings, sentence_confidence
+from xr2text.inference.gate import Gate
 from xr2text.model.xr2text import CheckpointError, GeneratedReports, XR2Text
 from xr2text.text.sections import split_sentences
 from xr2text.text.tokenizer import EOS, locate_sentences
@@ -125,30 +126,40 @@ class Reporter:
     Args:
         model: in evaluation mode, with HAQT-ARR.
         device: where it runs; None: a GPU if there is one, else the CPU.
+        gate: stops what is no frontal chest radiograph; None: a report is written of every picture.
     """
 
-    def __init__(self, model: XR2Text, device: str | torch.device | None = None):
+    def __init__(self, model: XR2Text, device: str | torch.device | None = None, gate: Gate | None = None):
         if model.config.haqt.projection != "haqt_arr":
             raise CheckpointError("this checkpoint has no region tokens (projection: linear), so it has no region maps")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.eval().to(self.device, memory_format=torch.channels_last)
+        self.gate = None if gate is None else gate.to(self.device)
         self.model_name = f"{model.name} {__version__}"
 
     @classmethod
     def from_pretrained(cls, path_or_id: str | Path, device: str | torch.device | None = None) -> "Reporter":
-        """Loads a checkpoint folder or hub id. Raises CheckpointError where it cannot be read."""
-        return cls(XR2Text.from_pretrained(path_or_id), device)
+        """Loads a checkpoint folder or hub id, and the gate that ships. Raises CheckpointError where one of the two
+        cannot be read."""
+        return cls(XR2Text.from_pretrained(path_or_id), device, Gate.load())
 
-    def report(self, image: str | os.PathLike | bytes | Radiograph | np.ndarray | Image.Image) -> Report:
-        """Writes the report of one radiograph.
+    def report(
+        self, image: str | os.PathLike | bytes | Radiograph | np.ndarray | Image.Image, force: bool = False
+    ) -> Report:
+        """Writes the report of one radiograph; one that was turned by quarters or is a negative is put right before.
 
         Args:
             image: a file's path or content (PNG, JPEG, TIFF, WebP, BMP, DICOM), or pixels.
+            force: also where it is doubtful whether the picture is a frontal chest radiograph.
 
         Raises:
             ImageError: the image cannot be read or is not accepted; its text is one sentence for the reader.
+            RefusedImageError: an ImageError: it is no frontal chest radiograph.
+            DoubtfulImageError: an ImageError: it may be none, and `force` is not set.
         """
-        radiograph = _as_radiograph(image)
+        radiograph, notes = _as_radiograph(image), ()
+        if self.gate is not None:
+            radiograph, notes = self.gate.admit(radiograph, force)
         pixels, geometry = self.model.transform(radiograph)
         box = torch.tensor([geometry.box], dtype=torch.float32)
         written = self.model.generate(pixels[None].to(self.device), box.to(self.device))
@@ -164,7 +175,7 @@ class Reporter:
             geometry=geometry,
             radiograph=radiograph,
             model=self.model_name,
-            warnings=tuple(self._warnings(radiograph, EOS in written.token_ids[0])),
+            warnings=(*notes, *self._warnings(radiograph, EOS in written.token_ids[0])),
             finding_readings=read_findings(
                 f"{text.findings}\n\n{text.impression}", probabilities, self.model.config.finding_thresholds
             ),

@@ -102,26 +102,31 @@ class ImageEncoder(nn.Module):
         Raises:
             ConfigError: the weights are not to be found or do not fit the model.
         """
-        source = self.config.weights
-        if source is None:
-            return
-        if source == "timm":
-            try:
-                state = timm.create_model(self.config.name, pretrained=True, num_classes=0).state_dict()
-            except (OSError, RuntimeError) as error:
-                raise ConfigError(
-                    f"model.encoder.weights: timm has none for {self.config.name} here: {error}"
-                ) from error
-        else:
-            path = _package_weights(source.removeprefix("package:")) if source.startswith("package:") else Path(source)
-            state = _read_state(path)
-        own = self.backbone.state_dict()
-        if not own.keys() <= state.keys():
-            state = _match_in_order(state, self.config.name)
+        if self.config.weights is not None:
+            load_backbone_weights(self.backbone, self.config.name, self.config.weights)
+
+
+def load_backbone_weights(backbone: nn.Module, name: str, source: str) -> None:
+    """Loads timm's weights of a model ("timm"), or those of a file or of an installed package ("package:NAME").
+
+    Raises:
+        ConfigError: the weights are not to be found or do not fit the model.
+    """
+    if source == "timm":
         try:
-            self.backbone.load_state_dict({name: state[name] for name in own})
-        except (KeyError, RuntimeError) as error:
-            raise ConfigError(f"model.encoder.weights {source!r} do not fit {self.config.name}: {error}") from error
+            state = timm.create_model(name, pretrained=True, num_classes=0).state_dict()
+        except (OSError, RuntimeError) as error:
+            raise ConfigError(f"model.encoder.weights: timm has none for {name} here: {error}") from error
+    else:
+        path = _package_weights(source.removeprefix("package:")) if source.startswith("package:") else Path(source)
+        state = _read_state(path)
+    own = backbone.state_dict()  # of a part of the model, perhaps
+    if not own.keys() <= state.keys():
+        state = _match_in_order(state, name)
+    try:
+        backbone.load_state_dict({key: state[key] for key in own})
+    except (KeyError, RuntimeError) as error:
+        raise ConfigError(f"model.encoder.weights {source!r} do not fit {name}: {error}") from error
 
 
 def _count_batches_once(momentum: float | None):

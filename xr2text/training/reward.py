@@ -33,9 +33,9 @@ def report_rewards(references: Sequence[str], written: Sequence[str], findings_w
 
 
 def bleu_gains(statistics: np.ndarray) -> np.ndarray:
-    """What each report adds to the corpus BLEU-4 of all N, which is no mean over reports: N times its derivative by that
-    report's weight. Of two reports of one study, the one that gains more would raise the corpus score more; so lengths
-    count by the corpus's, and a short report is no loss where others are long.
+    """What each report adds to the corpus BLEU-4 of all N, which is no mean over reports: N times its derivative by
+    that report's weight. Of two reports of one study, the one that gains more would raise the corpus score more; so
+    lengths count by the corpus's, and a short report is no loss where others are long.
 
     Args:
         statistics: [N, 10] as `evaluation.language.LanguageResult.bleu_statistics`.

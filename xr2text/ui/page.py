@@ -15,12 +15,14 @@ from xr2text.anatomy import REGION_NAMES
 from xr2text.imaging.read import ACCEPTED, MAX_PIXELS, ImageError
 from xr2text.inference.examples import ExampleShelf
 from xr2text.inference.export import NOTICE, report_json
+from xr2text.inference.gate import DoubtfulImageError
 from xr2text.inference.reporter import Reporter
 from xr2text.ui.panels import doubts_list, findings_chart, message, weights_chart
-from xr2text.ui.session import Opened, open_film, remember, report_film, save_files, zip_reports
+from xr2text.ui.session import Opened, open_film, remember, report_film, report_in_time, save_files, zip_reports
 from xr2text.ui.viewer import view, viewer
 
-UPLOAD_LIFE = 3600  # seconds
+UPLOAD_LIFE = 900  # seconds that a file stays, since equal files of two readers are one
+SESSION_LIFE = 3600  # seconds that the studies of a session stay in memory
 MAX_FILE_SIZE = "64mb"
 MAX_BATCH = 30
 WAITING = 32  # requests in the queue; those beyond are told to come back
@@ -64,8 +66,12 @@ THEME = gr.themes.Default(
 )
 
 
-def fill(status: str, opened: Opened | None) -> list[Any]:
-    """One value for each part of the `panel` that shows a film; without a report the former one leaves the page."""
+def fill(status: str, opened: Opened | None, doubtful: bool = False) -> list[Any]:
+    """One value for each part of the `panel` that shows a film; without a report the former one leaves the page.
+
+    Args:
+        doubtful: the reader is asked whether a report is to be written of this picture.
+    """
     report = opened.report if opened else None
     return [
         status,
@@ -76,6 +82,7 @@ def fill(status: str, opened: Opened | None) -> list[Any]:
         findings_chart(report.finding_readings) if report else "",
         weights_chart(report.region_weights) if report else "",
         doubts_list(report) if report else "",
+        gr.Button(visible=doubtful),
         *no_files(),
     ]
 
@@ -95,13 +102,19 @@ def show_upload(path: str | None) -> list[Any]:
     return fill(message(f"Radiograph of {width} × {height} pixels. Press Generate report."), opened)
 
 
-def write_panel(reporter: Reporter, path: str | None, history: list[Opened]) -> list[Any]:
-    """Generate report was pressed: the report, or why there is none; and the session's list."""
+def write_panel(reporter: Reporter, path: str | None, history: list[Opened], force: bool = False) -> list[Any]:
+    """Generate report was pressed: the report, or why there is none; and the session's list.
+
+    Args:
+        force: the reader has said that a doubtful picture is a frontal chest radiograph.
+    """
     start = time.perf_counter()
     try:
         if not path:
             raise ImageError("Choose a radiograph first: drop a file above, or take an example.")
-        opened = report_film(reporter, path, f"{time.strftime('%H:%M:%S')} · report {len(history) + 1}")
+        opened = report_film(reporter, path, f"{time.strftime('%H:%M:%S')} · report {len(history) + 1}", force)
+    except DoubtfulImageError as error:
+        return [*fill(message(str(error), "bad"), open_film(path)[0], doubtful=True), history]
     except ImageError as error:
         return [*fill(message(str(error), "bad"), None), history]
     took = f"Report written by {opened.report.model} in {time.perf_counter() - start:.1f} s."
@@ -145,7 +158,8 @@ def run_batch(reporter: Reporter, paths: list[str] | None, history: list[Opened]
         try:
             one = report_film(reporter, path, f"{time.strftime('%H:%M:%S')} · batch {number}")
         except ImageError as error:
-            rows, opened = [*rows, [name, f"No report: {error}", ""]], [*opened, None]
+            hint = " Read it alone to have one all the same." if isinstance(error, DoubtfulImageError) else ""
+            rows, opened = [*rows, [name, f"No report: {error}{hint}", ""]], [*opened, None]
             continue
         result = f"{len(one.bare.doubts)} doubts" if one.bare.doubts else "Report written"
         rows, opened = [*rows, [name, result, one.bare.impression]], [*opened, one]
@@ -164,7 +178,7 @@ def reopen(history: list[Opened], label: str | None) -> list[Any]:
     """A study of the session's list comes back to the page."""
     found = next((one for one in history if one.label == label), None)
     if found is None:
-        return [gr.skip()] * (8 + len(FILES))
+        return [gr.skip()] * (9 + len(FILES))
     return fill(message(f"Opened again: {found.label}."), found)
 
 
@@ -191,7 +205,7 @@ def about(reporter: Reporter) -> dict[str, Any]:
 
 def build_page(reporter: Reporter, shelf: ExampleShelf) -> gr.Blocks:
     """Lays out the page and ties its events to the reporter."""
-    with gr.Blocks(title="XR2Text", analytics_enabled=False, delete_cache=(300, UPLOAD_LIFE)) as page:
+    with gr.Blocks(title="XR2Text", analytics_enabled=False, delete_cache=(60, UPLOAD_LIFE)) as page:
         gr.HTML(
             "<h1>XR2Text</h1><p>A chest radiograph's report, written from seven anatomical regions.</p>", elem_id="head"
         )
@@ -200,7 +214,7 @@ def build_page(reporter: Reporter, shelf: ExampleShelf) -> gr.Blocks:
             f"Model: {escape(reporter.model_name)}.</div>",
             elem_id="notice",
         )
-        history = gr.State([], time_to_live=UPLOAD_LIFE)
+        history = gr.State([], time_to_live=SESSION_LIFE)
         with gr.Tabs() as tabs:
             with gr.Tab("Read", id="read"):
                 panel = _reading_tab(reporter, shelf, history, page)
@@ -216,7 +230,7 @@ def _reading_tab(reporter: Reporter, shelf: ExampleShelf, history: gr.State, pag
     def offered() -> list[list[str]]:
         return [[example.label] for example in shelf.offered()]
 
-    opened = gr.State(None, time_to_live=UPLOAD_LIFE)
+    opened = gr.State(None, time_to_live=SESSION_LIFE)
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=280):
             file = gr.File(
@@ -230,6 +244,7 @@ def _reading_tab(reporter: Reporter, shelf: ExampleShelf, history: gr.State, pag
                 samples=offered(), label="Examples", components=["textbox"], type="index", elem_id="examples"
             )
             status = gr.HTML(message(WELCOME), elem_id="status")
+            go_on = gr.Button("Write the report all the same", visible=False, size="sm", elem_id="go-on")
     reader = viewer("reader", "The radiograph and its report appear here.")
     with gr.Row():
         findings = gr.Textbox(
@@ -251,17 +266,20 @@ def _reading_tab(reporter: Reporter, shelf: ExampleShelf, history: gr.State, pag
         with gr.Column(min_width=300):
             weights = gr.HTML(elem_id="weights")
             doubts = gr.HTML(elem_id="doubts")
-    panel = [status, opened, reader, findings, impression, chart, weights, doubts, *downloads]
+    panel = [status, opened, reader, findings, impression, chart, weights, doubts, go_on, *downloads]
 
     def generate_report(path: str | None, kept: list[Opened]):
         return write_panel(reporter, path, kept)
 
+    def generate_all_the_same(path: str | None, kept: list[Opened]):
+        return write_panel(reporter, path, kept, force=True)
+
     file.change(show_upload, file, panel, show_progress_on=reader, **IN_TURN, **HIDDEN)
-    written = generate.click(
-        generate_report, [file, history], [*panel, history], show_progress_on=reader, **IN_TURN, **HIDDEN
-    )
     quiet = {"show_progress": "hidden", **IN_TURN, **HIDDEN}
-    written.then(prepare_files, opened, downloads, **quiet)
+    for button, write in ((generate, generate_report), (go_on, generate_all_the_same)):
+        button.click(
+            write, [file, history], [*panel, history], show_progress_on=reader, **IN_TURN, **HIDDEN
+        ).then(prepare_files, opened, downloads, **quiet)  # fmt: skip
     editing = [opened, findings, impression, history]
     after_edit = [status, opened, reader, doubts, history, *downloads]
     for text in (findings, impression):
@@ -276,7 +294,7 @@ def _reading_tab(reporter: Reporter, shelf: ExampleShelf, history: gr.State, pag
 
 
 def _batch_tab(reporter: Reporter, history: gr.State, panel: list, tabs: gr.Tabs) -> None:
-    results = gr.State([], time_to_live=UPLOAD_LIFE)
+    results = gr.State([], time_to_live=SESSION_LIFE)
     files = gr.File(
         label=f"Radiographs, up to {MAX_BATCH}: {ACCEPTED}", file_count="multiple", height=160, elem_id="files"
     )
@@ -300,7 +318,7 @@ def _batch_tab(reporter: Reporter, history: gr.State, panel: list, tabs: gr.Tabs
         return [*fill(message(f"Film {event.index[0] + 1} of the batch."), one), gr.Tabs(selected="read")]
 
     quiet = {"show_progress": "hidden", **IN_TURN, **HIDDEN}
-    table.select(open_row, results, [*panel, tabs], **quiet).then(prepare_files, panel[1], panel[8:], **quiet)
+    table.select(open_row, results, [*panel, tabs], **quiet).then(prepare_files, panel[1], panel[9:], **quiet)
 
 
 def _compare_tab(history: gr.State) -> None:
@@ -318,21 +336,23 @@ def _compare_tab(history: gr.State) -> None:
 def _endpoints(reporter: Reporter) -> None:
     """For programs: what gradio_client, curl and MCP call."""
 
-    def report(file: str) -> dict:
+    def report(file: str, force: bool = False) -> dict:
         try:
             if not file:
                 raise ImageError("No file was sent.")
-            return report_json(reporter.report(file))
+            return report_json(report_in_time(reporter, file, force))
+        except DoubtfulImageError as error:
+            raise gr.Error(f"{error} Send force=true to have it all the same.") from error
         except ImageError as error:
             raise gr.Error(str(error)) from error
 
-    def report_batch(files: list[str]) -> list[dict]:
+    def report_batch(files: list[str], force: bool = False) -> list[dict]:
         if not files or len(files) > MAX_BATCH:
             raise gr.Error(f"Send from 1 to {MAX_BATCH} files, not {len(files or [])}.")
         reports: list[dict] = []
         for file in files:
             try:
-                reports.append(report_json(reporter.report(file)))
+                reports.append(report_json(report_in_time(reporter, file, force)))
             except ImageError as error:
                 reports.append({"error": str(error)})
         return reports
@@ -341,12 +361,14 @@ def _endpoints(reporter: Reporter) -> None:
         return about(reporter)
 
     one, many, nothing = gr.File(visible=False), gr.File(visible=False, file_count="multiple"), gr.JSON(visible=False)
+    force = gr.Checkbox(False, label="force", visible=False)
     gr.Button(visible=False).click(
-        report, one, nothing, api_name="report", **IN_TURN,
-        api_description="A radiograph's file -> findings, impression, sentences with their regions, doubts, model.",
+        report, [one, force], nothing, api_name="report", **IN_TURN,
+        api_description="A radiograph's file -> findings, impression, sentences with their regions, doubts, model; "
+        "with force also where it may be no frontal chest radiograph.",
     )  # fmt: skip
     gr.Button(visible=False).click(
-        report_batch, many, nothing, api_name="report_batch", **IN_TURN,
+        report_batch, [many, force], nothing, api_name="report_batch", **IN_TURN,
         api_description="Radiographs' files -> for each its report as /report gives it, or {'error': why not}.",
     )  # fmt: skip
     gr.Button(visible=False).click(

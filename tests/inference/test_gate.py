@@ -1,0 +1,138 @@
+import io
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from xr2text.__main__ import main
+from xr2text.imaging.phantom import draw_phantom
+from xr2text.imaging.read import ImageError, Radiograph, radiograph_from_array
+from xr2text.inference.gate import (
+    DOUBTFUL,
+    PASSES,
+    REFUSED,
+    SHIPPED_GATE,
+    DoubtfulImageError,
+    Gate,
+    GateResult,
+    RefusedImageError,
+    put_right,
+)
+from xr2text.inference.reporter import Reporter
+from xr2text.model.xr2text import CheckpointError
+
+
+@pytest.fixture(scope="module")
+def gate():
+    return Gate.load()
+
+
+def phantom(seed, size=320):
+    return draw_phantom(seed, size).radiograph
+
+
+@pytest.mark.parametrize("seed", range(900, 910))
+def test_upright_films_pass_as_they_are(gate, seed):
+    result = gate(phantom(seed))
+    assert result.verdict == PASSES and not result.notes and not result.reason
+    np.testing.assert_array_equal(result.radiograph.pixels, phantom(seed).pixels)
+
+
+@pytest.mark.parametrize("negative", [False, True])
+@pytest.mark.parametrize("turned", range(4))
+def test_turned_and_negative_films_are_put_right_and_the_reader_told(gate, turned, negative):
+    upright = phantom(77)
+    pixels = np.ascontiguousarray(np.rot90(upright.pixels, -turned))  # clockwise
+    result = gate(Radiograph(1 - pixels if negative else pixels, "PNG"))
+    assert result.verdict == PASSES
+    np.testing.assert_allclose(result.radiograph.pixels, upright.pixels, atol=1e-6)
+    words = " ".join(result.notes)
+    assert ("negative" in words) == negative and ("turned" in words) == (turned > 0)
+
+
+def test_putting_right_undoes_quarters_clockwise():
+    pixels = np.arange(12, dtype=np.float32).reshape(3, 4) / 12
+    clockwise = Radiograph(cv2.rotate(pixels, cv2.ROTATE_90_CLOCKWISE), "array")
+    np.testing.assert_array_equal(put_right(clockwise, 1, False).pixels, pixels)
+    np.testing.assert_allclose(put_right(Radiograph(1 - pixels, "array"), 0, True).pixels, pixels, atol=1e-6)
+
+
+def drawing():
+    image = Image.new("L", (300, 300), 255)
+    pen = ImageDraw.Draw(image)
+    pen.ellipse((60, 60, 240, 240), outline=0, width=6)
+    pen.text((100, 140), "not a film", fill=0)
+    return np.asarray(image)
+
+
+OTHERS = {
+    "black": np.zeros((200, 180), np.uint8),
+    "white": np.full((200, 180), 255, np.uint8),
+    "noise": np.random.default_rng(0).integers(256, size=(220, 200), dtype=np.uint8),
+    "ramp": np.tile(np.linspace(0, 255, 240).astype(np.uint8), (200, 1)),
+    "checkerboard": (np.indices((200, 200)).sum(0) // 20 % 2 * 255).astype(np.uint8),
+    "drawing": drawing(),
+    "piece of a film": np.round(phantom(5, 800).pixels[300:480, 100:280] * 255).astype(np.uint8),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_pictures_are_stopped_with_the_reason(gate, name):
+    result = gate(radiograph_from_array(OTHERS[name]))
+    assert result.verdict in (DOUBTFUL, REFUSED)
+    assert result.reason.endswith(".") and not result.notes
+
+
+def test_the_reporter_stops_them_too_and_goes_on_past_a_doubt_alone(tiny_checkpoint, monkeypatch):
+    reporter = Reporter.from_pretrained(tiny_checkpoint)
+    film, verdict = phantom(3), []
+    monkeypatch.setattr(Gate, "forward", lambda self, one: GateResult(verdict[0], one, (), "It is strange."))
+    verdict[:] = [DOUBTFUL]
+    with pytest.raises(DoubtfulImageError, match="It is strange"):
+        reporter.report(film)
+    assert "It is strange." in reporter.report(film, force=True).doubts
+    verdict[:] = [REFUSED]
+    for force in (False, True):
+        with pytest.raises(RefusedImageError):
+            reporter.report(film, force)
+    assert issubclass(RefusedImageError, ImageError) and issubclass(DoubtfulImageError, ImageError)
+
+
+def test_the_command_asks_for_force(tiny_checkpoint, monkeypatch, tmp_path, capsys):
+    Image.fromarray(np.round(phantom(3).pixels * 255).astype(np.uint8)).save(tmp_path / "film.png")
+    command = [
+        "report",
+        str(tmp_path / "film.png"),
+        "--out",
+        str(tmp_path / "out"),
+        "--checkpoint",
+        str(tiny_checkpoint),
+    ]
+    monkeypatch.setattr(Gate, "forward", lambda self, one: GateResult(DOUBTFUL, one, (), "It is strange."))
+    assert main(command) == 1
+    assert "It is strange. --force writes it all the same." in capsys.readouterr().err
+    assert main([*command, "--force"]) == 0
+    assert "It is strange." in (tmp_path / "out" / "film" / "report.txt").read_text()
+
+
+def test_a_film_that_was_put_right_is_reported_as_it_should_lie(tiny_checkpoint):
+    reporter = Reporter.from_pretrained(tiny_checkpoint)
+    content = io.BytesIO()
+    upright = np.round(phantom(12).pixels * 255).astype(np.uint8)
+    Image.fromarray(255 - np.rot90(upright, 2)).save(content, "PNG")
+    report = reporter.report(content.getvalue())
+    np.testing.assert_allclose(report.radiograph.pixels, upright / 255, atol=1e-6)
+    assert [note.split()[3] for note in report.warnings[:2]] == ["a", "turned"]
+    plain = reporter.report(upright)
+    assert (plain.findings, plain.warnings) == (report.findings, report.warnings[2:])
+
+
+def test_a_gate_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="no gate"):
+        Gate.load(tmp_path / "none")
+    shutil.copytree(SHIPPED_GATE, tmp_path / "gate")
+    (tmp_path / "gate" / "gate.safetensors").write_bytes(b"half a file")
+    with pytest.raises(CheckpointError, match="no gate that can be read"):
+        Gate.load(tmp_path / "gate")

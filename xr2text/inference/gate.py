@@ -1,0 +1,212 @@
+"""Tells an upright frontal chest radiograph from everything else, before a report is written of it.
+
+A network of its own, the same for every checkpoint: the first stages of an EfficientNet-Lite0 as ImageNet has them,
+what they see pooled over the picture and over a grid of it, and on this a linear classifier. Beside it stands how far
+the picture lies from all frontal radiographs that the gate was fitted on, in the same features (Lee et al., "A Simple
+Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018, arXiv:1807.03888).
+
+Letters: B pictures, S side of the canvas, D pooled features, P principal components, C classes.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from xr2text.imaging.read import ImageError, Radiograph
+from xr2text.imaging.transform import expose, letterbox
+from xr2text.model.xr2text import CheckpointError
+
+SHIPPED_GATE = Path(__file__).resolve().parent.parent.parent / "checkpoints" / "xr2text-gate"
+LEVELS = (1, 2, 3)  # of the network's feature maps: strides 4, 8 and 16
+TURNS = 4
+# A frontal radiograph turned clockwise by so many quarters, then the same as a negative.
+CLASSES = (
+    *(f"frontal, turned {90 * turn}" for turn in range(TURNS)),
+    *(f"negative, turned {90 * turn}" for turn in range(TURNS)),
+    "lateral", "other",
+)  # fmt: skip
+LATERAL, OTHER = CLASSES.index("lateral"), CLASSES.index("other")
+PASSES, REFUSED = "frontal", "refused"
+DOUBTFUL = "doubtful"
+
+
+class RefusedImageError(ImageError):
+    """A picture that is not a frontal chest radiograph."""
+
+
+class DoubtfulImageError(ImageError):
+    """A picture that may not be a frontal chest radiograph; the reader decides."""
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """Attributes:
+    size: side S of the canvas, a multiple of 16.
+    grid: cells on a side, over each of which the last stage is pooled.
+    components: P.
+    sure: probability of a class from which a frontal radiograph is taken to be what it says.
+    refuses: probability of a lateral view or of something else from which there is no doubt left.
+    far: distance from the frontal radiographs of the fit beyond which a picture is doubtful.
+    """
+
+    size: int = 160
+    grid: int = 4
+    components: int = 192
+    sure: float = 0.6
+    refuses: float = 0.9
+    far: float = 1.2
+
+
+@dataclass(frozen=True, eq=False)
+class GateResult:
+    """Attributes:
+    verdict: PASSES, DOUBTFUL or REFUSED.
+    radiograph: the picture, put right where it was turned or a negative.
+    notes: what was put right, a sentence each.
+    reason: of a doubt or a refusal, one sentence; empty where the picture passes.
+    """
+
+    verdict: str
+    radiograph: Radiograph
+    notes: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class Gate(nn.Module):
+    """See the module; `training.gate.fit_gate` fits one."""
+
+    def __init__(self, settings: GateSettings | None = None):
+        super().__init__()
+        self.settings = settings = settings or GateSettings()
+        self.backbone = timm.create_model("tf_efficientnet_lite0", num_classes=0)
+        self.backbone.prune_intermediate_layers(list(LEVELS), prune_norm=True, prune_head=True)
+        widths = [self.backbone.feature_info[level]["num_chs"] for level in LEVELS]
+        self.width = 2 * sum(widths) + settings.grid**2 * widths[-1]
+        self.register_buffer("centre", torch.zeros(self.width))
+        self.register_buffer("axes", torch.zeros(self.width, settings.components))
+        self.register_buffer("frontal_centre", torch.zeros(settings.components))
+        self.register_buffer("frontal_whitening", torch.eye(settings.components))
+        self.register_buffer("usual", torch.ones(()))
+        self.classifier = nn.Linear(settings.components, len(CLASSES))
+        self.requires_grad_(False).eval()
+
+    @torch.inference_mode()
+    def pooled(self, canvases: torch.Tensor) -> torch.Tensor:
+        """Grey [B, S, S] in [0, 1] -> [B, D]."""
+        images = (canvases[:, None].expand(-1, 3, -1, -1) - 0.5) / 0.5
+        levels = self.backbone.forward_intermediates(images, indices=list(LEVELS), intermediates_only=True)
+        parts = [part for level in levels for part in (level.mean((-1, -2)), level.std((-1, -2)))]
+        parts.append(F.adaptive_avg_pool2d(levels[-1], self.settings.grid).flatten(1))
+        return torch.cat(parts, 1)
+
+    @torch.inference_mode()
+    def judge(self, pooled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """[B, D] -> probabilities of the classes [B, C], and distances [B] from the frontal radiographs of the fit, 1
+        a distance that 99.5 % of those held out of it keep within."""
+        components = (pooled - self.centre) @ self.axes
+        away = (components - self.frontal_centre) @ self.frontal_whitening
+        return self.classifier(components).softmax(1), away.norm(dim=1) / self.usual
+
+    def forward(self, radiograph: Radiograph) -> GateResult:
+        """Judges one picture, and judges it again where it had to be put right."""
+        sure, notes = self.settings.sure, ()
+        probabilities, distance = self._look(radiograph)
+        best = int(probabilities.argmax())
+        if 0 < best < LATERAL and probabilities[best] >= sure:
+            turned, negative = best % TURNS, best >= TURNS
+            upright = put_right(radiograph, turned, negative)
+            again, distance_again = self._look(upright)
+            if again[0] >= sure:
+                radiograph, probabilities, distance = upright, again, distance_again
+                notes = _put_right_notes(turned, negative)
+        return GateResult(*self._verdict(probabilities, distance, radiograph, notes))
+
+    def admit(self, radiograph: Radiograph, force: bool = False) -> tuple[Radiograph, tuple[str, ...]]:
+        """The picture, put right where need be, and what its reader should know of that.
+
+        Args:
+            force: a doubt is no error, but the last of the notes.
+
+        Raises:
+            RefusedImageError: it is no frontal chest radiograph.
+            DoubtfulImageError: it may be none.
+        """
+        result = self(radiograph)
+        if result.verdict == REFUSED:
+            raise RefusedImageError(result.reason)
+        if result.verdict == PASSES:
+            return result.radiograph, result.notes
+        if not force:
+            raise DoubtfulImageError(result.reason)
+        return result.radiograph, (*result.notes, result.reason)
+
+    def _verdict(self, probabilities: torch.Tensor, distance: float, radiograph: Radiograph, notes: tuple[str, ...]):
+        settings = self.settings
+        if probabilities[0] >= settings.sure and distance <= settings.far:
+            return PASSES, radiograph, notes, ""
+        best = int(probabilities[[LATERAL, OTHER]].argmax()) + LATERAL
+        what = "a lateral view" if best == LATERAL else "no chest radiograph"
+        if probabilities[best] >= settings.refuses:
+            reason = f"This is {what}: reports are written of one upright frontal chest radiograph (PA or AP)."
+            return REFUSED, radiograph, (), reason
+        if probabilities[0] >= settings.sure:
+            seems = "unlike the chest radiographs that the model knows"
+        elif probabilities[best] >= 0.5:
+            seems = f"perhaps {what}"
+        else:
+            seems = "perhaps not an upright frontal chest radiograph"
+        return DOUBTFUL, radiograph, notes, f"This picture is {seems}; a report of it may be about nothing in it."
+
+    def _look(self, radiograph: Radiograph) -> tuple[torch.Tensor, float]:
+        canvas = gate_canvas(radiograph.pixels, self.settings.size)
+        probabilities, distances = self.judge(self.pooled(torch.from_numpy(canvas)[None].to(self.centre)))
+        return probabilities[0].cpu(), float(distances[0])
+
+    def save(self, folder: str | Path) -> None:
+        """Writes gate.json and gate.safetensors, in float16."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "gate.json").write_text(json.dumps(vars(self.settings), indent=2) + "\n")
+        save_model(self.half(), str(folder / "gate.safetensors"))
+        (folder / "gate.safetensors").chmod(0o644)
+        self.float()
+
+    @classmethod
+    def load(cls, folder: str | Path = SHIPPED_GATE) -> "Gate":
+        """Raises CheckpointError where a file is missing or damaged."""
+        folder = Path(folder)
+        try:
+            gate = cls(GateSettings(**json.loads((folder / "gate.json").read_text())))
+            load_model(gate, str(folder / "gate.safetensors"))
+        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+            raise CheckpointError(f"{folder} holds no gate that can be read: {error}") from error
+        return gate.float().eval()
+
+
+def gate_canvas(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Pixels [H, W] in [0, 1] -> float32 [S, S], the picture letterboxed."""
+    return letterbox(expose(pixels), size)[0].astype(np.float32)
+
+
+def put_right(radiograph: Radiograph, turned: int, negative: bool) -> Radiograph:
+    """Undoes `turned` quarters clockwise and, where `negative`, the inversion."""
+    pixels = np.ascontiguousarray(np.rot90(radiograph.pixels, turned))  # rot90 turns counter-clockwise
+    return replace(radiograph, pixels=1 - pixels if negative else pixels)
+
+
+def _put_right_notes(turned: int, negative: bool) -> tuple[str, ...]:
+    notes = []
+    if negative:
+        notes.append("The picture was a negative, bones dark; it has been inverted.")
+    if turned:
+        how = {1: "to the right", 2: "upside down", 3: "to the left"}[turned]
+        notes.append(f"The picture was turned {how}; it has been put upright.")
+    return tuple(notes)
