@@ -32,7 +32,7 @@ DATA = Path("data")
 KEPT_SIDE = 320  # pixels on the longer side of what is turned and varied here
 PACKAGES = ("gradio", "sklearn", "matplotlib")  # whose pictures the gate is measured on
 PICTURES = (".png", ".jpg", ".jpeg")
-NEGATIVE_EXAMPLE = "Fake_MONOHR1.dcm"  # its header says MONOCHROME1 of pixels that are not
+NEGATIVES = ("Fake_MONOHR1.dcm", "00017625_000.jpg")  # as they come, which a look at the picture shows
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,15 @@ def frontal(source: str, pixels: np.ndarray, fitted: bool, random, variants: int
         yield Shown(source, int(kind), turned(varied(pixels, random) if fitted else pixels, int(kind)))
 
 
+def frontal_or_negative(source: str, file: Path, fitted: bool, random, variants: int) -> Iterator[Shown]:
+    """A film's file; one that is a negative already is shown as it is alone."""
+    pixels = read(file)
+    if file.name in NEGATIVES:
+        yield Shown(source, TURNS, pixels)
+    else:
+        yield from frontal(source, pixels, fitted, random, variants)
+
+
 def other(source: str, pixels: np.ndarray, random, kind: int = OTHER) -> Iterator[Shown]:
     """As it is, and in another way."""
     yield Shown(source, kind, pixels)
@@ -130,8 +139,8 @@ def indiana(fitted: bool, random: np.random.Generator) -> Iterator[Shown]:
 def other_films(fitted: bool, random: np.random.Generator) -> Iterator[Shown]:
     for row in csv.DictReader((DATA / "nih_chest" / "labels.csv").open()):
         if (int(row["patient"]) % 3 > 0) == fitted:
-            pixels = read(DATA / "nih_chest" / "images" / row["image"])
-            yield from frontal("NIH ChestX-ray14", pixels, fitted, random, 3)
+            file = DATA / "nih_chest" / "images" / row["image"]
+            yield from frontal_or_negative("NIH ChestX-ray14", file, fitted, random, 3)
     for seed in range(60, 200) if fitted else range(60):
         pixels = small(draw_phantom(seed, 256).radiograph.pixels)
         yield from frontal("phantoms", pixels, fitted, random, 2)
@@ -141,10 +150,10 @@ def films_never_fitted_on(random: np.random.Generator) -> Iterator[Shown]:
     examples = [*sorted((DATA / "examples").iterdir()), DATA / "dicom" / "cr_chest_monochrome1.dcm"]
     for name, files in (
         ("JSRT (never fitted on)", sorted((DATA / "jsrt_regions" / "images").iterdir())),
-        ("examples of NIH and RSNA (never fitted on)", [file for file in examples if file.name != NEGATIVE_EXAMPLE]),
+        ("examples of NIH and RSNA (never fitted on)", examples),
     ):
         for file in files:
-            yield from frontal(name, read(file), False, random, 7)
+            yield from frontal_or_negative(name, file, False, random, 7)
 
 
 def no_chests(fitted: bool, random: np.random.Generator) -> Iterator[Shown]:

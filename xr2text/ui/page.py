@@ -333,6 +333,11 @@ def _compare_tab(history: gr.State) -> None:
                 choice.input(compared, [history, choice], shown, show_progress="hidden", **HIDDEN)
 
 
+def refusal(text: str) -> gr.Error:
+    """What a program is answered; nothing of it goes to the server's log."""
+    return gr.Error(text, print_exception=False)
+
+
 def _endpoints(reporter: Reporter) -> None:
     """For programs: what gradio_client, curl and MCP call."""
 
@@ -342,13 +347,13 @@ def _endpoints(reporter: Reporter) -> None:
                 raise ImageError("No file was sent.")
             return report_json(report_in_time(reporter, file, force))
         except DoubtfulImageError as error:
-            raise gr.Error(f"{error} Send force=true to have it all the same.") from error
+            raise refusal(f"{error} Send force=true to have it all the same.") from error
         except ImageError as error:
-            raise gr.Error(str(error)) from error
+            raise refusal(str(error)) from error
 
     def report_batch(files: list[str], force: bool = False) -> list[dict]:
         if not files or len(files) > MAX_BATCH:
-            raise gr.Error(f"Send from 1 to {MAX_BATCH} files, not {len(files or [])}.")
+            raise refusal(f"Send from 1 to {MAX_BATCH} files, not {len(files or [])}.")
         reports: list[dict] = []
         for file in files:
             try:
