@@ -157,13 +157,16 @@ class ModelConfig:
                 raise ConfigError(f"model.finding_thresholds.{name} is {threshold}; it must be in (0, 1)")
 
 
+SOURCES = ("indiana", "openi", "r2gen", "mimic_cxr", "hub", "manifest", "phantom")
+
+
 @dataclass
 class DataConfig:
-    source: str = MISSING  # "indiana", "r2gen" or "phantom"
-    root: str | None = None  # folder of the data set
-    split_file: str | None = None  # indiana: an R2Gen annotation.json whose val and test studies are set apart
-    # Where finding labels come from: "reports", read by text.findings, or "indexed", as the source has them (indiana
-    # and r2gen: MeSH terms). Phantoms know what was drawn.
+    source: str = MISSING  # a layout of `data.sources`: one of SOURCES
+    root: str | None = None  # folder of the data set; hub: or its id on the Hugging Face Hub
+    split_file: str | None = None  # indiana and openi: an R2Gen annotation.json whose val and test studies are set apart
+    # Where finding labels come from: "reports", read by text.findings, or "indexed", as the source has them
+    # (indiana, openi and r2gen: MeSH terms; others: none). Phantoms know what was drawn.
     labels: str = "reports"
     films: str | None = None  # folder of further training radiographs with labels but no reports, see data.sources
     region_masks: str | None = None  # folder of further training radiographs with masks of regions, see data.sources
@@ -177,7 +180,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         if self.source != MISSING:
-            _one_of("data", "source", self.source, ("indiana", "r2gen", "phantom"))
+            _one_of("data", "source", self.source, SOURCES)
         _one_of("data", "labels", self.labels, ("reports", "indexed"))
         _at_least("data", "mask_repeats", self.mask_repeats, 1)
         _at_least("data", "mask_holdout", self.mask_holdout, 0)
