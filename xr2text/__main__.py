@@ -7,6 +7,9 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from xr2text.config import SOURCES
+
+LAYOUTS = tuple(name for name in SOURCES if name != "phantom")
 DEFAULT_CHECKPOINT = Path(__file__).resolve().parent.parent / "checkpoints" / "xr2text-iu"
 
 
@@ -30,10 +33,10 @@ def main(argv: list[str] | None = None) -> int:
 
     evaluate = commands.add_parser("evaluate", help="score the reports of a data set's split beside baselines")
     evaluate.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, help="folder or Hugging Face Hub id")
-    evaluate.add_argument("--source", required=True, choices=("indiana", "r2gen"), help="layout of the data set")
-    evaluate.add_argument("--root", required=True, type=Path, metavar="DIR", help="the data set's folder")
+    evaluate.add_argument("--source", required=True, choices=LAYOUTS, help="layout of the data set")
+    evaluate.add_argument("--root", required=True, type=Path, metavar="DIR", help="the data set's folder; hub: or its id")
     evaluate.add_argument("--split", default="test", choices=("train", "val", "test"))
-    evaluate.add_argument("--split-file", type=Path, metavar="FILE", help="indiana: an R2Gen annotation.json")
+    evaluate.add_argument("--split-file", type=Path, metavar="FILE", help="indiana, openi: an R2Gen annotation.json")
     evaluate.add_argument("--train-root", type=Path, metavar="DIR", help="where train and val lie, if not in --root")
     evaluate.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="table, metrics, predictions, pictures"

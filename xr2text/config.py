@@ -164,7 +164,7 @@ SOURCES = ("indiana", "openi", "r2gen", "mimic_cxr", "hub", "manifest", "phantom
 class DataConfig:
     source: str = MISSING  # a layout of `data.sources`: one of SOURCES
     root: str | None = None  # folder of the data set; hub: or its id on the Hugging Face Hub
-    split_file: str | None = None  # indiana and openi: an R2Gen annotation.json whose val and test studies are set apart
+    split_file: str | None = None  # indiana, openi: an R2Gen annotation.json whose val and test studies are set apart
     # Where finding labels come from: "reports", read by text.findings, or "indexed", as the source has them
     # (indiana, openi and r2gen: MeSH terms; others: none). Phantoms know what was drawn.
     labels: str = "reports"

@@ -28,9 +28,7 @@ def labelled_films(config: DataConfig, faults: Faults) -> list[Study]:
     for row in table.itertuples():
         path = root / "images" / row.image
         if not path.is_file():
-            faults.add(
-                "missing image", f"{root / 'labels.csv'} lists {row.image}, which is not in {root / 'images'}"
-            )
+            faults.add("missing image", f"{root / 'labels.csv'} lists {row.image}, which is not in {root / 'images'}")
         present = {name for one in row.findings.split("|") for name in FILM_FINDINGS.get(one, ())}
         if "infiltration" in row.findings.lower():
             known = dict.fromkeys(present, 1)  # a word for any density: nothing else is known to be absent

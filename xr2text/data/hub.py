@@ -72,10 +72,12 @@ def hub_studies(root: Path | str, config: DataConfig, faults: Faults) -> list[St
     width, studies = len(str(len(rows))), []
     for number, (row, (file, place), split) in enumerate(zip(rows, places, splits, strict=True)):
         text = {name: row.get(name) or "" for name in ("findings", "impression", "indication", "comparison")}
-        name = str(row.get("id") or row.get("study_id") or f"row-{number:0{width}d}")
+        named = [row[key] for key in ("id", "study_id") if row.get(key) is not None]
+        name = str(named[0]) if named else f"row-{number:0{width}d}"
+        patient = name if row.get("subject_id") is None else str(row["subject_id"])
         studies.append(
             Study(
-                name, str(row.get("subject_id") or name), (TableImage(file, place),), clean_section(text["findings"]),
+                name, patient, (TableImage(file, place),), clean_section(text["findings"]),
                 clean_section(text["impression"]), text["indication"], text["comparison"], split, text["findings"],
             )
         )  # fmt: skip
@@ -173,9 +175,13 @@ class _Arrow:
         return self.table.column("image")[row].as_py()
 
 
-@lru_cache(maxsize=8)
 def _open(path: Path) -> _Table:
-    """Raises DataError for a file that is neither."""
+    """Raises DataError for a file that is neither, FileNotFoundError for none."""
+    return _open_version(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _open_version(path: Path, _: int) -> _Table:
     try:
         return _Parquet(path) if path.suffix == ".parquet" else _Arrow(path)
     except (OSError, pa.ArrowException) as error:

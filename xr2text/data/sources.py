@@ -33,7 +33,8 @@ hub (a Hugging Face dataset such as itsanmolgupta/mimic-cxr-dataset):
 manifest (a table of one's own):
     ROOT                            manifest.csv or manifest.jsonl, or a folder that holds one
     A row for each image, paths relative to it: id, image, findings; if there: impression, indication, comparison,
-    patient, view (frontal, PA, AP, lateral or LL), split (train, val, test). In JSON lines, image and view may be lists.
+    patient, view (frontal, PA, AP, lateral or LL), split (train, val, test). In JSON lines, image and view may be
+    lists.
 
 phantom: drawn by the program, no files.
 

@@ -87,7 +87,8 @@ def find_sections(text: str) -> dict[str, str]:
     """
     found = dict.fromkeys(("findings", "impression", "indication", "comparison"), "")
     marks = [one for one in _HEADING.finditer(text) if one["capital"] is None or one["capital"].isupper()]
-    for mark, end in zip(marks, [*(one.start() for one in marks[1:]), len(text)], strict=True):
+    ends = [one.start() for one in marks[1:]] + [len(text)]
+    for mark, end in zip(marks, ends, strict=False):  # of a text without marks there is nothing to pair
         name = next(filter(None, (mark["line"], mark["capital"], mark["bare"]))).lower()
         section, body = _HEADINGS[name], " ".join(text[mark.end() : end].split())
         if section is not None and not _MARKS_ALONE.match(body):
