@@ -34,7 +34,9 @@ def main(argv: list[str] | None = None) -> int:
     evaluate = commands.add_parser("evaluate", help="score the reports of a data set's split beside baselines")
     evaluate.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, help="folder or Hugging Face Hub id")
     evaluate.add_argument("--source", required=True, choices=LAYOUTS, help="layout of the data set")
-    evaluate.add_argument("--root", required=True, type=Path, metavar="DIR", help="the data set's folder; hub: or its id")
+    evaluate.add_argument(
+        "--root", required=True, type=Path, metavar="DIR", help="the data set's folder; hub: or its id"
+    )
     evaluate.add_argument("--split", default="test", choices=("train", "val", "test"))
     evaluate.add_argument("--split-file", type=Path, metavar="FILE", help="indiana, openi: an R2Gen annotation.json")
     evaluate.add_argument("--train-root", type=Path, metavar="DIR", help="where train and val lie, if not in --root")

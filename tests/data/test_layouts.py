@@ -71,11 +71,14 @@ def test_openi_reads_the_original_reports(openi):
 def test_openi_takes_views_from_kaggles_table_and_dicom_names_without_prefix(openi):
     (openi / "indiana_projections.csv").write_text(
         "uid,filename,projection\n1,1_IM-0001-3001.dcm.png,Lateral\n1,1_IM-0001-4001.dcm.png,Frontal\n"
+        "22,22_IM-0840-1001.dcm.png,Frontal\n"
     )
+    (openi / "png" / "CXR22_IM-0840-1001.png").rename(openi / "22_IM-0840-1001.dcm")
     for name in ("3001", "4001"):
         (openi / "png" / f"CXR1_1_IM-0001-{name}.png").rename(openi / f"1_IM-0001-{name}.dcm")
-    one = by_id(load("openi", openi))["1"]
-    assert [(image.path.name, image.view) for image in one.images] == [
+    studies = by_id(load("openi", openi))
+    assert studies["22"].images[0].view == "frontal"
+    assert [(image.path.name, image.view) for image in studies["1"].images] == [
         ("1_IM-0001-4001.dcm", "frontal"), ("1_IM-0001-3001.dcm", "lateral"),
     ]  # fmt: skip
 

@@ -52,12 +52,12 @@ def openi_studies(root: Path, config: DataConfig, faults: Faults) -> list[Study]
     for one in parsed:
         images = []
         for name in one["images"]:
-            short = re.sub(r"^CXR\d+_", "", name)  # the archives differ in whether the prefix is there
-            path = files.get(name) or files.get(short)
+            names = _spellings(name)
+            path = next((files[other] for other in names if other in files), None)
             if path is None:
                 faults.add("missing image", f"{folder / one['uid']}.xml lists {name}, which is not under {root}")
                 path = root / f"{name}.png"
-            images.append(ImageFile(path, views.get(short) or views.get(name)))
+            images.append(ImageFile(path, next((views[other] for other in names if other in views), None)))
         images.sort(key=lambda image: (image.view or "", image.path.name))
         if images:
             sections = {name: clean_section(one[name]) for name in ("findings", "impression")}
@@ -119,6 +119,12 @@ def _openi_images(root: Path) -> dict[str, Path]:
     if not found:
         raise DataError(f"expected Open-i's images under {root}, unpacked from NLMCXR_png.tgz or NLMCXR_dcm.tgz")
     return found
+
+
+def _spellings(name: str) -> tuple[str, ...]:
+    """An image's name as the archives have it: CXR1000_IM-0003-1001 is 1000_IM-0003-1001 among the DICOM files and in
+    Kaggle's tables, CXR1_1_IM-0001-3001 is 1_IM-0001-3001."""
+    return name, re.sub(r"^CXR\d+_(?=\d+_)", "", name), name.removeprefix("CXR")
 
 
 def _known_views(root: Path) -> dict[str, str]:
