@@ -1,4 +1,5 @@
-"""The command line: `python -m xr2text report | evaluate | localize | findings | info | deploy`, each with --help."""
+"""The command line: `python -m xr2text report | evaluate | localize | findings | data | info | deploy`, each with
+--help."""
 
 import argparse
 import os
@@ -64,6 +65,18 @@ def main(argv: list[str] | None = None) -> int:
     findings.add_argument("--out", required=True, type=Path, metavar="LABELS.csv")
     findings.add_argument("--processes", type=positive, default=os.cpu_count(), metavar="N", help="that share the work")
     findings.set_defaults(run=run_findings)
+
+    data = commands.add_parser("data", help="check a data set, or prepare it for training").add_subparsers(
+        required=True
+    )
+    check = data.add_parser("check", help="count what a data set holds and what is wrong; exit code 1: training fails")
+    check.add_argument("source", metavar="SOURCE", help=f"a layout ({', '.join(LAYOUTS)}) or a YAML config")
+    check.add_argument("--root", metavar="DIR", help="the data set's folder, where a layout is named")
+    check.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of the config")
+    check.add_argument("--quick", action="store_true", help="do not open the images")
+    check.add_argument("--processes", type=positive, default=os.cpu_count(), metavar="N", help="that read the images")
+    check.add_argument("--out", type=Path, default=Path("runs/data_check"), metavar="DIR", help="check.md, studies.png")
+    check.set_defaults(run=run_data_check)
 
     info = commands.add_parser("info", help="print a model's parameters, part by part")
     info.add_argument("source", metavar="CONFIG_OR_CHECKPOINT", type=Path, help="a YAML config or a checkpoint folder")
@@ -207,6 +220,48 @@ def run_findings(args: argparse.Namespace) -> int:
         return 2
     print(f"{len(table)} reports, {labels.shape[1]} findings: {args.out}")
     return 0
+
+
+def data_config(source: str, root: str | None, overrides: list[str]):
+    """The settings that a YAML file has, or a layout's name and folder, with overrides.
+
+    Raises:
+        ConfigError: a setting is unknown or of the wrong kind.
+    """
+    from xr2text.config import ConfigError, layout_config, load_config
+
+    given = [f"data.root={root}"] if root is not None else []
+    if source in LAYOUTS:
+        return layout_config([f"data.source={source}", *given, *overrides])
+    if not Path(source).is_file():
+        raise ConfigError(f"SOURCE is {source!r}; accepted: {', '.join(LAYOUTS)}, or the path of a YAML config")
+    return load_config(source, [*given, *overrides])
+
+
+def run_data_check(args: argparse.Namespace) -> int:
+    """Prints what a data set holds; 0: a training can start, 1: it would fail, 2: the data set could not be read."""
+    from xr2text.config import ConfigError
+    from xr2text.data.check import check_source
+    from xr2text.data.page import draw_page
+    from xr2text.data.sources import DataError
+
+    try:
+        config = data_config(args.source, args.root, args.set)
+        check = check_source(config, args.processes, read_images=not args.quick)
+    except (ConfigError, DataError) as error:
+        print(f"data check: {error}", file=sys.stderr)
+        return 2
+    text = check.text(f"{config.data.source} {config.data.root or ''}".strip())
+    print(text)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        (args.out / "check.md").write_text(text, encoding="utf-8")
+        draw_page(check.splits, args.out / "studies.png")
+    except OSError as error:
+        print(f"data check: {args.out} could not be written: {error}", file=sys.stderr)
+        return 2
+    print(f"written to {args.out}")
+    return 1 if check.failures else 0
 
 
 def run_info(args: argparse.Namespace) -> int:

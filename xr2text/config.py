@@ -177,6 +177,11 @@ class DataConfig:
     seed: int = 0
     workers: int = 2  # processes that read images; 0: the training process itself
     keep_in_memory: bool = False  # read every image once, before the first epoch
+    # Folder of resized images and of the index, which `python -m xr2text data prepare` fills; null: originals are read.
+    cache: str | None = None
+    # A training radiograph that cannot be read, or has no report, is left out; a run stops where more than this share
+    # of them are such.
+    max_bad_share: float = 0.05
 
     def __post_init__(self) -> None:
         if self.source != MISSING:
@@ -185,6 +190,7 @@ class DataConfig:
         _at_least("data", "mask_repeats", self.mask_repeats, 1)
         _at_least("data", "mask_holdout", self.mask_holdout, 0)
         _at_least("data", "workers", self.workers, 0)
+        _share("data", "max_bad_share", self.max_bad_share)
 
 
 @dataclass
@@ -455,6 +461,13 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     layers = _read_layers(Path(path), ())
     where = ", which extends ".join(str(file) for file, _ in reversed(layers))
     return _build(Config, *(layer for _, layer in layers), OmegaConf.from_dotlist(overrides), where=where)
+
+
+def layout_config(overrides: Iterable[str]) -> Config:
+    """The default settings with overrides such as "data.source=r2gen", for work on the data alone. Raises ConfigError
+    as `load_config` does."""
+    given = OmegaConf.from_dotlist(list(overrides))
+    return _build(Config, {"name": "data", "output": "."}, given, where="--set")
 
 
 def _read_layers(path: Path, extending: tuple[Path, ...]) -> list[tuple[Path, Any]]:
