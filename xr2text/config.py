@@ -191,6 +191,8 @@ class DataConfig:
         _at_least("data", "mask_holdout", self.mask_holdout, 0)
         _at_least("data", "workers", self.workers, 0)
         _share("data", "max_bad_share", self.max_bad_share)
+        if self.cache is not None and self.source == "phantom":
+            raise ConfigError("data.cache keeps images of files: with data.source=phantom it must be null")
 
 
 @dataclass

@@ -3,7 +3,6 @@
 Letters: B batch, S image side, T tokens.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 
 import cv2
@@ -14,9 +13,11 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from xr2text.anatomy import REGION_NAMES, REGIONS
+from xr2text.data.cache import ImageCache, canvas_of
+from xr2text.data.examples import Lazy, examples_of, finding_rows, has_report, report_lengths
 from xr2text.data.region_masks import all_regions, region_targets
-from xr2text.data.sources import DataError, ImageFile, PhantomImage, Study
-from xr2text.imaging.transform import ImageTransform, expose, letterbox
+from xr2text.data.sources import DataError, Study
+from xr2text.imaging.transform import ImageTransform, letterbox
 from xr2text.text.findings import find_mentions
 from xr2text.text.tokenizer import encode_report, locate_sentences, pad_labels
 
@@ -38,11 +39,12 @@ class ReportDataset(Dataset):
         placed: examples know the regions in which the report places each finding.
         training: examples are shifted, scaled, turned a little and varied in contrast, reproducibly for each epoch
             (`set_epoch`); never mirrored.
+        cache: where resized images are kept; None: the originals are read.
     """
 
     def __init__(
         self,
-        studies: list[Study],
+        studies: Sequence[Study],
         transform: ImageTransform,
         tokenizer: PreTrainedTokenizerBase,
         max_tokens: int,
@@ -55,25 +57,36 @@ class ReportDataset(Dataset):
         training: bool = False,
         augment: bool = False,
         seed: int = 0,
+        cache: ImageCache | None = None,
     ):
         self.transform, self.augment, self.seed, self.epoch = transform, augment, seed, 0
         self.examples = examples_of(studies, training, impression, mask_repeats)
-        self.labels = [
-            encode_report(tokenizer, study.report, max_tokens, impression) if has_report(study, impression) else []
-            for study, _ in self.examples
-        ]
-        self.token_regions = [
-            token_regions(tokenizer, ids) if grounded else np.zeros((len(ids), len(REGIONS)), bool)
-            for ids in self.labels
-        ]
-        self.grid = grid
+        self.cache, self.impression = cache, impression
         findings = list(findings)
-        self.finding_labels = torch.tensor([finding_row(study, findings) for study, _ in self.examples])
+
+        def labels(index: int) -> list[int]:
+            study = self.examples[index][0]
+            return (
+                encode_report(tokenizer, study.report, max_tokens, impression) if has_report(study, impression) else []
+            )
+
+        def regions(index: int) -> np.ndarray:
+            ids = self.labels[index]
+            return token_regions(tokenizer, ids) if grounded else np.zeros((len(ids), len(REGIONS)), bool)
+
+        def places(index: int) -> torch.Tensor:
+            if not placed:
+                return torch.zeros(len(findings), len(REGIONS), dtype=torch.bool)
+            return torch.from_numpy(finding_places(self.examples[index][0], findings))
+
+        # What follows from the reports is kept, unless they are so many that they stay on disk themselves.
+        kept = tuple if isinstance(studies, list) else Lazy.as_is
+        self.labels = kept(Lazy(len(self), labels))
+        self.token_regions = kept(Lazy(len(self), regions))
+        self.finding_places = kept(Lazy(len(self), places))
+        self.grid = grid
+        self.finding_labels = finding_rows(self.examples, findings)
         self.finding_targets = self.finding_labels  # what a finding head is to learn, see `training.teachers`
-        self.finding_places = torch.zeros(len(self.examples), len(findings), len(REGIONS), dtype=torch.bool)
-        if placed:
-            for row, (study, _) in zip(self.finding_places, self.examples, strict=True):
-                row[:] = torch.from_numpy(finding_places(study, findings))
         self._canvases: list[tuple[np.ndarray, tuple[float, ...]]] = []
 
     def set_epoch(self, epoch: int) -> None:
@@ -83,6 +96,11 @@ class ReportDataset(Dataset):
     def __len__(self) -> int:
         return len(self.examples)
 
+    def longest(self, count: int) -> list[int]:
+        """The examples with the longest reports in tokens, found among those with the longest texts."""
+        candidates = np.argsort(-report_lengths(self.examples, self.impression), kind="stable")[: 8 * count].tolist()
+        return sorted(candidates, key=lambda index: -len(self.labels[index]))[:count]
+
     def read_all(self, progress: bool = True) -> None:
         """Reads every image into memory, as uint8 [S, S]."""
         bar = tqdm(range(len(self)), desc="reading images", disable=not progress, leave=False, mininterval=2)
@@ -90,8 +108,9 @@ class ReportDataset(Dataset):
 
     def _read(self, index: int) -> tuple[np.ndarray, tuple[float, ...]]:
         """The radiograph on the model's canvas, uint8 [S, S], and its box."""
-        pixels, geometry = letterbox(expose(self.examples[index][1].read().pixels), self.transform.size)
-        return np.round(pixels * 255).astype(np.uint8), geometry.box
+        image = self.examples[index][1]
+        pixels, geometry = self.cache.read(image) if self.cache else canvas_of(image, self.transform.size)
+        return pixels, geometry.box
 
     def _masks(self, index: int) -> np.ndarray | None:
         """[K, S, S] bool, the regions on the canvas of a study that has them outlined."""
@@ -125,30 +144,6 @@ class ReportDataset(Dataset):
             "finding_places": self.finding_places[index],
             "index": index,
         }
-
-
-def has_report(study: Study, impression: bool) -> bool:
-    """Whether there is something to learn to write from."""
-    return bool(study.findings or (impression and study.impression))
-
-
-def examples_of(
-    studies: list[Study], training: bool, impression: bool, mask_repeats: int = 1
-) -> list[tuple[Study, ImageFile | PhantomImage]]:
-    """Studies with the radiographs they are shown by, see `ReportDataset`."""
-    examples = []
-    for study in studies:
-        frontal = study.frontal_images
-        if not training:
-            examples.append((study, (frontal or study.images)[0]))
-        elif has_report(study, impression) or study.labels or study.masks:
-            examples += [(study, image) for image in frontal] * (mask_repeats if study.masks else 1)
-    return examples
-
-
-def finding_row(study: Study, findings: Iterable[str]) -> list[float]:
-    """1 for each finding that is present or uncertain, 0 for one that is absent, NaN where nothing is known."""
-    return [float(abs(study.labels[name])) if name in study.labels else math.nan for name in findings]
 
 
 def finding_places(study: Study, findings: Sequence[str]) -> np.ndarray:

@@ -133,7 +133,7 @@ def try_longest_batch(
     Raises:
         OutOfMemoryError: it does not fit, on this process or another.
     """
-    longest = sorted(range(len(data)), key=lambda index: -len(data.labels[index]))[: settings.batch_size]
+    longest = data.longest(settings.batch_size)
     longest += longest[:1] * (settings.batch_size - len(longest))
     batch = collate([data[index] for index in longest])
     tokens, side = batch["labels"].shape[1], batch["pixel_values"].shape[-1]

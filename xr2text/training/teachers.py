@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from xr2text.config import ConfigError
 from xr2text.data.dataset import ReportDataset
+from xr2text.data.study import Image
 from xr2text.model.xr2text import XR2Text
 
 BATCH = 32
@@ -34,9 +35,9 @@ def taught_findings(
         ConfigError: a teacher does not predict one of the findings.
         CheckpointError: a teacher cannot be read.
     """
-    first = {
-        id(image): index for index, (_, image) in reversed(list(enumerate(data.examples)))
-    }  # films stand repeatedly
+    first: dict[Image, int] = {}  # films stand repeatedly
+    for index, (_, image) in enumerate(data.examples):
+        first.setdefault(image, index)
     total = torch.zeros(len(first), len(findings))
     for name in teachers:
         teacher = XR2Text.from_pretrained(name)
@@ -47,7 +48,7 @@ def taught_findings(
         columns = [known.index(finding) for finding in findings]
         total += _probabilities(teacher, data, list(first.values()), progress)[:, columns]
     row = {image: number for number, image in enumerate(first)}
-    said = (total / len(teachers))[[row[id(image)] for _, image in data.examples]]
+    said = (total / len(teachers))[[row[image] for _, image in data.examples]]
     labels = data.finding_labels
     return torch.where(labels.isnan(), said, (1 - share) * labels.nan_to_num() + share * said)
 
