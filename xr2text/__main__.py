@@ -78,6 +78,15 @@ def main(argv: list[str] | None = None) -> int:
     check.add_argument("--out", type=Path, default=Path("runs/data_check"), metavar="DIR", help="check.md, studies.png")
     check.set_defaults(run=run_data_check)
 
+    prepare = data.add_parser("prepare", help="read a source once, and keep its index and resized images")
+    prepare.add_argument("source", metavar="SOURCE", help=f"a YAML config or a layout ({', '.join(LAYOUTS)})")
+    prepare.add_argument("--root", metavar="DIR", help="the data set's folder, where a layout is named")
+    prepare.add_argument("--cache", metavar="DIR", help="in place of the config's data.cache")
+    prepare.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="e.g. model.image.size=512")
+    prepare.add_argument("--processes", type=positive, metavar="N", help="that share the work; default: one per core")
+    prepare.add_argument("--download", action="store_true", help="openi: fetch the archives into the root first")
+    prepare.set_defaults(run=run_data_prepare)
+
     info = commands.add_parser("info", help="print a model's parameters, part by part")
     info.add_argument("source", metavar="CONFIG_OR_CHECKPOINT", type=Path, help="a YAML config or a checkpoint folder")
     info.set_defaults(run=run_info)
@@ -262,6 +271,47 @@ def run_data_check(args: argparse.Namespace) -> int:
         return 2
     print(f"written to {args.out}")
     return 1 if check.failures else 0
+
+
+def run_data_prepare(args: argparse.Namespace) -> int:
+    """Prepares a source, alone or as one of the processes of `accelerate launch`; exit code 1: not all images."""
+    from xr2text.config import ConfigError
+    from xr2text.data.download import download_openi
+    from xr2text.data.files import remove_drafts
+    from xr2text.data.index import open_studies
+    from xr2text.data.prepare import prepare_images
+    from xr2text.data.sources import DataError
+    from xr2text.evaluation.processes import LauncherError, Processes
+
+    try:
+        config = data_config(args.source, args.root, [*([f"data.cache={args.cache}"] if args.cache else []), *args.set])
+        if config.data.cache is None:
+            raise ConfigError("data.cache names no folder to prepare; give one in the config or by --cache")
+        if args.download and (config.data.source != "openi" or config.data.root is None):
+            raise ConfigError("--download fetches Open-i's archives: it needs data.source openi and a data.root")
+        size = config.model.image.size
+        with Processes.from_environment() as processes:
+            if processes.is_main:
+                if args.download:
+                    download_openi(Path(config.data.root))
+                open_studies(config.data, size, anew=True)
+                remove_drafts(Path(config.data.cache))
+            processes.wait()
+            splits = open_studies(config.data, size)
+            own = args.processes or max(1, os.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+            done = prepare_images(config, splits, processes.rank, processes.count, own, processes.is_main)
+            processes.wait()
+    except (ConfigError, DataError, LauncherError) as error:
+        print(f"data prepare: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"data prepare: could not be written: {error}", file=sys.stderr)
+        return 2
+    for error in done.errors:
+        print(f"not prepared: {error}", file=sys.stderr)
+    share = f" (share {processes.rank + 1} of {processes.count})" if processes.count > 1 else ""
+    print(f"{config.data.cache}: {done.made:,} made, {done.kept:,} kept, {len(done.errors):,} not readable{share}")
+    return 1 if done.errors else 0
 
 
 def run_info(args: argparse.Namespace) -> int:

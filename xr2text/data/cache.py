@@ -3,8 +3,8 @@
     FOLDER/images-256px/3f/9a....png    the picture on the model's canvas without its padding, grey, 8 bits, lossless
 
 An entry's name is made of the original's path. The entry itself says of which version of the original and by which
-recipe it was made, so one that is out of date is made anew, in its place. What is read from it is, to the bit, what would
-be read from the original.
+recipe it was made, so one that is out of date is made anew, in its place. What is read from it is, to the bit, what
+would be read from the original.
 
 Letters: S side of the canvas, h x w picture on it.
 """

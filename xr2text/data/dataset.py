@@ -62,32 +62,31 @@ class ReportDataset(Dataset):
         self.transform, self.augment, self.seed, self.epoch = transform, augment, seed, 0
         self.examples = examples_of(studies, training, impression, mask_repeats)
         self.cache, self.impression = cache, impression
-        findings = list(findings)
-
-        def labels(index: int) -> list[int]:
-            study = self.examples[index][0]
-            return (
-                encode_report(tokenizer, study.report, max_tokens, impression) if has_report(study, impression) else []
-            )
-
-        def regions(index: int) -> np.ndarray:
-            ids = self.labels[index]
-            return token_regions(tokenizer, ids) if grounded else np.zeros((len(ids), len(REGIONS)), bool)
-
-        def places(index: int) -> torch.Tensor:
-            if not placed:
-                return torch.zeros(len(findings), len(REGIONS), dtype=torch.bool)
-            return torch.from_numpy(finding_places(self.examples[index][0], findings))
-
+        self.tokenizer, self.max_tokens, self.findings = tokenizer, max_tokens, list(findings)
+        self.grounded, self.placed, self.grid = grounded, placed, grid
         # What follows from the reports is kept, unless they are so many that they stay on disk themselves.
         kept = tuple if isinstance(studies, list) else Lazy.as_is
-        self.labels = kept(Lazy(len(self), labels))
-        self.token_regions = kept(Lazy(len(self), regions))
-        self.finding_places = kept(Lazy(len(self), places))
-        self.grid = grid
-        self.finding_labels = finding_rows(self.examples, findings)
+        self.labels = kept(Lazy(len(self), self._labels))
+        self.token_regions = kept(Lazy(len(self), self._regions))
+        self.finding_places = kept(Lazy(len(self), self._places))
+        self.finding_labels = finding_rows(self.examples, self.findings)
         self.finding_targets = self.finding_labels  # what a finding head is to learn, see `training.teachers`
         self._canvases: list[tuple[np.ndarray, tuple[float, ...]]] = []
+
+    def _labels(self, index: int) -> list[int]:
+        study = self.examples[index][0]
+        if not has_report(study, self.impression):
+            return []
+        return encode_report(self.tokenizer, study.report, self.max_tokens, self.impression)
+
+    def _regions(self, index: int) -> np.ndarray:
+        ids = self.labels[index]
+        return token_regions(self.tokenizer, ids) if self.grounded else np.zeros((len(ids), len(REGIONS)), bool)
+
+    def _places(self, index: int) -> torch.Tensor:
+        if not self.placed:
+            return torch.zeros(len(self.findings), len(REGIONS), dtype=torch.bool)
+        return torch.from_numpy(finding_places(self.examples[index][0], self.findings))
 
     def set_epoch(self, epoch: int) -> None:
         """Changes the augmentation; the same epoch gives the same examples."""
