@@ -16,7 +16,7 @@ from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.data.cache import ImageCache, canvas_of
 from xr2text.data.examples import Lazy, examples_of, finding_rows, has_report, report_lengths
 from xr2text.data.region_masks import all_regions, region_targets
-from xr2text.data.sources import DataError, Study
+from xr2text.data.sources import DataError, Study, UnreadableImageError
 from xr2text.imaging.transform import ImageTransform, letterbox
 from xr2text.text.findings import find_mentions
 from xr2text.text.tokenizer import encode_report, locate_sentences, pad_labels
@@ -61,7 +61,7 @@ class ReportDataset(Dataset):
     ):
         self.transform, self.augment, self.seed, self.epoch = transform, augment, seed, 0
         self.examples = examples_of(studies, training, impression, mask_repeats)
-        self.cache, self.impression = cache, impression
+        self.cache, self.impression, self.training = cache, impression, training
         self.tokenizer, self.max_tokens, self.findings = tokenizer, max_tokens, list(findings)
         self.grounded, self.placed, self.grid = grounded, placed, grid
         # What follows from the reports is kept, unless they are so many that they stay on disk themselves.
@@ -71,7 +71,7 @@ class ReportDataset(Dataset):
         self.finding_places = kept(Lazy(len(self), self._places))
         self.finding_labels = finding_rows(self.examples, self.findings)
         self.finding_targets = self.finding_labels  # what a finding head is to learn, see `training.teachers`
-        self._canvases: list[tuple[np.ndarray, tuple[float, ...]]] = []
+        self._canvases: list[tuple[np.ndarray, tuple[float, ...]] | UnreadableImageError] = []
 
     def _labels(self, index: int) -> list[int]:
         study = self.examples[index][0]
@@ -100,10 +100,33 @@ class ReportDataset(Dataset):
         candidates = np.argsort(-report_lengths(self.examples, self.impression), kind="stable")[: 8 * count].tolist()
         return sorted(candidates, key=lambda index: -len(self.labels[index]))[:count]
 
+    def longest_examples(self, count: int) -> list[dict]:
+        """The examples with the longest reports among those that can be read; of too few, the first again."""
+        found = []
+        for index in self.longest(4 * count):
+            try:
+                found.append(self[index])
+            except UnreadableImageError:
+                continue
+            if len(found) == count:
+                break
+        if not found:
+            raise DataError("of the radiographs with the longest reports none can be read")
+        return found + found[:1] * (count - len(found))
+
     def read_all(self, progress: bool = True) -> None:
-        """Reads every image into memory, as uint8 [S, S]."""
+        """Reads every image into memory, as uint8 [S, S]; in training one that cannot be read is an error when it is
+        asked for, in evaluation at once."""
         bar = tqdm(range(len(self)), desc="reading images", disable=not progress, leave=False, mininterval=2)
-        self._canvases = [self._read(index) for index in bar]
+        canvases = []
+        for index in bar:
+            try:
+                canvases.append(self._read(index))
+            except UnreadableImageError as error:
+                if not self.training:
+                    raise
+                canvases.append(error)
+        self._canvases = canvases
 
     def _read(self, index: int) -> tuple[np.ndarray, tuple[float, ...]]:
         """The radiograph on the model's canvas, uint8 [S, S], and its box."""
@@ -125,7 +148,10 @@ class ReportDataset(Dataset):
         return all_regions(*outlined)
 
     def __getitem__(self, index: int) -> dict:
-        pixels, box = self._canvases[index] if self._canvases else self._read(index)
+        read = self._canvases[index] if self._canvases else self._read(index)
+        if isinstance(read, UnreadableImageError):
+            raise UnreadableImageError(str(read))
+        pixels, box = read
         canvas, masks = pixels.astype(np.float32) / 255, self._masks(index)
         if self.augment:
             canvas, masks = vary(canvas, box, np.random.default_rng([self.seed, self.epoch, index]), masks)
@@ -198,13 +224,15 @@ def vary(
 
 
 def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
-    """A batch: pixel_values [B, 3, S, S], box [B, 4], labels [B, T], finding_labels and finding_targets [B, F], index [B],
-    region_targets [B, K, H, W], NaN where a region is not outlined, token_regions [B, T, K] bool, and finding_places
-    [B, F, K] bool."""
+    """A batch: pixel_values [B, 3, S, S], box [B, 4], labels [B, T], finding_labels and finding_targets [B, F],
+    index [B], region_targets [B, K, H, W], NaN where a region is not outlined, token_regions [B, T, K] bool, and
+    finding_places [B, F, K] bool; bad (index: reason) only where the examples tell of radiographs that they stand
+    for, see `training.bad`."""
     labels = pad_labels([one["labels"] for one in examples])
     regions = torch.zeros(*labels.shape, len(REGIONS), dtype=torch.bool)
     for row, one in zip(regions, examples, strict=True):
         row[: len(one["labels"])] = torch.from_numpy(one["token_regions"])
+    bad = {index: reason for one in examples for index, reason in one.get("bad", {}).items()}
     return {
         "region_targets": torch.stack([one["region_targets"] for one in examples]),
         "pixel_values": torch.stack([one["pixel_values"] for one in examples]),
@@ -215,4 +243,4 @@ def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
         "finding_targets": torch.stack([one["finding_targets"] for one in examples]),
         "finding_places": torch.stack([one["finding_places"] for one in examples]),
         "index": torch.tensor([one["index"] for one in examples]),
-    }
+    } | ({"bad": bad} if bad else {})
