@@ -1,9 +1,9 @@
 """Trains XR2Text: `accelerate launch train.py --config configs/phantom.yaml [--set training.epochs=3] [--resume]`.
 
 Writes into the config's `output` folder: config.yaml, history.csv, training_report.md (with its pictures in report/),
-samples.md, trackers/, states/ (to resume from),
-left_out.csv (what could not be used, and why), best/ (the checkpoint with the highest Combined, BLEU-4 + ROUGE-L) and, at the end, checkpoint/ (the same,
-with its model card) and validation_reports.csv. `--dry-run` shows what a run would be, and trains nothing.
+samples.md, left_out.csv (what could not be used, and why), trackers/, states/ (to resume from), best/ (the checkpoint
+with the highest Combined, BLEU-4 + ROUGE-L) and, at the end, checkpoint/ (the same, with its model card) and
+validation_reports.csv. `--dry-run` shows what a run would be, and trains nothing.
 """
 
 import argparse
