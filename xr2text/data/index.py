@@ -21,6 +21,7 @@ from xr2text.config import DataConfig
 from xr2text.data.curriculum import SEVERITIES, Difficulty, measure_difficulty
 from xr2text.data.files import whole_file
 from xr2text.data.hub import TableImage
+from xr2text.data.parallel import on_each, report_readers
 from xr2text.data.sources import FRONTAL, SPLITS, DataError, ImageFile, Study, load_studies
 
 VERSION = 1  # of the file's columns and of what the readers make of a source
@@ -167,13 +168,14 @@ def write_index(path: Path, splits: dict[str, Sequence[Study]], names: Iterable[
     )
     with whole_file(path) as draft, pa.OSFile(str(draft), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for split in SPLITS:
-            studies = iter(splits[split])
-            while rows := [_row(study, names) for study in islice(studies, ROWS)]:
+            reports, processes = [study.report for study in splits[split]], report_readers(len(splits[split]))
+            difficulties = on_each(measure_difficulty, reports, processes, "measuring", processes > 1, "report")
+            pairs = zip(splits[split], difficulties, strict=True)
+            while rows := [_row(study, names, difficulty) for study, difficulty in islice(pairs, ROWS)]:
                 writer.write_batch(pa.RecordBatch.from_pylist(rows, schema))
 
 
-def _row(study: Study, names: Sequence[str]) -> dict:
-    difficulty = measure_difficulty(study.report)
+def _row(study: Study, names: Sequence[str], difficulty: Difficulty) -> dict:
     images = [{"path": str(one.path), "row": getattr(one, "row", None), "view": one.view} for one in study.images]
     return {
         **{name: getattr(study, name) for name in _TEXT},

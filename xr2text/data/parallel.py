@@ -11,10 +11,21 @@ from tqdm.auto import tqdm
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 CHUNK = 16  # items that a process takes at a time
+MANY_REPORTS = 20_000  # from so many on, all cores read them
+
+
+def report_readers(count: int) -> int:
+    """Processes for work on so many reports, of which each takes about a millisecond."""
+    return (os.cpu_count() or 1) if count >= MANY_REPORTS else 1
 
 
 def on_each(
-    work: Callable[[Item], Result], items: Sequence[Item], processes: int, label: str, progress: bool
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    processes: int,
+    label: str,
+    progress: bool,
+    unit: str = "image",
 ) -> Iterator[Result]:
     """The results in the items' order, with a progress bar.
 
@@ -22,7 +33,7 @@ def on_each(
         work: a function of a module, or a `functools.partial` of one.
         processes: 1: in this process itself.
     """
-    bar = tqdm(total=len(items), desc=label, unit="image", disable=not progress, dynamic_ncols=True, mininterval=2)
+    bar = tqdm(total=len(items), desc=label, unit=unit, disable=not progress, dynamic_ncols=True, mininterval=2)
     with bar:
         if processes <= 1 or len(items) <= CHUNK:
             for item in items:

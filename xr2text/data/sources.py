@@ -58,6 +58,7 @@ from xr2text.data.hub import hub_studies
 from xr2text.data.indiana import indiana_studies, openi_studies
 from xr2text.data.manifest import manifest_studies
 from xr2text.data.mimic_cxr import mimic_studies
+from xr2text.data.parallel import report_readers
 from xr2text.data.r2gen import r2gen_studies
 from xr2text.data.study import (
     FRONTAL,
@@ -163,7 +164,8 @@ def _phantom_studies(config: DataConfig, image_size: int) -> list[Study]:
 def _labelled_by_reports(studies: list[Study]) -> list[Study]:
     """Labels as `text.findings` reads them; what a report does not mention is absent."""
     texts = [f"{study.findings}\n\n{study.impression}".strip() for study in studies]
-    table = label_reports(texts).fillna(0)
+    processes = report_readers(len(texts))
+    table = label_reports(texts, processes, progress=processes > 1).fillna(0)
     return [
         replace(study, labels=row if text else {})
         for study, text, row in zip(studies, texts, table.to_dict("records"), strict=True)
