@@ -110,8 +110,8 @@ def start_up(index: str, mapped: bool, workers: int, batches: int) -> None:
 
 
 def measured_start(index: Path, mapped: bool, workers: int, batches: int) -> list[float]:
-    command = [sys.executable, "-c", f"from benchmarks.data_loading import start_up; start_up({str(index)!r}, {mapped}, "
-               f"{workers}, {batches})"]  # fmt: skip
+    code = f"from benchmarks.data_loading import start_up; start_up({str(index)!r}, {mapped}, {workers}, {batches})"
+    command = [sys.executable, "-c", code]
     return [float(one) for one in subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()]
 
 
