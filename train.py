@@ -1,9 +1,9 @@
 """Trains XR2Text: `accelerate launch train.py --config configs/phantom.yaml [--set training.epochs=3] [--resume]`.
 
 Writes into the config's `output` folder: config.yaml, history.csv, training_report.md (with its pictures in report/),
-samples.md, trackers/, states/ (to resume from),
-best/ (the checkpoint with the highest Combined, BLEU-4 + ROUGE-L) and, at the end, checkpoint/ (the same,
-with its model card) and validation_reports.csv. `--dry-run` shows what a run would be, and trains nothing.
+samples.md, left_out.csv (what could not be used, and why), trackers/, states/ (to resume from), best/ (the checkpoint
+with the highest Combined, BLEU-4 + ROUGE-L) and, at the end, checkpoint/ (the same, with its model card) and
+validation_reports.csv. `--dry-run` shows what a run would be, and trains nothing.
 """
 
 import argparse
@@ -12,11 +12,11 @@ from pathlib import Path
 
 from accelerate.utils import set_seed
 from safetensors import SafetensorError
-from torch.utils.data import Subset
 
 from xr2text.config import Config, ConfigError, load_config
 from xr2text.data.sources import DataError
 from xr2text.model.xr2text import CheckpointError
+from xr2text.training.bad import LeftOut, StageExamples
 from xr2text.training.clock import Clock
 from xr2text.training.data import make_loader, prepare_data
 from xr2text.training.finish import describe_run, finish_run
@@ -67,7 +67,9 @@ def train(config: Config, started_by: str, resume: bool) -> None:
     settings = config.training = fit_batch(objective, data.train, config.training, accelerator)
     accelerator.gradient_accumulation_steps = settings.accumulation
     stages = data.curriculum.stages
-    loaders = [make_loader(Subset(data.train, stage.indices), config, accelerator, shuffle=True) for stage in stages]
+    most_bad = int(config.data.max_bad_share * len(data.train))
+    shown = [StageExamples(data.train, stage.indices, most_bad) for stage in stages]
+    loaders = [make_loader(part, config, accelerator, shuffle=True) for part in shown]
     val_loader, scored_loader = (make_loader(part, config, accelerator) for part in (data.val, data.scored))
 
     # The optimiser; its schedule counts the real updates of all stages.
@@ -90,6 +92,8 @@ def train(config: Config, started_by: str, resume: bool) -> None:
         accelerator.load_state(str(states[-1]))
         restore_calibration(model, progress)
         accelerator.print(f"resumed at epoch {progress.epoch + 1}, batch {progress.batch}")
+    left_out = LeftOut(data.train, config.data.max_bad_share, progress, accelerator)
+    left_out.add_empty()
     record = RunRecord(config, data, model, average, (val_loader, scored_loader), accelerator)
 
     def save() -> None:
@@ -105,16 +109,19 @@ def train(config: Config, started_by: str, resume: bool) -> None:
             result = train_one_epoch(
                 wrapped, loaders[stages.index(stage)], optimizer, schedule, accelerator, progress, settings,
                 sum(span.updates for span in spans), after_update=lambda: average.update(model),
-                due=lambda: clock.due(accelerator), save=save,
+                due=lambda: clock.due(accelerator), save=save, left_out=left_out,
             )  # fmt: skip
             if not result.finished:
                 accelerator.print(f"{clock.reason}: the state is saved, --resume goes on")
                 return
+            left_out.gather(output)
             scores = record.validate(progress)
             patience.step(scores["score"])
             record.write(progress, stage, result, scores)
             save()
     finish_run(config, started_by, data, val_loader, progress, accelerator)
+    if left_out.summary(output):
+        accelerator.print(left_out.summary(output))
     accelerator.end_training()
 
 

@@ -1,4 +1,5 @@
-"""The command line: `python -m xr2text report | evaluate | localize | findings | info | deploy`, each with --help."""
+"""The command line: `python -m xr2text report | evaluate | localize | findings | data | info | deploy`, each with
+--help."""
 
 import argparse
 import os
@@ -7,6 +8,9 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from xr2text.config import SOURCES
+
+LAYOUTS = tuple(name for name in SOURCES if name != "phantom")
 DEFAULT_CHECKPOINT = Path(__file__).resolve().parent.parent / "checkpoints" / "xr2text-iu"
 
 
@@ -33,10 +37,12 @@ def main(argv: list[str] | None = None) -> int:
 
     evaluate = commands.add_parser("evaluate", help="score the reports of a data set's split beside baselines")
     evaluate.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, help="folder or Hugging Face Hub id")
-    evaluate.add_argument("--source", required=True, choices=("indiana", "r2gen"), help="layout of the data set")
-    evaluate.add_argument("--root", required=True, type=Path, metavar="DIR", help="the data set's folder")
+    evaluate.add_argument("--source", required=True, choices=LAYOUTS, help="layout of the data set")
+    evaluate.add_argument(
+        "--root", required=True, type=Path, metavar="DIR", help="the data set's folder; hub: or its id"
+    )
     evaluate.add_argument("--split", default="test", choices=("train", "val", "test"))
-    evaluate.add_argument("--split-file", type=Path, metavar="FILE", help="indiana: an R2Gen annotation.json")
+    evaluate.add_argument("--split-file", type=Path, metavar="FILE", help="indiana, openi: an R2Gen annotation.json")
     evaluate.add_argument("--train-root", type=Path, metavar="DIR", help="where train and val lie, if not in --root")
     evaluate.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="table, metrics, predictions, pictures"
@@ -62,6 +68,27 @@ def main(argv: list[str] | None = None) -> int:
     findings.add_argument("--out", required=True, type=Path, metavar="LABELS.csv")
     findings.add_argument("--processes", type=positive, default=os.cpu_count(), metavar="N", help="that share the work")
     findings.set_defaults(run=run_findings)
+
+    data = commands.add_parser("data", help="check a data set, or prepare it for training").add_subparsers(
+        required=True
+    )
+    check = data.add_parser("check", help="count what a data set holds and what is wrong; exit code 1: training fails")
+    check.add_argument("source", metavar="SOURCE", help=f"a layout ({', '.join(LAYOUTS)}) or a YAML config")
+    check.add_argument("--root", metavar="DIR", help="the data set's folder, where a layout is named")
+    check.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of the config")
+    check.add_argument("--quick", action="store_true", help="do not open the images")
+    check.add_argument("--processes", type=positive, default=os.cpu_count(), metavar="N", help="that read the images")
+    check.add_argument("--out", type=Path, default=Path("runs/data_check"), metavar="DIR", help="check.md, studies.png")
+    check.set_defaults(run=run_data_check)
+
+    prepare = data.add_parser("prepare", help="read a source once, and keep its index and resized images")
+    prepare.add_argument("source", metavar="SOURCE", help=f"a YAML config or a layout ({', '.join(LAYOUTS)})")
+    prepare.add_argument("--root", metavar="DIR", help="the data set's folder, where a layout is named")
+    prepare.add_argument("--cache", metavar="DIR", help="in place of the config's data.cache")
+    prepare.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="e.g. model.image.size=512")
+    prepare.add_argument("--processes", type=positive, metavar="N", help="that share the work; default: one per core")
+    prepare.add_argument("--download", action="store_true", help="openi: fetch the archives into the root first")
+    prepare.set_defaults(run=run_data_prepare)
 
     info = commands.add_parser("info", help="print a model's parameters, part by part")
     info.add_argument("source", metavar="CONFIG_OR_CHECKPOINT", type=Path, help="a YAML config or a checkpoint folder")
@@ -207,6 +234,89 @@ def run_findings(args: argparse.Namespace) -> int:
         return 2
     print(f"{len(table)} reports, {labels.shape[1]} findings: {args.out}")
     return 0
+
+
+def data_config(source: str, root: str | None, overrides: list[str]):
+    """The settings that a YAML file has, or a layout's name and folder, with overrides.
+
+    Raises:
+        ConfigError: a setting is unknown or of the wrong kind.
+    """
+    from xr2text.config import ConfigError, layout_config, load_config
+
+    given = [f"data.root={root}"] if root is not None else []
+    if source in LAYOUTS:
+        return layout_config([f"data.source={source}", *given, *overrides])
+    if not Path(source).is_file():
+        raise ConfigError(f"SOURCE is {source!r}; accepted: {', '.join(LAYOUTS)}, or the path of a YAML config")
+    return load_config(source, [*given, *overrides])
+
+
+def run_data_check(args: argparse.Namespace) -> int:
+    """Prints what a data set holds; 0: a training can start, 1: it would fail, 2: the data set could not be read."""
+    from xr2text.config import ConfigError
+    from xr2text.data.check import check_source
+    from xr2text.data.page import draw_page
+    from xr2text.data.sources import DataError
+
+    try:
+        config = data_config(args.source, args.root, args.set)
+        check = check_source(config, args.processes, read_images=not args.quick)
+    except (ConfigError, DataError) as error:
+        print(f"data check: {error}", file=sys.stderr)
+        return 2
+    text = check.text(f"{config.data.source} {config.data.root or ''}".strip())
+    print(text)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        (args.out / "check.md").write_text(text, encoding="utf-8")
+        draw_page(check.splits, args.out / "studies.png")
+    except OSError as error:
+        print(f"data check: {args.out} could not be written: {error}", file=sys.stderr)
+        return 2
+    print(f"written to {args.out}")
+    return 1 if check.failures else 0
+
+
+def run_data_prepare(args: argparse.Namespace) -> int:
+    """Prepares a source, alone or as one of the processes of `accelerate launch`; exit code 1: not all images."""
+    from xr2text.config import ConfigError
+    from xr2text.data.download import download_openi
+    from xr2text.data.files import remove_drafts
+    from xr2text.data.index import open_studies
+    from xr2text.data.prepare import prepare_images
+    from xr2text.data.sources import DataError
+    from xr2text.evaluation.processes import LauncherError, Processes
+
+    try:
+        config = data_config(args.source, args.root, [*([f"data.cache={args.cache}"] if args.cache else []), *args.set])
+        if config.data.cache is None:
+            raise ConfigError("data.cache names no folder to prepare; give one in the config or by --cache")
+        if args.download and (config.data.source != "openi" or config.data.root is None):
+            raise ConfigError("--download fetches Open-i's archives: it needs data.source openi and a data.root")
+        size = config.model.image.size
+        with Processes.from_environment() as processes:
+            if processes.is_main:
+                if args.download:
+                    download_openi(Path(config.data.root))
+                open_studies(config.data, size, anew=True)
+                remove_drafts(Path(config.data.cache))
+            processes.wait()
+            splits = open_studies(config.data, size)
+            own = args.processes or max(1, os.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+            done = prepare_images(config, splits, processes.rank, processes.count, own, processes.is_main)
+            processes.wait()
+    except (ConfigError, DataError, LauncherError) as error:
+        print(f"data prepare: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"data prepare: could not be written: {error}", file=sys.stderr)
+        return 2
+    for error in done.errors:
+        print(f"not prepared: {error}", file=sys.stderr)
+    share = f" (share {processes.rank + 1} of {processes.count})" if processes.count > 1 else ""
+    print(f"{config.data.cache}: {done.made:,} made, {done.kept:,} kept, {len(done.errors):,} not readable{share}")
+    return 1 if done.errors else 0
 
 
 def run_info(args: argparse.Namespace) -> int:

@@ -157,13 +157,16 @@ class ModelConfig:
                 raise ConfigError(f"model.finding_thresholds.{name} is {threshold}; it must be in (0, 1)")
 
 
+SOURCES = ("indiana", "openi", "r2gen", "mimic_cxr", "hub", "manifest", "phantom")
+
+
 @dataclass
 class DataConfig:
-    source: str = MISSING  # "indiana", "r2gen" or "phantom"
-    root: str | None = None  # folder of the data set
-    split_file: str | None = None  # indiana: an R2Gen annotation.json whose val and test studies are set apart
-    # Where finding labels come from: "reports", read by text.findings, or "indexed", as the source has them (indiana
-    # and r2gen: MeSH terms). Phantoms know what was drawn.
+    source: str = MISSING  # a layout of `data.sources`: one of SOURCES
+    root: str | None = None  # folder of the data set; hub: or its id on the Hugging Face Hub
+    split_file: str | None = None  # indiana, openi: an R2Gen annotation.json whose val and test studies are set apart
+    # Where finding labels come from: "reports", read by text.findings, or "indexed", as the source has them
+    # (indiana, openi and r2gen: MeSH terms; others: none). Phantoms know what was drawn.
     labels: str = "reports"
     films: str | None = None  # folder of further training radiographs with labels but no reports, see data.sources
     region_masks: str | None = None  # folder of further training radiographs with masks of regions, see data.sources
@@ -174,14 +177,22 @@ class DataConfig:
     seed: int = 0
     workers: int = 2  # processes that read images; 0: the training process itself
     keep_in_memory: bool = False  # read every image once, before the first epoch
+    # Folder of resized images and of the index, which `python -m xr2text data prepare` fills; null: originals are read.
+    cache: str | None = None
+    # A training radiograph that cannot be read, or has no report, is left out; a run stops where more than this share
+    # of them are such.
+    max_bad_share: float = 0.05
 
     def __post_init__(self) -> None:
         if self.source != MISSING:
-            _one_of("data", "source", self.source, ("indiana", "r2gen", "phantom"))
+            _one_of("data", "source", self.source, SOURCES)
         _one_of("data", "labels", self.labels, ("reports", "indexed"))
         _at_least("data", "mask_repeats", self.mask_repeats, 1)
         _at_least("data", "mask_holdout", self.mask_holdout, 0)
         _at_least("data", "workers", self.workers, 0)
+        _share("data", "max_bad_share", self.max_bad_share)
+        if self.cache is not None and self.source == "phantom":
+            raise ConfigError("data.cache keeps images of files: with data.source=phantom it must be null")
 
 
 @dataclass
@@ -452,6 +463,13 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     layers = _read_layers(Path(path), ())
     where = ", which extends ".join(str(file) for file, _ in reversed(layers))
     return _build(Config, *(layer for _, layer in layers), OmegaConf.from_dotlist(overrides), where=where)
+
+
+def layout_config(overrides: Iterable[str]) -> Config:
+    """The default settings with overrides such as "data.source=r2gen", for work on the data alone. Raises ConfigError
+    as `load_config` does."""
+    given = OmegaConf.from_dotlist(list(overrides))
+    return _build(Config, {"name": "data", "output": "."}, given, where="--set")
 
 
 def _read_layers(path: Path, extending: tuple[Path, ...]) -> list[tuple[Path, Any]]:

@@ -3,7 +3,6 @@
 Letters: B batch, S image side, T tokens.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 
 import cv2
@@ -14,9 +13,11 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from xr2text.anatomy import REGION_NAMES, REGIONS
+from xr2text.data.cache import ImageCache, canvas_of
+from xr2text.data.examples import Lazy, examples_of, finding_rows, has_report, report_lengths
 from xr2text.data.region_masks import all_regions, region_targets
-from xr2text.data.sources import DataError, ImageFile, PhantomImage, Study
-from xr2text.imaging.transform import ImageTransform, expose, letterbox
+from xr2text.data.sources import DataError, Study, UnreadableImageError
+from xr2text.imaging.transform import ImageTransform, letterbox
 from xr2text.text.findings import find_mentions
 from xr2text.text.tokenizer import encode_report, locate_sentences, pad_labels
 
@@ -38,11 +39,12 @@ class ReportDataset(Dataset):
         placed: examples know the regions in which the report places each finding.
         training: examples are shifted, scaled, turned a little and varied in contrast, reproducibly for each epoch
             (`set_epoch`); never mirrored.
+        cache: where resized images are kept; None: the originals are read.
     """
 
     def __init__(
         self,
-        studies: list[Study],
+        studies: Sequence[Study],
         transform: ImageTransform,
         tokenizer: PreTrainedTokenizerBase,
         max_tokens: int,
@@ -55,26 +57,36 @@ class ReportDataset(Dataset):
         training: bool = False,
         augment: bool = False,
         seed: int = 0,
+        cache: ImageCache | None = None,
     ):
         self.transform, self.augment, self.seed, self.epoch = transform, augment, seed, 0
         self.examples = examples_of(studies, training, impression, mask_repeats)
-        self.labels = [
-            encode_report(tokenizer, study.report, max_tokens, impression) if has_report(study, impression) else []
-            for study, _ in self.examples
-        ]
-        self.token_regions = [
-            token_regions(tokenizer, ids) if grounded else np.zeros((len(ids), len(REGIONS)), bool)
-            for ids in self.labels
-        ]
-        self.grid = grid
-        findings = list(findings)
-        self.finding_labels = torch.tensor([finding_row(study, findings) for study, _ in self.examples])
+        self.cache, self.impression, self.training = cache, impression, training
+        self.tokenizer, self.max_tokens, self.findings = tokenizer, max_tokens, list(findings)
+        self.grounded, self.placed, self.grid = grounded, placed, grid
+        # What follows from the reports is kept, unless they are so many that they stay on disk themselves.
+        kept = tuple if isinstance(studies, list) else Lazy.as_is
+        self.labels = kept(Lazy(len(self), self._labels))
+        self.token_regions = kept(Lazy(len(self), self._regions))
+        self.finding_places = kept(Lazy(len(self), self._places))
+        self.finding_labels = finding_rows(self.examples, self.findings)
         self.finding_targets = self.finding_labels  # what a finding head is to learn, see `training.teachers`
-        self.finding_places = torch.zeros(len(self.examples), len(findings), len(REGIONS), dtype=torch.bool)
-        if placed:
-            for row, (study, _) in zip(self.finding_places, self.examples, strict=True):
-                row[:] = torch.from_numpy(finding_places(study, findings))
-        self._canvases: list[tuple[np.ndarray, tuple[float, ...]]] = []
+        self._canvases: list[tuple[np.ndarray, tuple[float, ...]] | UnreadableImageError] = []
+
+    def _labels(self, index: int) -> list[int]:
+        study = self.examples[index][0]
+        if not has_report(study, self.impression):
+            return []
+        return encode_report(self.tokenizer, study.report, self.max_tokens, self.impression)
+
+    def _regions(self, index: int) -> np.ndarray:
+        ids = self.labels[index]
+        return token_regions(self.tokenizer, ids) if self.grounded else np.zeros((len(ids), len(REGIONS)), bool)
+
+    def _places(self, index: int) -> torch.Tensor:
+        if not self.placed:
+            return torch.zeros(len(self.findings), len(REGIONS), dtype=torch.bool)
+        return torch.from_numpy(finding_places(self.examples[index][0], self.findings))
 
     def set_epoch(self, epoch: int) -> None:
         """Changes the augmentation; the same epoch gives the same examples."""
@@ -83,15 +95,44 @@ class ReportDataset(Dataset):
     def __len__(self) -> int:
         return len(self.examples)
 
+    def longest(self, count: int) -> list[int]:
+        """The examples with the longest reports in tokens, found among those with the longest texts."""
+        candidates = np.argsort(-report_lengths(self.examples, self.impression), kind="stable")[: 8 * count].tolist()
+        return sorted(candidates, key=lambda index: -len(self.labels[index]))[:count]
+
+    def longest_examples(self, count: int) -> list[dict]:
+        """The examples with the longest reports among those that can be read; of too few, the first again."""
+        found = []
+        for index in self.longest(4 * count):
+            try:
+                found.append(self[index])
+            except UnreadableImageError:
+                continue
+            if len(found) == count:
+                break
+        if not found:
+            raise DataError("of the radiographs with the longest reports none can be read")
+        return found + found[:1] * (count - len(found))
+
     def read_all(self, progress: bool = True) -> None:
-        """Reads every image into memory, as uint8 [S, S]."""
+        """Reads every image into memory, as uint8 [S, S]; in training one that cannot be read is an error when it is
+        asked for, in evaluation at once."""
         bar = tqdm(range(len(self)), desc="reading images", disable=not progress, leave=False, mininterval=2)
-        self._canvases = [self._read(index) for index in bar]
+        canvases = []
+        for index in bar:
+            try:
+                canvases.append(self._read(index))
+            except UnreadableImageError as error:
+                if not self.training:
+                    raise
+                canvases.append(error)
+        self._canvases = canvases
 
     def _read(self, index: int) -> tuple[np.ndarray, tuple[float, ...]]:
         """The radiograph on the model's canvas, uint8 [S, S], and its box."""
-        pixels, geometry = letterbox(expose(self.examples[index][1].read().pixels), self.transform.size)
-        return np.round(pixels * 255).astype(np.uint8), geometry.box
+        image = self.examples[index][1]
+        pixels, geometry = self.cache.read(image) if self.cache else canvas_of(image, self.transform.size)
+        return pixels, geometry.box
 
     def _masks(self, index: int) -> np.ndarray | None:
         """[K, S, S] bool, the regions on the canvas of a study that has them outlined."""
@@ -107,7 +148,10 @@ class ReportDataset(Dataset):
         return all_regions(*outlined)
 
     def __getitem__(self, index: int) -> dict:
-        pixels, box = self._canvases[index] if self._canvases else self._read(index)
+        read = self._canvases[index] if self._canvases else self._read(index)
+        if isinstance(read, UnreadableImageError):
+            raise UnreadableImageError(str(read))
+        pixels, box = read
         canvas, masks = pixels.astype(np.float32) / 255, self._masks(index)
         if self.augment:
             canvas, masks = vary(canvas, box, np.random.default_rng([self.seed, self.epoch, index]), masks)
@@ -125,30 +169,6 @@ class ReportDataset(Dataset):
             "finding_places": self.finding_places[index],
             "index": index,
         }
-
-
-def has_report(study: Study, impression: bool) -> bool:
-    """Whether there is something to learn to write from."""
-    return bool(study.findings or (impression and study.impression))
-
-
-def examples_of(
-    studies: list[Study], training: bool, impression: bool, mask_repeats: int = 1
-) -> list[tuple[Study, ImageFile | PhantomImage]]:
-    """Studies with the radiographs they are shown by, see `ReportDataset`."""
-    examples = []
-    for study in studies:
-        frontal = study.frontal_images
-        if not training:
-            examples.append((study, (frontal or study.images)[0]))
-        elif has_report(study, impression) or study.labels or study.masks:
-            examples += [(study, image) for image in frontal] * (mask_repeats if study.masks else 1)
-    return examples
-
-
-def finding_row(study: Study, findings: Iterable[str]) -> list[float]:
-    """1 for each finding that is present or uncertain, 0 for one that is absent, NaN where nothing is known."""
-    return [float(abs(study.labels[name])) if name in study.labels else math.nan for name in findings]
 
 
 def finding_places(study: Study, findings: Sequence[str]) -> np.ndarray:
@@ -206,11 +226,13 @@ def vary(
 def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
     """A batch: pixel_values [B, 3, S, S], box [B, 4], labels [B, T], finding_labels and finding_targets [B, F],
     index [B], region_targets [B, K, H, W], NaN where a region is not outlined, token_regions [B, T, K] bool, and
-    finding_places [B, F, K] bool."""
+    finding_places [B, F, K] bool; bad (index: reason) only where the examples tell of radiographs that they stand
+    for, see `training.bad`."""
     labels = pad_labels([one["labels"] for one in examples])
     regions = torch.zeros(*labels.shape, len(REGIONS), dtype=torch.bool)
     for row, one in zip(regions, examples, strict=True):
         row[: len(one["labels"])] = torch.from_numpy(one["token_regions"])
+    bad = {index: reason for one in examples for index, reason in one.get("bad", {}).items()}
     return {
         "region_targets": torch.stack([one["region_targets"] for one in examples]),
         "pixel_values": torch.stack([one["pixel_values"] for one in examples]),
@@ -221,4 +243,4 @@ def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
         "finding_targets": torch.stack([one["finding_targets"] for one in examples]),
         "finding_places": torch.stack([one["finding_places"] for one in examples]),
         "index": torch.tensor([one["index"] for one in examples]),
-    }
+    } | ({"bad": bad} if bad else {})

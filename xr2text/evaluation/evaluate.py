@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from xr2text import __version__
 from xr2text.config import DataConfig
-from xr2text.data.dataset import finding_row
+from xr2text.data.examples import finding_row
 from xr2text.data.sources import SPLITS, DataError, Study, load_studies, read_table
 from xr2text.evaluation import clinical, language, pictures, tables
 from xr2text.evaluation.baselines import best_constant, retrieve

@@ -47,3 +47,57 @@ def clean_section(text: str | None) -> str:
     kept = [part for part in split_sentences(text) if not _REDACTED.search(part)]
     kept = [part if part[-1] in ".?!" else part.rstrip(" ,;:") + "." for part in kept]
     return " ".join(kept)
+
+
+# Headings of the free text of a report, as MIMIC-CXR's and others write them, and the section that each begins; None: a
+# section that is of no use here.
+_HEADINGS = {
+    "findings": "findings", "finding": "findings", "findings and impression": "findings",
+    "findings/impression": "findings", "findings / impression": "findings", "impression and findings": "findings",
+    "chest": "findings", "portable chest": "findings", "chest radiograph": "findings",
+    "impression": "impression", "impressions": "impression", "conclusion": "impression", "conclusions": "impression",
+    "opinion": "impression", "summary": "impression", "interpretation": "impression",
+    "indication": "indication", "indications": "indication", "history": "indication",
+    "clinical history": "indication", "clinical information": "indication", "clinical indication": "indication",
+    "reason for exam": "indication", "reason for examination": "indication", "patient history": "indication",
+    "comparison": "comparison", "comparisons": "comparison", "comparison exam": "comparison",
+    "examination": None, "exam": None, "study": None, "technique": None, "type of examination": None,
+    "procedure": None, "recommendation": None, "recommendations": None, "notification": None, "final report": None,
+    "wet read": None, "addendum": None, "views": None, "preliminary report": None, "dose": None, "date": None,
+    "clinical details": None, "final addendum": None,
+}  # fmt: skip
+_NAMES = "|".join(re.escape(name) for name in sorted(_HEADINGS, key=len, reverse=True))
+# At the start of a line in any letters, elsewhere in capitals; "FINAL REPORT" stands without a colon.
+_HEADING = re.compile(
+    rf"^[ \t_]*(?P<line>{_NAMES})[ \t]*:|\b(?P<capital>{_NAMES.upper()})[ \t]*:|^[ \t]*(?P<bare>final report)[ \t]*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_MARKS_ALONE = re.compile(r"^[\s_.*-]*$")
+
+
+def find_sections(text: str) -> dict[str, str]:
+    """The sections of a report's free text.
+
+    Findings and impression under one heading are findings. A text without a heading of either is, from its last
+    paragraph, findings, as in MIMIC-CXR's own way of reading them. Of a section that comes twice, an empty one gives
+    way and others are joined.
+
+    Returns:
+        "findings", "impression", "indication" and "comparison", white space collapsed, "" where there is none.
+    """
+    found = dict.fromkeys(("findings", "impression", "indication", "comparison"), "")
+    marks = [one for one in _HEADING.finditer(text) if one["capital"] is None or one["capital"].isupper()]
+    ends = [one.start() for one in marks[1:]] + [len(text)]
+    for mark, end in zip(marks, ends, strict=False):  # of a text without marks there is nothing to pair
+        name = next(filter(None, (mark["line"], mark["capital"], mark["bare"]))).lower()
+        section, body = _HEADINGS[name], " ".join(text[mark.end() : end].split())
+        if section is not None and not _MARKS_ALONE.match(body):
+            found[section] = f"{found[section]} {body}".strip()
+    if not found["findings"] and not found["impression"]:
+        rest = text[marks[-1].end() :] if marks else text
+        paragraphs = [" ".join(one.split()) for one in re.split(r"\n\s*\n", rest)]
+        paragraphs = [one for one in paragraphs if not _MARKS_ALONE.match(one)]
+        # The body of the last heading itself, such as a technique, is no report unless it is all there is.
+        own = paragraphs[1:] if marks and marks[-1]["bare"] is None else paragraphs
+        found["findings"] = own[-1] if own else ""
+    return found

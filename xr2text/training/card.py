@@ -8,15 +8,23 @@ from xr2text.text.sections import ReportText
 from xr2text.training.losses import TERMS
 from xr2text.training.state import Progress
 
+_INDIANA = (
+    "the Indiana University (Open-i) chest X-ray collection, whose licence is CC BY-NC-ND 4.0: "
+    "these weights are for research, not for commercial use"
+)
 _DATA = {
-    "indiana": (
-        "the Indiana University (Open-i) chest X-ray collection, whose licence is CC BY-NC-ND 4.0: "
-        "these weights are for research, not for commercial use"
+    "indiana": _INDIANA,
+    "openi": _INDIANA,
+    "mimic_cxr": (
+        "MIMIC-CXR, under the PhysioNet Credentialed Health Data License: who may have these weights is for those to "
+        "ask who signed it"
     ),
+    "hub": "a data set in the form of the Hugging Face Hub; its licence applies to these weights",
+    "manifest": "a data set of one's own; its licence applies to these weights",
     "r2gen": "a data set in R2Gen's layout; its licence applies to these weights",
     "phantom": "synthetic phantoms drawn by the program: this checkpoint knows nothing of real patients",
 }
-_LICENCE = {"indiana": "cc-by-nc-nd-4.0", "r2gen": "other", "phantom": "apache-2.0"}
+_LICENCE = {"indiana": "cc-by-nc-nd-4.0", "openi": "cc-by-nc-nd-4.0", "phantom": "apache-2.0"}  # else "other"
 
 
 def model_card(
@@ -59,10 +67,14 @@ def model_card(
             f"\n| outlined films | {outlined} with outlines of lungs and heart, over which attention was drawn; the "
             "places of the other four regions are derived from these by rule |"
         )
+    if progress.left_out:
+        further += (
+            f"\n| left out | {len(progress.left_out)} radiographs or studies: not readable, or without a report |"
+        )
     others = sum(not study.frontal_images for study, _ in val_data.examples)
     other_views = f", {others} of them on a lateral view for want of a frontal one" if others else ""
     return f"""---
-license: {_LICENCE[config.data.source]}
+license: {_LICENCE.get(config.data.source, "other")}
 library_name: xr2text
 pipeline_tag: image-to-text
 tags: [radiology, chest-x-ray, report-generation]

@@ -1,5 +1,6 @@
 """What a run trains on: examples, the tokenizer that their reports are written in, and the stages that show them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +11,12 @@ from tqdm.auto import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from xr2text.config import Config
+from xr2text.data.cache import ImageCache
 from xr2text.data.curriculum import Curriculum, Difficulty, measure_difficulty
-from xr2text.data.dataset import ReportDataset, collate, examples_of
-from xr2text.data.sources import DataError, Study, load_studies
+from xr2text.data.dataset import ReportDataset, collate
+from xr2text.data.examples import examples_of, label_names
+from xr2text.data.index import StudyTable, open_studies
+from xr2text.data.sources import DataError, Study
 from xr2text.imaging.transform import ImageTransform
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.tokenizer import load_bart_tokenizer, train_tokenizer
@@ -33,40 +37,43 @@ class TrainingData:
     curriculum: Curriculum
 
 
-def load_split_studies(config: Config) -> dict[str, list[Study]]:
+def load_split_studies(config: Config) -> dict[str, Sequence[Study]]:
     """Studies by split. Raises DataError where there is nothing to train on or a finding is not labelled."""
-    studies = load_studies(config.data, config.model.image.size)
+    studies = open_studies(config.data, config.model.image.size)
     for split in ("train", "val"):
         if not studies[split]:
             raise DataError(f"data.source {config.data.source!r} gives no study for {split}")
     train = studies["train"]
     if config.generation.impression and not any(study.impression for study in train):
         raise DataError("no training study has an impression: generation.impression=false trains on findings alone")
-    labelled = frozenset().union(*(study.labels for study in train))
+    labelled = label_names(train)
     unknown = [name for name in config.model.findings if name not in labelled]
     if unknown:
         raise DataError(f"model.findings: no training study is labelled {unknown[0]!r}")
     return studies
 
 
-def build_curriculum(config: Config, studies: list[Study], progress: bool = False) -> Curriculum:
+def build_curriculum(config: Config, studies: Sequence[Study], progress: bool = False) -> Curriculum:
     """The stages over the training examples, in the order of `examples_of`."""
     impression, repeats = config.generation.impression, config.data.mask_repeats
-    shown = [study for study, _ in examples_of(studies, True, impression, repeats)]
-    if config.training.curriculum:
-        bar = tqdm(studies, desc="reading reports", disable=not progress, leave=False, mininterval=2)
-        difficulty = {study.id: measure_difficulty(study.report) for study in bar}
+    rows = examples_of(studies, True, impression, repeats).rows.tolist()
+    ids = studies.ids() if isinstance(studies, StudyTable) else [study.id for study in studies]
+    if not config.training.curriculum:
+        difficulty = [Difficulty(0, 0, None)] * len(studies)  # one stage, with all
+    elif isinstance(studies, StudyTable):
+        difficulty = studies.difficulties()
     else:
-        difficulty = dict.fromkeys((study.id for study in shown), Difficulty(0, 0, None))  # one stage, with all
+        bar = tqdm(studies, desc="reading reports", disable=not progress, leave=False, mininterval=2)
+        difficulty = [measure_difficulty(study.report) for study in bar]
     return Curriculum(
         config.training.curriculum,
-        [difficulty[study.id] for study in shown],
-        [study.id for study in shown],
+        [difficulty[row] for row in rows],
+        [ids[row] for row in rows],
         config.training.total_epochs,
     )
 
 
-def prepare_tokenizer(config: Config, studies: list[Study], resumed: bool) -> PreTrainedTokenizerBase:
+def prepare_tokenizer(config: Config, studies: Sequence[Study], resumed: bool) -> PreTrainedTokenizerBase:
     """The resumed run's tokenizer, BART's own, or one learned from the training reports."""
     if resumed:
         return AutoTokenizer.from_pretrained(str(Path(config.output) / "tokenizer"))
@@ -84,6 +91,7 @@ def prepare_data(config: Config, resumed: bool, progress: bool) -> TrainingData:
     tokenizer = prepare_tokenizer(config, studies["train"], resumed)
     image = config.model.image
     transform = ImageTransform(image.size, tuple(image.mean), tuple(image.std))
+    cache = ImageCache(Path(config.data.cache), image.size) if config.data.cache is not None else None
     grid = (image.size // config.model.encoder.stride,) * 2
 
     def examples(split: str) -> ReportDataset:
@@ -92,7 +100,7 @@ def prepare_data(config: Config, resumed: bool, progress: bool) -> TrainingData:
             studies[split], transform, tokenizer, config.generation.max_tokens, config.generation.impression,
             findings=config.model.findings, grid=grid, mask_repeats=config.data.mask_repeats,
             grounded=training and settings.losses.grounding > 0, placed=training and settings.losses.hidden > 0,
-            training=training, augment=training and settings.augment, seed=settings.seed,
+            training=training, augment=training and settings.augment, seed=settings.seed, cache=cache,
         )  # fmt: skip
         if config.data.keep_in_memory:
             data.read_all(progress)

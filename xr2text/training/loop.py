@@ -22,6 +22,7 @@ from xr2text.data.sources import DataError
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.sections import ReportText
 from xr2text.text.tokenizer import IGNORED
+from xr2text.training.bad import LeftOut
 from xr2text.training.state import Progress
 
 FINISHED, SAVE, STOP = "finished", "save", "stop"
@@ -58,6 +59,7 @@ def train_one_epoch(
     after_update: Callable[[], None],
     due: Callable[[], str | None],
     save: Callable[[], None],
+    left_out: LeftOut,
 ) -> EpochResult:
     """Trains on what is left of the current epoch.
 
@@ -67,9 +69,11 @@ def train_one_epoch(
         due: what is to be done now, SAVE, STOP or nothing; asked after each update on every process, and done on all of
             them if one says so.
         save: writes the training state.
+        left_out: is told of the radiographs that could not be read.
 
     Raises:
         NonFiniteLossError: before any weight is changed by the loss.
+        DataError: more than the configured share of the radiographs is bad.
     """
     objective.train()
     loader.set_epoch(progress.epoch)
@@ -81,6 +85,7 @@ def train_one_epoch(
     totals = {name: torch.tensor(value, dtype=torch.float64) for name, value in progress.totals.items()}
     seen, before, started = 0, progress.seconds, time.monotonic()
     for batch in bar:
+        left_out.add(batch.pop("bad", {}))
         with accelerator.accumulate(objective):
             output = objective(batch, progress.updates / total_updates)
             _require_finite(output, batch, loader.dataset, progress, accelerator)

@@ -133,9 +133,7 @@ def try_longest_batch(
     Raises:
         OutOfMemoryError: it does not fit, on this process or another.
     """
-    longest = sorted(range(len(data)), key=lambda index: -len(data.labels[index]))[: settings.batch_size]
-    longest += longest[:1] * (settings.batch_size - len(longest))
-    batch = collate([data[index] for index in longest])
+    batch = collate(data.longest_examples(settings.batch_size))
     tokens, side = batch["labels"].shape[1], batch["pixel_values"].shape[-1]
     before = {name: value.clone() for name, value in objective.named_buffers()}
     random = torch.get_rng_state(), [torch.cuda.get_rng_state_all()] if torch.cuda.is_available() else []

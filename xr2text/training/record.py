@@ -50,7 +50,7 @@ def start_output(config: Config, data: TrainingData, accelerator: Accelerator) -
 def shown_settings(config: Config) -> dict[str, str | float]:
     """Every setting that says nothing of this machine's folders, by its dotted name, for the trackers."""
     flat = pd.json_normalize(asdict(config)).iloc[0].to_dict()
-    places = ("output", "data.root", "data.split_file", "training.start_from", "model.encoder.weights",
+    places = ("output", "data.root", "data.split_file", "data.cache", "training.start_from", "model.encoder.weights",
               "model.decoder.weights")  # fmt: skip
     return {
         name: value if isinstance(value, int | float | str) else str(value)

@@ -75,7 +75,7 @@ def started_command(config_file: str, overrides: list[str]) -> str:
         one
         for one in overrides
         if not one.startswith(
-            ("output=", "data.root=", "data.split_file=", "training.start_from=", "training.teachers=")
+            ("output=", "data.root=", "data.split_file=", "data.cache=", "training.start_from=", "training.teachers=")
         )
     ]
     file = Path(config_file).name if Path(config_file).is_absolute() else config_file

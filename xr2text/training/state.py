@@ -37,6 +37,7 @@ class Progress:
         temperature, thresholds: of the finding head, as fitted by the last validation.
         seconds: of training, over all sessions; validation_seconds: of the last validation.
         processes: that share the run.
+        left_out: of the training radiographs, see `training.bad`: reason, which names the file, and study.
     """
 
     epoch: int = 0
@@ -51,9 +52,10 @@ class Progress:
     processes: int = 1
     temperature: float = 1.0
     thresholds: dict[str, float] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def state_dict(self) -> dict:
-        return {**vars(self), "totals": dict(self.totals), "thresholds": dict(self.thresholds)}
+        return {name: dict(value) if isinstance(value, dict) else value for name, value in vars(self).items()}
 
     def load_state_dict(self, state: dict) -> None:
         """Raises StateError for a run of another number of processes, whose studies would come in another order."""

@@ -4,6 +4,7 @@ distillation, Hinton et al., arXiv:1503.02531).
 Letters: N examples, F findings.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,7 @@ from tqdm.auto import tqdm
 
 from xr2text.config import ConfigError
 from xr2text.data.dataset import ReportDataset
+from xr2text.data.study import Image, UnreadableImageError
 from xr2text.model.xr2text import XR2Text
 
 BATCH = 32
@@ -34,9 +36,9 @@ def taught_findings(
         ConfigError: a teacher does not predict one of the findings.
         CheckpointError: a teacher cannot be read.
     """
-    first = {
-        id(image): index for index, (_, image) in reversed(list(enumerate(data.examples)))
-    }  # films stand repeatedly
+    first: dict[Image, int] = {}  # films stand repeatedly
+    for index, (_, image) in enumerate(data.examples):
+        first.setdefault(image, index)
     total = torch.zeros(len(first), len(findings))
     for name in teachers:
         teacher = XR2Text.from_pretrained(name)
@@ -47,19 +49,26 @@ def taught_findings(
         columns = [known.index(finding) for finding in findings]
         total += _probabilities(teacher, data, list(first.values()), progress)[:, columns]
     row = {image: number for number, image in enumerate(first)}
-    said = (total / len(teachers))[[row[id(image)] for _, image in data.examples]]
+    said = (total / len(teachers))[[row[image] for _, image in data.examples]]
     labels = data.finding_labels
     return torch.where(labels.isnan(), said, (1 - share) * labels.nan_to_num() + share * said)
 
 
 @torch.inference_mode()
 def _probabilities(teacher: XR2Text, data: ReportDataset, indices: list[int], progress: bool) -> torch.Tensor:
-    """[len(indices), the teacher's findings] float32."""
-    found = []
+    """[len(indices), the teacher's findings] float32, NaN for a film that cannot be read."""
+    found = torch.full((len(indices), len(teacher.config.findings)), math.nan)
     starts = range(0, len(indices), BATCH)
     for start in tqdm(starts, desc="asking a teacher", disable=not progress, leave=False, mininterval=2):
-        shown = [teacher.transform(data.examples[index][1].read()) for index in indices[start : start + BATCH]]
-        images = torch.stack([image for image, _ in shown])
-        boxes = torch.tensor([geometry.box for _, geometry in shown])
-        found.append(teacher.finding_probabilities(teacher.finding_head(teacher.look(images, boxes).tokens)))
-    return torch.cat(found).clone()
+        shown = {}
+        for row in range(start, min(start + BATCH, len(indices))):
+            try:
+                shown[row] = teacher.transform(data.examples[indices[row]][1].read())
+            except UnreadableImageError:
+                continue  # the training leaves it out, too
+        if shown:
+            images = torch.stack([image for image, _ in shown.values()])
+            boxes = torch.tensor([geometry.box for _, geometry in shown.values()])
+            logits = teacher.finding_head(teacher.look(images, boxes).tokens)
+            found[list(shown)] = teacher.finding_probabilities(logits)
+    return found
