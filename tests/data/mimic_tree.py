@@ -1,4 +1,4 @@
-"""A made-up MIMIC-CXR-JPG tree with reports: `python tests/data/mimic_tree.py FOLDER [--studies 2000]`.
+"""A made-up MIMIC-CXR-JPG tree with reports: `python -m tests.data.mimic_tree FOLDER [--studies 2000]`.
 
 Phantoms as JPEG files in PhysioNet's folders, with the split and metadata tables and the report texts; nothing in it is
 of a real patient.
