@@ -54,7 +54,9 @@ def estimate_memory(config: Config, precision: str) -> dict[str, int]:
         if settings.bf16_weights:
             matrices_to_bf16(model)
         objective = Objective(model, settings.losses)
-        optimizer = build_optimizer(model, replace(settings, optimizer="adamw"), objective.own_parameters())
+        optimizer = build_optimizer(
+            model, replace(settings, optimizer="adamw", bf16_weights=False), objective.own_parameters()
+        )
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = torch.zeros_like(parameter)
