@@ -16,12 +16,11 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
-from torch.distributed._tools.mem_tracker import MemTracker
 
 from benchmarks.stock import machine
 from benchmarks.training_steps import Steps, add_arguments, our_steps, read_config, stock_steps
 from xr2text.config import Config
-from xr2text.training.memory import estimate_memory
+from xr2text.training.memory import PeakTracker, estimate_memory
 
 COLOURS = ("#3B6FB6", "#E08A3C", "#5AA469", "#8C6BB1", "#9A9A9A")
 
@@ -43,7 +42,7 @@ def _peak(steps: Steps, device: torch.device) -> int:
         torch.cuda.reset_peak_memory_stats(device)
         steps.update()
         return torch.cuda.max_memory_allocated(device)
-    tracker = MemTracker()
+    tracker = PeakTracker()
     tracker.track_external(steps.module, steps.optimizer, *steps.batch.values())
     with tracker:
         steps.update()

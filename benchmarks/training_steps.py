@@ -95,7 +95,7 @@ def our_steps(config: Config, device: torch.device) -> Steps:
     model = XR2Text(config.model)
     model.freeze_untrained(settings.losses)
     if settings.gradient_checkpointing:
-        model.enable_gradient_checkpointing()
+        model.enable_gradient_checkpointing(settings.checkpoint_text)
     if settings.bf16_weights:
         matrices_to_bf16(model)
     if settings.compile:

@@ -284,6 +284,7 @@ class TrainingConfig:
     # and "no" on a CPU.
     precision: str = "auto"
     gradient_checkpointing: bool = False  # less memory for activations, at the price of computing them twice
+    checkpoint_text: bool = True  # of that: the text model's layers too; false: the encoder's alone
     # Matrices and their gradients are kept in bfloat16, half the memory; updates are rounded up or down at random, so
     # that small ones are not lost. With adamw_8bit and precision bf16.
     bf16_weights: bool = False

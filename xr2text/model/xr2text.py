@@ -156,13 +156,18 @@ class XR2Text(nn.Module):
         if not (weights.findings or weights.hidden) and self.finding_head is not None:
             self.finding_head.requires_grad_(False)
 
-    def enable_gradient_checkpointing(self) -> None:
+    def enable_gradient_checkpointing(self, text: bool = True) -> None:
         """Trades time for memory: activations within the encoder's stages and BART's layers are computed twice.
+
+        Args:
+            text: BART's layers too; False: the encoder's stages alone.
 
         Raises:
             ConfigError: timm's model cannot do it.
         """
         self.encoder.enable_gradient_checkpointing()
+        if not text:
+            return
         bart, how = self.decoder.bart, {"use_reentrant": False}
         if hasattr(bart, "activation_checkpointing_enable"):  # transformers before 5.2 know the other name only
             bart.activation_checkpointing_enable(activation_checkpointing_kwargs=how)

@@ -31,6 +31,15 @@ class OutOfMemoryError(RuntimeError):
     """The longest batch does not fit; the message says what may be changed."""
 
 
+class PeakTracker(MemTracker):
+    """PyTorch's tracker without the peaks of each module, which it would look through at every operation."""
+
+    def _update_peak_stats(self, peak_state) -> None:
+        for device, now in self._curr_mem_snap.items():
+            if now["Total"] > self._peak_mem.get(device, 0):
+                self._peak_mem[device], self._peak_mem_snap[device] = now["Total"], dict(now)
+
+
 def estimate_memory(config: Config, precision: str) -> dict[str, int]:
     """Peak bytes of a training step on the longest batch, by what holds them: "weights", "gradients", "optimiser",
     "average" and "activations" (with all else); they sum to the peak.
@@ -50,7 +59,7 @@ def estimate_memory(config: Config, precision: str) -> dict[str, int]:
         model.freeze_untrained(settings.losses)
         _frozen_to_buffers(model)  # the tracker expects a gradient of every parameter
         if settings.gradient_checkpointing:
-            model.enable_gradient_checkpointing()
+            model.enable_gradient_checkpointing(settings.checkpoint_text)
         if settings.bf16_weights:
             matrices_to_bf16(model)
         objective = Objective(model, settings.losses)
@@ -61,11 +70,12 @@ def estimate_memory(config: Config, precision: str) -> dict[str, int]:
             for parameter in group["params"]:
                 parameter.grad = torch.zeros_like(parameter)
         optimizer.step()  # makes its states
-        optimizer.zero_grad()
+        if settings.accumulation == 1:  # else gradients wait for the next batch
+            optimizer.zero_grad()
         batch = longest_batch(config)
         every_token = mock.patch.object(losses, "known_tokens", lambda labels: torch.arange(labels.numel()))
         mixed = torch.autocast("cpu", _DTYPES[precision]) if precision in _DTYPES else nullcontext()
-        tracker = MemTracker()
+        tracker = PeakTracker()
         tracker.track_external(model, objective, optimizer, *batch.values())
         with every_token, _longest_draws(settings, config.generation.findings_tokens), tracker:
             with mixed:

@@ -102,7 +102,7 @@ def build_model(config: Config, tokenizer, resume: bool) -> XR2Text:
         model.load_initial_weights()
     model.freeze_untrained(settings.losses)
     if settings.gradient_checkpointing:
-        model.enable_gradient_checkpointing()
+        model.enable_gradient_checkpointing(settings.checkpoint_text)
     if settings.bf16_weights:
         matrices_to_bf16(model)
     if settings.compile:
