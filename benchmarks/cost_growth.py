@@ -1,4 +1,4 @@
-"""How a training's cost grows with the image's side, the batch and the reports' length, told without computing anything.
+"""How a training's cost grows with image side, batch and report length, told without computing anything.
 
     python -m benchmarks.cost_growth --out benchmarks/cost_growth.md --picture benchmarks/cost_growth.png
     python -m benchmarks.cost_growth --tflops 320        # what train_speed.py has measured on the machine
