@@ -237,8 +237,20 @@ class TextDecoder(nn.Module):
             past_key_values=steps,
             decoder_input_ids=start,
             generation_config=search,
-            logits_processor=LogitsProcessorList(rules),
+            logits_processor=LogitsProcessorList([Together(rules)]),
         )
+
+
+class Together(LogitsProcessor):
+    """Processors one after the other, as one: transformers reads the signature of each at every step."""
+
+    def __init__(self, processors: Sequence[LogitsProcessor]):
+        self.processors = processors
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        for processor in self.processors:
+            scores = processor(input_ids, scores)
+        return scores
 
 
 class SectionRules(LogitsProcessor):
