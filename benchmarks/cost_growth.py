@@ -20,7 +20,6 @@ from tqdm.auto import tqdm
 
 from xr2text.config import Config, load_config
 from xr2text.model.xr2text import XR2Text
-from xr2text.training.losses import Objective
 from xr2text.training.memory import estimate_memory, longest_batch
 
 EPOCHS = (24_506, 377_110)  # studies
@@ -37,13 +36,15 @@ def with_cost(config: Config, size: int, batch: int, tokens: int) -> Config:
 
 def study_flops(config: Config) -> float:
     """Model FLOPs of a training step on one study."""
-    with FakeTensorMode(), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        objective = Objective(XR2Text(config.model), config.training.losses)
+    with torch.device("meta"):
+        model = XR2Text(config.model)
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        model.to_empty(device="cpu")
         batch = longest_batch(with_cost(config, config.model.image.size, 1, config.generation.max_tokens))
-        model, labels = objective.model, batch["labels"]
-        visual = model.look(batch["pixel_values"], batch["box"])
-        for _ in range(2 if config.training.losses.rdrop else 1):
-            model.decoder(visual.tokens, labels)
+        with FlopCounterMode(display=False) as counter:
+            visual = model.look(batch["pixel_values"], batch["box"])
+            for _ in range(2 if config.training.losses.rdrop else 1):
+                model.decoder(visual.tokens, batch["labels"])
     return 3.0 * counter.get_total_flops()
 
 
