@@ -103,7 +103,7 @@ def draw(curves: dict[str, list], costs: dict[tuple[int, int, int], tuple[float,
         for row, label in enumerate(("memory, GiB (estimate)", "model GFLOPs a study")):
             axes = rows[row][column]
             axes.plot(values, [costs[point][row] for point in points], "o-", color="#3B6FB6")
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.08 * max(cost[row] for cost in costs.values()))
             axes.set_xlabel(name if row else "")
             axes.set_ylabel(label if column == 0 else "")
             axes.spines[["top", "right"]].set_visible(False)
