@@ -65,6 +65,8 @@ class EncoderConfig:
     # So many of the first layer groups of timm's model, its stem being the first, keep their weights and statistics.
     frozen_groups: int = 0
     drop_path: float = 0.0  # stochastic depth, for models that have it
+    # Window attention by PyTorch's fused kernel, which holds no attention weights; timm leaves it off for Swin.
+    fused_attention: bool = True
 
     def __post_init__(self) -> None:
         _share("model.encoder", "drop_path", self.drop_path)
@@ -293,6 +295,12 @@ class TrainingConfig:
     # and "no" on a CPU.
     precision: str = "auto"
     gradient_checkpointing: bool = False  # less memory for activations, at the price of computing them twice
+    checkpoint_text: bool = True  # of that: the text model's layers too; false: the encoder's alone
+    # Matrices and their gradients are kept in bfloat16, half the memory; updates are rounded up or down at random, so
+    # that small ones are not lost. With adamw_8bit and precision bf16.
+    bf16_weights: bool = False
+    group_by_length: bool = False  # reports of like length come in one batch, which is then padded less
+    compile: bool = False  # transformer layers go through torch.compile: the first steps take minutes, the others less
     lr_encoder: float = 1.0e-4
     lr_projection: float = 5.0e-4
     lr_decoder: float = 5.0e-4
@@ -335,6 +343,10 @@ class TrainingConfig:
             raise ConfigError("training.best_by names no score")
         for tracker in self.trackers:
             _one_of("training", "trackers", tracker, ("tensorboard", "wandb", "trackio"))
+        if self.bf16_weights and (self.optimizer != "adamw_8bit" or self.precision != "bf16"):
+            raise ConfigError("training.bf16_weights needs training.optimizer=adamw_8bit and training.precision=bf16")
+        if self.bf16_weights and self.ema_decay is not None:
+            raise ConfigError("training.bf16_weights: an average in bfloat16 would stand still: set ema_decay null")
         planned = sum(stage.epochs for stage in self.curriculum)
         if self.curriculum and self.epochs is not None and self.epochs > planned:
             raise ConfigError(f"training.epochs is {self.epochs}; the stages of training.curriculum have {planned}")

@@ -65,6 +65,9 @@ def test_what_needs_less_is_told_to_need_less(make_tiny):
     )  # fmt: skip
     assert eight_bit["optimiser"] < 0.3 * plain["optimiser"] and average["average"] > 0
     assert rdrop["activations"] > plain["activations"] and reward["activations"] > plain["activations"]
+    both, encoder = total(gradient_checkpointing=True), total(gradient_checkpointing=True, checkpoint_text=False)
+    assert both["activations"] < encoder["activations"] < plain["activations"]
+    assert sum(total(accumulation=2).values()) > sum(plain.values())
     frozen = total(frozen=True)
     assert frozen["optimiser"] < plain["optimiser"] and frozen["activations"] < plain["activations"]
 

@@ -204,6 +204,23 @@ def test_a_run_shows_itself_in_pictures(tmp_path):
     assert logged and not any(str(tmp_path).encode() in file.read_bytes() for file in logged)
 
 
+def test_reports_of_like_length_come_together(config, tmp_path, monkeypatch):
+    widths = []
+    forward = Objective.forward
+    monkeypatch.setattr(
+        Objective,
+        "forward",
+        lambda self, batch, done: widths.append(batch["labels"].shape) or forward(self, batch, done),
+    )
+    run(config, "training.epochs=1", "training.group_by_length=true", "generation.max_tokens=100")
+    grouped = widths[2:]  # two steps try the longest batch
+    widths.clear()
+    shutil.rmtree(tmp_path / "run")
+    run(config, "training.epochs=1", "generation.max_tokens=100")
+    assert sum(rows for rows, _ in grouped) == sum(rows for rows, _ in widths[2:]) == 20
+    assert sum(rows * tokens for rows, tokens in grouped) < sum(rows * tokens for rows, tokens in widths[2:])
+
+
 def test_a_dry_run_tells_the_run_and_trains_nothing(tmp_path, capsys):
     config = full_config(tmp_path / "config.yaml", tmp_path / "run")
     train_script.main(["--config", str(config), "--dry-run"])

@@ -152,6 +152,9 @@ def _create_backbone(config: EncoderConfig, image_size: int) -> nn.Module:
         backbone = timm.create_model(config.name, pretrained=False, **arguments)
     except TypeError as error:
         raise ConfigError(f"model.encoder: {config.name} does not take {sorted(arguments)}: {error}") from error
+    for module in backbone.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = config.fused_attention
     if not hasattr(backbone, "forward_intermediates"):
         raise ConfigError(f"model.encoder.name {config.name!r} gives no feature maps (forward_intermediates) in timm")
     return backbone

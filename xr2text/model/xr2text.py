@@ -17,8 +17,10 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
+from timm.models.swin_transformer import SwinTransformerBlock
 from torch import nn
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.models.bart.modeling_bart import BartDecoderLayer, BartEncoderLayer
 
 from xr2text import __version__
 from xr2text.anatomy import REGIONS
@@ -154,18 +156,36 @@ class XR2Text(nn.Module):
         if not (weights.findings or weights.hidden) and self.finding_head is not None:
             self.finding_head.requires_grad_(False)
 
-    def enable_gradient_checkpointing(self) -> None:
+    def enable_gradient_checkpointing(self, text: bool = True) -> None:
         """Trades time for memory: activations within the encoder's stages and BART's layers are computed twice.
+
+        Args:
+            text: BART's layers too; False: the encoder's stages alone.
 
         Raises:
             ConfigError: timm's model cannot do it.
         """
         self.encoder.enable_gradient_checkpointing()
+        if not text:
+            return
         bart, how = self.decoder.bart, {"use_reentrant": False}
         if hasattr(bart, "activation_checkpointing_enable"):  # transformers before 5.2 know the other name only
             bart.activation_checkpointing_enable(activation_checkpointing_kwargs=how)
         else:
             bart.gradient_checkpointing_enable(how)
+
+    def compile_layers(self, **options) -> None:
+        """Each transformer layer and each block of the encoder that has the same shapes for every batch of a length is
+        compiled by itself, at its first call.
+
+        Args:
+            options: of torch.compile.
+        """
+        for module in self.modules():
+            if isinstance(
+                module, BartEncoderLayer | BartDecoderLayer | nn.TransformerEncoderLayer | SwinTransformerBlock
+            ):
+                module.compile(**options)
 
     def look(self, pixel_values: torch.Tensor, box: torch.Tensor | None = None) -> VisualTokens:
         """Image [B, 3, S, S] -> visual tokens.

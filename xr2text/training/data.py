@@ -1,12 +1,12 @@
 """What a run trains on: examples, the tokenizer that their reports are written in, and the stages that show them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -121,9 +121,54 @@ def make_loader(data: Dataset, config: Config, accelerator: Accelerator, shuffle
     """Batches of each process's share."""
     # A generator of its own: opening a loader must not move the random state that dropout draws from, or a resumed run
     # would differ from one that never stopped.
+    settings, sampler = config.training, None
+    if shuffle and settings.group_by_length:
+        together = settings.batch_size * accelerator.num_processes
+        sampler, shuffle = LengthGroups(report_lengths(data), together, settings.seed), False
     return accelerator.prepare(
         DataLoader(
-            data, config.training.batch_size, shuffle, collate_fn=collate, num_workers=config.data.workers,
-            generator=torch.Generator().manual_seed(config.training.seed),
+            data, settings.batch_size, shuffle, sampler, collate_fn=collate, num_workers=config.data.workers,
+            generator=torch.Generator().manual_seed(settings.seed),
         )
     )  # fmt: skip
+
+
+def report_lengths(data: ReportDataset | Subset) -> list[int]:
+    """Tokens of each example's report."""
+    if isinstance(data, Subset):
+        return [len(data.dataset.labels[index]) for index in data.indices]
+    return [len(ids) for ids in data.labels]
+
+
+class LengthGroups(Sampler[int]):
+    """Every example once, in a random order in which neighbours have reports of like length: the examples are shuffled,
+    cut into pools of POOL batches, sorted by length within each, and the batches shuffled again.
+
+    Args:
+        lengths: of the examples' reports.
+        batch_size: of all processes together.
+        seed: with the epoch (`set_epoch`) it decides the order.
+    """
+
+    POOL = 50
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int):
+        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        random = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        order = torch.randperm(len(self.lengths), generator=random).tolist()
+        pool, batches = self.POOL * self.batch_size, []
+        for start in range(0, len(order), pool):
+            like = sorted(order[start : start + pool], key=self.lengths.__getitem__)
+            batches += [like[place : place + self.batch_size] for place in range(0, len(like), self.batch_size)]
+        last = [batches.pop()] if len(batches[-1]) < self.batch_size else []  # a batch that is not full comes last
+        places = torch.randperm(len(batches), generator=random).tolist()
+        for batch in [batches[place] for place in places] + last:
+            yield from batch

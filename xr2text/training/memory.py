@@ -21,14 +21,23 @@ from xr2text.data.dataset import ReportDataset, collate
 from xr2text.model.xr2text import XR2Text
 from xr2text.training import losses
 from xr2text.training.losses import Objective, longest_draws
-from xr2text.training.optim import build_optimizer
+from xr2text.training.optim import build_optimizer, matrices_to_bf16
 
-EIGHT_BIT_SHARE = (1 + 4 / 256) / 4  # a byte for each value and a float32 for each 256, in place of a float32 for each
+EIGHT_BIT_STATES = 2 * (1 + 4 / 256)  # bytes for each parameter: two states of a byte, and a float32 for each 256
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class OutOfMemoryError(RuntimeError):
     """The longest batch does not fit; the message says what may be changed."""
+
+
+class PeakTracker(MemTracker):
+    """PyTorch's tracker without the peaks of each module, which it would look through at every operation."""
+
+    def _update_peak_stats(self, peak_state) -> None:
+        for device, now in self._curr_mem_snap.items():
+            if now["Total"] > self._peak_mem.get(device, 0):
+                self._peak_mem[device], self._peak_mem_snap[device] = now["Total"], dict(now)
 
 
 def estimate_memory(config: Config, precision: str) -> dict[str, int]:
@@ -50,31 +59,23 @@ def estimate_memory(config: Config, precision: str) -> dict[str, int]:
         model.freeze_untrained(settings.losses)
         _frozen_to_buffers(model)  # the tracker expects a gradient of every parameter
         if settings.gradient_checkpointing:
-            model.enable_gradient_checkpointing()
+            model.enable_gradient_checkpointing(settings.checkpoint_text)
+        if settings.bf16_weights:
+            matrices_to_bf16(model)
         objective = Objective(model, settings.losses)
-        optimizer = build_optimizer(model, replace(settings, optimizer="adamw"), objective.own_parameters())
+        optimizer = build_optimizer(
+            model, replace(settings, optimizer="adamw", bf16_weights=False), objective.own_parameters()
+        )
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = torch.zeros_like(parameter)
         optimizer.step()  # makes its states
-        optimizer.zero_grad()
-        batch = {
-            "pixel_values": torch.empty(settings.batch_size, 3, *[config.model.image.size] * 2),
-            "box": torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(settings.batch_size, 1),
-            "labels": torch.zeros(settings.batch_size, config.generation.max_tokens, dtype=torch.long),
-            "finding_labels": torch.zeros(settings.batch_size, len(config.model.findings)),
-            "finding_targets": torch.zeros(settings.batch_size, len(config.model.findings)),
-            "finding_places": torch.zeros(
-                settings.batch_size, len(config.model.findings), len(REGIONS), dtype=torch.bool
-            ),
-            "token_regions": torch.zeros(
-                settings.batch_size, config.generation.max_tokens, len(REGIONS), dtype=torch.bool
-            ),
-            "region_targets": torch.zeros(settings.batch_size, len(REGIONS), *model.encoder.grid),
-        }
+        if settings.accumulation == 1:  # else gradients wait for the next batch
+            optimizer.zero_grad()
+        batch = longest_batch(config)
         every_token = mock.patch.object(losses, "known_tokens", lambda labels: torch.arange(labels.numel()))
         mixed = torch.autocast("cpu", _DTYPES[precision]) if precision in _DTYPES else nullcontext()
-        tracker = MemTracker()
+        tracker = PeakTracker()
         tracker.track_external(model, objective, optimizer, *batch.values())
         with every_token, _longest_draws(settings, config.generation.findings_tokens), tracker:
             with mixed:
@@ -90,10 +91,27 @@ def estimate_memory(config: Config, precision: str) -> dict[str, int]:
     }
     named["activations"] = peak["Total"] - sum(named.values())
     if settings.optimizer == "adamw_8bit":
-        named["optimiser"] = round(named["optimiser"] * EIGHT_BIT_SHARE)
+        named["optimiser"] = round(EIGHT_BIT_STATES * sum(parameter.numel() for parameter in parameters))
     if settings.ema_decay is not None:
         named["average"] = sum(parameter.numel() * parameter.element_size() for parameter in parameters)
     return named
+
+
+def longest_batch(config: Config) -> dict[str, torch.Tensor]:
+    """A batch as `data.dataset.collate` gives it, of reports as long as they may be, without contents."""
+    size, findings, tokens = config.training.batch_size, len(config.model.findings), config.generation.max_tokens
+    side = config.model.image.size
+    grid = side // config.model.encoder.stride
+    return {
+        "pixel_values": torch.empty(size, 3, side, side),
+        "box": torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(size, 1),
+        "labels": torch.zeros(size, tokens, dtype=torch.long),
+        "finding_labels": torch.zeros(size, findings),
+        "finding_targets": torch.zeros(size, findings),
+        "finding_places": torch.zeros(size, findings, len(REGIONS), dtype=torch.bool),
+        "token_regions": torch.zeros(size, tokens, len(REGIONS), dtype=torch.bool),
+        "region_targets": torch.zeros(size, len(REGIONS), grid, grid),
+    }
 
 
 def _longest_draws(settings: TrainingConfig, length: int):

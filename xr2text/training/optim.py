@@ -52,7 +52,15 @@ def build_optimizer(model: XR2Text, config: TrainingConfig, extra: Iterable[nn.P
         from torchao.optim import AdamW8bit
     except ImportError as error:
         raise ConfigError("training.optimizer adamw_8bit needs torchao: pip install torchao") from error
-    return AdamW8bit(groups, betas=(0.9, 0.98))
+    return AdamW8bit(groups, betas=(0.9, 0.98), bf16_stochastic_round=config.bf16_weights)
+
+
+def matrices_to_bf16(model: XR2Text) -> None:
+    """Trained matrices in bfloat16, for `training.bf16_weights`; biases, normalisation and priors, few, stay."""
+    kept = {id(parameter) for parameter in model.projection.prior_parameters()}
+    for parameter in model.parameters():
+        if parameter.ndim > 1 and parameter.requires_grad and id(parameter) not in kept:
+            parameter.data = parameter.data.bfloat16()
 
 
 @dataclass(frozen=True)

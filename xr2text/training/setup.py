@@ -10,6 +10,7 @@ from accelerate.utils import ProjectConfiguration
 
 from xr2text.config import Config, ConfigError, load_checkpoint_config, load_config
 from xr2text.model.xr2text import CONFIG_FILE, XR2Text
+from xr2text.training.optim import matrices_to_bf16
 from xr2text.training.state import saved_states
 
 
@@ -48,6 +49,10 @@ def make_accelerator(config: Config) -> Accelerator:
         if settings.ema_decay is not None:
             raise ConfigError(
                 "training.ema_decay keeps a whole copy of the weights, which FSDP is there to avoid: set it null"
+            )
+        if settings.bf16_weights:
+            raise ConfigError(
+                "training.bf16_weights leaves some weights in float32, which FSDP cannot gather with them"
             )
         if settings.losses.reward:
             raise ConfigError(
@@ -97,7 +102,11 @@ def build_model(config: Config, tokenizer, resume: bool) -> XR2Text:
         model.load_initial_weights()
     model.freeze_untrained(settings.losses)
     if settings.gradient_checkpointing:
-        model.enable_gradient_checkpointing()
+        model.enable_gradient_checkpointing(settings.checkpoint_text)
+    if settings.bf16_weights:
+        matrices_to_bf16(model)
+    if settings.compile:
+        model.compile_layers()
     return model.to(memory_format=torch.channels_last)
 
 

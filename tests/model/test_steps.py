@@ -1,0 +1,92 @@
+"""The search's own steps against transformers'."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from transformers import TopPLogitsWarper
+
+from xr2text.config import DecoderConfig, GenerationConfig
+from xr2text.model import decoder as decoder_module
+from xr2text.model.decoder import LikeliestTokens, TextDecoder
+from xr2text.model.steps import Steps
+from xr2text.text.tokenizer import EOS
+
+FINDINGS, IMPRESSION, V = 4, 5, 50
+
+
+def build(text_encoder: bool) -> TextDecoder:
+    torch.manual_seed(0)
+    config = DecoderConfig(
+        vocab_size=V, layers=2, heads=4, feed_forward=64, max_positions=40, use_text_encoder=text_encoder
+    )
+    decoder = TextDecoder(config, 32).eval()
+    for parameter in decoder.parameters():  # fresh weights are too small for one token to differ from another
+        parameter.data.mul_(4)
+    return decoder
+
+
+@pytest.fixture
+def tokens():
+    return torch.randn(3, 7, 32, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("precision, tolerance", [("no", 1e-5), ("bf16", 5e-2)])
+@pytest.mark.parametrize("text_encoder", [False, True])
+@torch.inference_mode()
+def test_steps_give_the_logits_of_the_whole_text(tokens, text_encoder, precision, tolerance):
+    decoder = build(text_encoder)
+    rows = torch.randint(6, V, (6, 9), generator=torch.Generator().manual_seed(2))
+    with torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext():
+        whole = decoder(tokens.repeat_interleave(2, 0), rows)  # what follows EOS and all but the last of `rows`
+        steps = Steps(decoder.bart, decoder.read(tokens).last_hidden_state, rows=2, longest=9)
+        start = torch.cat([torch.full((6, 1), EOS), rows[:, :1]], 1)
+        got = [steps.step(start)] + [steps.step(rows[:, place : place + 1]) for place in range(1, 8)]
+    scale = whole.abs().max()
+    assert steps.get_seq_length() == 9
+    assert ((torch.cat(got, 1) - whole[:, 1:]).abs().max() / scale) < tolerance
+
+
+@torch.inference_mode()
+def test_rows_change_places_within_their_study(tokens):
+    decoder = build(False)
+    read = decoder.read(tokens).last_hidden_state
+    first = torch.randint(6, V, (6, 2), generator=torch.Generator().manual_seed(3))
+    places, following = torch.tensor([1, 0, 2, 2, 5, 4]), torch.randint(6, V, (6, 1))
+    moved, plain = (Steps(decoder.bart, read, rows=2, longest=5) for _ in range(2))
+    moved.step(first)
+    moved.reorder_cache(places)
+    plain.step(first[places])
+    torch.testing.assert_close(moved.step(following), plain.step(following))
+
+
+@pytest.mark.parametrize("text_encoder", [False, True])
+@pytest.mark.parametrize("beams, draws", [(1, 0), (3, 0), (1, 5)])
+def test_a_search_finds_what_it_finds_with_transformers_own_cache(tokens, monkeypatch, beams, draws, text_encoder):
+    decoder = build(text_encoder)
+    settings = GenerationConfig(
+        num_beams=beams, draws=draws, top_p=0.9, max_tokens=20, findings_tokens=12, no_repeat_ngram=1
+    )
+
+    def found():
+        if draws:
+            return decoder.candidates(tokens, settings, FINDINGS, IMPRESSION, None, [3, 4, 5])[0]
+        return decoder.generate(tokens, settings, FINDINGS, IMPRESSION)
+
+    own = found()
+    monkeypatch.setattr(decoder_module, "Steps", lambda *_: None)
+    assert torch.equal(own, found()) and len(own.unique()) > 10
+
+
+def test_a_draw_for_the_reward_goes_by_steps_too(tokens):
+    settings = GenerationConfig(num_beams=2, max_tokens=20, findings_tokens=12)
+    ids = build(False).generate(tokens, settings, FINDINGS, IMPRESSION, samples=4)
+    assert len(ids) == 12 and len({tuple(row) for row in ids[:4].tolist()}) > 1
+
+
+@pytest.mark.parametrize("top_p", [0.0, 0.5, 0.9, 1.0])
+def test_the_likeliest_tokens_are_those_of_transformers(top_p):
+    scores = torch.randn(6, V, generator=torch.Generator().manual_seed(4)) * 3
+    scores[:, 10:20] = -torch.inf
+    ids = torch.zeros(6, 1, dtype=torch.long)
+    assert torch.equal(LikeliestTokens(top_p)(ids, scores), TopPLogitsWarper(top_p)(ids, scores))
