@@ -366,6 +366,7 @@ class GenerationConfig:
     # So many reports are drawn in place of a search, with random numbers that the image gives, and the one is taken
     # whose phrases the others share most; 0: beam search.
     draws: int = 0
+    consensus_beta: float = 1.0  # above 1: one that has what the others say, rather than nothing that they do not say
     temperature: float = 1.0  # of these draws; lower: nearer to the likeliest report
     top_p: float = 1.0  # they are from the likeliest tokens that together have this probability (Holtzman et al., 2020)
     max_tokens: int = 160  # findings and impression together
@@ -387,6 +388,8 @@ class GenerationConfig:
         _at_least("generation", "draws", self.draws, 0)
         if self.draws and (self.draws < 3 or self.num_beams > 1):
             raise ConfigError("generation.draws must be 0, or at least 3 with generation.num_beams=1: it is no search")
+        if self.consensus_beta <= 0:
+            raise ConfigError("generation.consensus_beta must be above 0")
         if self.temperature <= 0:
             raise ConfigError("generation.temperature must be above 0")
         if not 0 < self.top_p <= 1:

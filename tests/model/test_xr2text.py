@@ -357,6 +357,14 @@ def test_the_draft_that_the_others_share_most_is_taken(tiny_model, batch, monkey
         consensus([[1]])
 
 
+def test_a_draft_that_leaves_less_unsaid_is_taken_where_recall_counts():
+    short, long, other = [10, 11, 12], [10, 11, 12, 13, 14, 15], [10, 11, 12, 13, 20, 21]
+    even, recall = consensus([short, long, other]), consensus([short, long, other], beta=4)
+    assert recall[1] / recall[0] > even[1] / even[0] and recall[1] > recall[0]
+    # One token of the three shared, of two: the F-beta is (1 + 4) * 1 / (1 + 4 * 2), for one length of four.
+    assert consensus([[1], [1, 2], [3]], beta=2)[0] == pytest.approx(5 / 9 / 4 / 2)
+
+
 def test_the_first_of_the_beams_is_the_one_that_is_generated(tiny_model, batch):
     settings = GenerationConfig(num_beams=3, max_tokens=40, findings_tokens=25)
     tokens = tiny_model.look(*batch).tokens

@@ -191,7 +191,8 @@ class TextDecoder(nn.Module):
         ids = found.sequences[:, 1:].unflatten(0, (len(tokens), settings.draws))
         ends = {EOS, PAD, impression_id}
         sections = [[list(takewhile(lambda id: id not in ends, one[1:])) for one in rows] for rows in ids.tolist()]
-        return ids, torch.from_numpy(np.stack([consensus(drafts) for drafts in sections])).to(tokens)
+        shared = np.stack([consensus(drafts, settings.consensus_beta) for drafts in sections])
+        return ids, torch.from_numpy(shared).to(tokens)
 
     def _search(
         self,
