@@ -15,7 +15,8 @@ from xr2text.config import Config, load_config
 from xr2text.model.xr2text import XR2Text
 from xr2text.training.losses import Objective
 from xr2text.training.memory import longest_batch
-from xr2text.training.optim import build_optimizer, matrices_to_bf16
+from xr2text.training.optim import build_optimizer
+from xr2text.training.setup import switch_on
 
 TINY = [
     "model.image.size=64", "model.encoder.name=lcnet_050", "model.encoder.stride=16", "model.haqt.width=32",
@@ -92,15 +93,8 @@ def random_batch(config: Config, device: torch.device) -> dict[str, torch.Tensor
 def our_steps(config: Config, device: torch.device) -> Steps:
     """As train.py sets them up, from random weights."""
     settings = config.training
-    model = XR2Text(config.model)
-    model.freeze_untrained(settings.losses)
-    if settings.gradient_checkpointing:
-        model.enable_gradient_checkpointing(settings.checkpoint_text)
-    if settings.bf16_weights:
-        matrices_to_bf16(model)
-    if settings.compile:
-        model.compile_layers()
-    objective = Objective(model.to(memory_format=torch.channels_last), settings.losses).to(device).train()
+    model = switch_on(XR2Text(config.model), settings)
+    objective = Objective(model, settings.losses).to(device).train()
     optimizer = build_optimizer(model, settings, objective.own_parameters())
     batch = random_batch(config, device)
     return Steps(objective, optimizer, lambda: objective(batch, 0.5).loss, batch, config)

@@ -58,6 +58,23 @@ def make_tiny():
     return build_tiny
 
 
+@pytest.fixture
+def tiny_training() -> dict:
+    """Settings of a training that takes seconds, on phantoms; `output` is the test's own."""
+    return {
+        "name": "xr2text-test",
+        "model": {
+            "image": {"size": 64},
+            "encoder": {"name": "lcnet_050"},
+            "haqt": {"width": 32, "global_queries": 2, "region_queries": 2, "heads": 4, "cross_region_layers": 1},
+            "decoder": {"vocab_size": 400, "layers": 1, "heads": 4, "feed_forward": 64, "max_positions": 128},
+        },
+        "data": {"source": "phantom", "phantom_train": 20, "phantom_val": 5, "workers": 0},
+        "training": {"epochs": 2, "batch_size": 4},
+        "generation": {"num_beams": 1, "max_tokens": 30, "findings_tokens": 20},
+    }
+
+
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tiny_model, tmp_path_factory):
     """The folder of a checkpoint that any part of the program loads."""

@@ -54,6 +54,8 @@ def test_overrides_win_and_keep_their_type(yaml):
         ("generation.draws=8", "generation.num_beams=1"),
         ("generation.temperature=0", "above 0"),
         ("generation.top_p=0", "in (0, 1]"),
+        ("generation.consensus_beta=0", "above 0"),
+        ("training.teachers=[runs/one]", "teach the finding head"),
         ("training.losses.hidden=1", "names none"),
         ("training.losses.hidden_share=0", "in (0, 1]"),
         ("training.losses.overlap=1", "names no outlines"),

@@ -69,6 +69,24 @@ def main(argv: list[str] | None = None) -> int:
     findings.add_argument("--processes", type=positive, default=os.cpu_count(), metavar="N", help="that share the work")
     findings.set_defaults(run=run_findings)
 
+    add_data_commands(commands)
+
+    info = commands.add_parser("info", help="print a model's parameters, part by part")
+    info.add_argument("source", metavar="CONFIG_OR_CHECKPOINT", type=Path, help="a YAML config or a checkpoint folder")
+    info.set_defaults(run=run_info)
+
+    deploy = commands.add_parser("deploy", help="put the page on the Hugging Face Hub as a Space")
+    deploy.add_argument("space", metavar="OWNER/NAME")
+    deploy.add_argument("--model", metavar="HUB_ID", help="a checkpoint on the Hub, in place of the shipped one")
+    deploy.add_argument("--private", action="store_true", help="a new Space is seen by its owner alone")
+    deploy.set_defaults(run=run_deploy)
+
+    args = parser.parse_args(argv)
+    return args.run(args)
+
+
+def add_data_commands(commands: argparse._SubParsersAction) -> None:
+    """`data check` and `data prepare`."""
     data = commands.add_parser("data", help="check a data set, or prepare it for training").add_subparsers(
         required=True
     )
@@ -89,19 +107,6 @@ def main(argv: list[str] | None = None) -> int:
     prepare.add_argument("--processes", type=positive, metavar="N", help="that share the work; default: one per core")
     prepare.add_argument("--download", action="store_true", help="openi: fetch the archives into the root first")
     prepare.set_defaults(run=run_data_prepare)
-
-    info = commands.add_parser("info", help="print a model's parameters, part by part")
-    info.add_argument("source", metavar="CONFIG_OR_CHECKPOINT", type=Path, help="a YAML config or a checkpoint folder")
-    info.set_defaults(run=run_info)
-
-    deploy = commands.add_parser("deploy", help="put the page on the Hugging Face Hub as a Space")
-    deploy.add_argument("space", metavar="OWNER/NAME")
-    deploy.add_argument("--model", metavar="HUB_ID", help="a checkpoint on the Hub, in place of the shipped one")
-    deploy.add_argument("--private", action="store_true", help="a new Space is seen by its owner alone")
-    deploy.set_defaults(run=run_deploy)
-
-    args = parser.parse_args(argv)
-    return args.run(args)
 
 
 def positive(text: str) -> int:

@@ -335,6 +335,8 @@ class TrainingConfig:
                 _at_least("training", name, getattr(self, name), 1)
         for name in ("warmup_share", "lr_floor", "teacher_share"):
             _share("training", name, getattr(self, name))
+        if self.teachers and not self.losses.findings:
+            raise ConfigError("training.teachers teach the finding head: training.losses.findings must be above 0")
         if self.ema_decay is not None:
             _share("training", "ema_decay", self.ema_decay)
         for score in self.best_by:

@@ -1,7 +1,6 @@
 """The cache of resized images: the same pixels, whole or not there, never out of date."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -25,16 +24,6 @@ from xr2text.data.hub import TableImage
 from xr2text.data.index import open_studies
 from xr2text.data.prepare import prepare_images, shown_images
 from xr2text.data.sources import ImageFile, PhantomImage, UnreadableImageError
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return make_tree(tmp_path_factory.mktemp("made") / "mimic", 60)
-
-
-@pytest.fixture
-def tree(made, tmp_path):
-    return Path(shutil.copytree(made, tmp_path / "mimic"))
 
 
 @pytest.fixture

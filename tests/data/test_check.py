@@ -3,28 +3,15 @@
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import pandas as pd
-import pytest
 import yaml
-from mimic_tree import make_tree
 
 from xr2text.__main__ import main
 from xr2text.config import layout_config
 from xr2text.data.check import check_source
 from xr2text.data.page import draw_page
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return make_tree(tmp_path_factory.mktemp("made") / "mimic", 60)
-
-
-@pytest.fixture
-def tree(made, tmp_path):
-    return Path(shutil.copytree(made, tmp_path / "mimic"))
 
 
 def check(tree, *overrides, **options):

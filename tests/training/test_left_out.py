@@ -14,18 +14,6 @@ from mimic_tree import make_tree
 import train as train_script
 from xr2text.__main__ import main
 
-SETTINGS = {
-    "name": "xr2text-test",
-    "model": {
-        "image": {"size": 64},
-        "encoder": {"name": "lcnet_050"},
-        "haqt": {"width": 32, "global_queries": 2, "region_queries": 2, "heads": 4, "cross_region_layers": 1},
-        "decoder": {"vocab_size": 400, "layers": 1, "heads": 4, "feed_forward": 64, "max_positions": 128},
-    },
-    "training": {"epochs": 2, "batch_size": 4},
-    "generation": {"num_beams": 1, "max_tokens": 30, "findings_tokens": 20},
-}
-
 
 @pytest.fixture
 def tree(tmp_path):
@@ -33,10 +21,10 @@ def tree(tmp_path):
 
 
 @pytest.fixture
-def config(tree, tmp_path):
+def config(tree, tiny_training, tmp_path):
     path = tmp_path / "config.yaml"
     data = {"source": "mimic_cxr", "root": str(tree), "workers": 0}
-    path.write_text(yaml.safe_dump(SETTINGS | {"output": str(tmp_path / "run"), "data": data}))
+    path.write_text(yaml.safe_dump(tiny_training | {"output": str(tmp_path / "run"), "data": data}))
     return path
 
 

@@ -30,24 +30,12 @@ from xr2text.training.optim import StageSpan, build_optimizer, build_schedule
 from xr2text.training.state import saved_states
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = {
-    "name": "xr2text-test",
-    "model": {
-        "image": {"size": 64},
-        "encoder": {"name": "lcnet_050"},
-        "haqt": {"width": 32, "global_queries": 2, "region_queries": 2, "heads": 4, "cross_region_layers": 1},
-        "decoder": {"vocab_size": 400, "layers": 1, "heads": 4, "feed_forward": 64, "max_positions": 128},
-    },
-    "data": {"source": "phantom", "phantom_train": 20, "phantom_val": 5, "workers": 0},
-    "training": {"epochs": 2, "batch_size": 4},
-    "generation": {"num_beams": 1, "max_tokens": 30, "findings_tokens": 20},
-}
 
 
 @pytest.fixture
-def config(tmp_path):
+def config(tiny_training, tmp_path):
     path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(SETTINGS | {"output": str(tmp_path / "run")}))
+    path.write_text(yaml.safe_dump(tiny_training | {"output": str(tmp_path / "run")}))
     return path
 
 
@@ -119,14 +107,22 @@ EVERYTHING = {"tokens": 1, "label_smoothing": 0.1, "focal": 0.5, "regions": 0.1,
               "findings": 1, "alignment": 0.1, "rdrop": 0.5}  # fmt: skip
 
 
-def full_config(path, output, **training):
-    """Stages, every term of the loss that needs neither outlines nor draws, an average of the weights."""
-    settings = copy.deepcopy(SETTINGS) | {"output": str(output)}
-    settings["model"]["findings"] = {"cardiomegaly": ["heart"]}
-    settings["model"]["decoder"]["finding_tokens"] = True
-    settings["training"] = {"batch_size": 4, "curriculum": STAGES, "losses": EVERYTHING, "ema_decay": 0.9} | training
-    path.write_text(yaml.safe_dump(settings))
-    return path
+@pytest.fixture
+def full_config(tiny_training):
+    """Writes settings with stages, every term of the loss that needs neither outlines nor draws, and an average of the
+    weights."""
+
+    def write(path, output, **training):
+        settings = copy.deepcopy(tiny_training) | {"output": str(output)}
+        settings["model"]["findings"] = {"cardiomegaly": ["heart"]}
+        settings["model"]["decoder"]["finding_tokens"] = True
+        settings["training"] = {
+            "batch_size": 4, "curriculum": STAGES, "losses": EVERYTHING, "ema_decay": 0.9,
+        } | training  # fmt: skip
+        path.write_text(yaml.safe_dump(settings))
+        return path
+
+    return write
 
 
 def launch(config, *options, **popen):
@@ -142,7 +138,7 @@ def wait_for_state(process, folder, number):
         time.sleep(0.02)
 
 
-def test_killed_and_terminated_a_run_resumes_to_the_same_weights(tmp_path):
+def test_killed_and_terminated_a_run_resumes_to_the_same_weights(tmp_path, full_config):
     """With stages and an average: killed by SIGKILL at any moment, stopped by SIGTERM, and the end is the same."""
     whole = full_config(tmp_path / "whole.yaml", tmp_path / "whole")
     torch.set_num_threads(1)  # as the launched ones: sums in another order differ in the last bit
@@ -192,7 +188,7 @@ def test_a_full_disk_ends_in_one_sentence_and_loses_nothing(config, tmp_path):
     assert (tmp_path / "run" / "checkpoint" / "model.safetensors").is_file()
 
 
-def test_a_run_shows_itself_in_pictures(tmp_path):
+def test_a_run_shows_itself_in_pictures(tmp_path, full_config):
     run(full_config(tmp_path / "config.yaml", tmp_path / "run"))
     text = (tmp_path / "run" / "training_report.md").read_text()
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", text)
@@ -221,7 +217,7 @@ def test_reports_of_like_length_come_together(config, tmp_path, monkeypatch):
     assert sum(rows * tokens for rows, tokens in grouped) < sum(rows * tokens for rows, tokens in widths[2:])
 
 
-def test_a_dry_run_tells_the_run_and_trains_nothing(tmp_path, capsys):
+def test_a_dry_run_tells_the_run_and_trains_nothing(tmp_path, capsys, full_config):
     config = full_config(tmp_path / "config.yaml", tmp_path / "run")
     train_script.main(["--config", str(config), "--dry-run"])
     said = capsys.readouterr().out
@@ -367,7 +363,7 @@ def test_launched_as_a_user_does(config, tmp_path, processes):
     assert saved_states(tmp_path / "run" / "states")[-1].name == f"step-{batches:08d}"
 
 
-def test_two_processes_and_one_give_the_same_curve(tmp_path):
+def test_two_processes_and_one_give_the_same_curve(tmp_path, full_config):
     """Such terms with the same studies to an update; without dropout and batch statistics, which differ by process."""
     curves = []
     for processes in (1, 2):

@@ -22,7 +22,7 @@ from transformers.models.bart.modeling_bart import shift_tokens_right
 
 from xr2text.config import ConfigError, DecoderConfig, GenerationConfig
 from xr2text.model.consensus import consensus
-from xr2text.model.steps import SteppingBart, Steps
+from xr2text.model.steps import CACHE, SteppingBart, Steps
 from xr2text.text.tokenizer import BOS, EOS, IGNORED, PAD, UNK, SentenceMarks
 
 
@@ -235,10 +235,10 @@ class TextDecoder(nn.Module):
         return self.bart.generate(
             encoder_outputs=BaseModelOutput(last_hidden_state=read),
             attention_mask=torch.ones(read.shape[:2], dtype=torch.long, device=tokens.device),
-            past_key_values=steps,
             decoder_input_ids=start,
             generation_config=search,
             logits_processor=LogitsProcessorList([Together(rules)]),
+            **{CACHE: steps},
         )
 
 

@@ -5,6 +5,7 @@ tokens, A heads, D width.
 """
 
 import functools
+import inspect
 
 import torch
 import torch.nn.functional as F
@@ -12,17 +13,22 @@ from torch import nn
 from transformers import BartForConditionalGeneration
 from transformers.modeling_outputs import Seq2SeqLMOutput
 
+# What transformers calls a cache among a model's arguments and in its output: another name from version 5.24 on.
+CACHE = next(
+    name for name in ("cache", "past_key_values")
+    if name in inspect.signature(BartForConditionalGeneration.forward).parameters
+)  # fmt: skip
+
 
 class SteppingBart(BartForConditionalGeneration):
     """transformers' BART; a search that hands it `Steps` for a cache goes through these."""
 
     @functools.wraps(BartForConditionalGeneration.forward)  # generate() reads the names of its arguments
-    def forward(self, *args, past_key_values=None, decoder_input_ids=None, **options):
-        if isinstance(past_key_values, Steps):
-            return Seq2SeqLMOutput(logits=past_key_values.step(decoder_input_ids), past_key_values=past_key_values)
-        return super().forward(
-            *args, past_key_values=past_key_values, decoder_input_ids=decoder_input_ids, **options
-        )  # fmt: skip
+    def forward(self, *args, **options):
+        steps = options.get(CACHE)
+        if isinstance(steps, Steps):
+            return Seq2SeqLMOutput(logits=steps.step(options["decoder_input_ids"]), **{CACHE: steps})
+        return super().forward(*args, **options)
 
 
 class Steps:
@@ -38,7 +44,9 @@ class Steps:
         longest: T, of a text with the token that starts it.
     """
 
-    is_compileable = False  # asked by transformers of every cache
+    # Asked by transformers of every cache, the second of each of its layers.
+    is_compileable = False
+    is_linear = (False,)
 
     def __init__(self, bart: BartForConditionalGeneration, read: torch.Tensor, rows: int, longest: int):
         self.decoder, self.head, self.head_bias = bart.model.decoder, bart.lm_head.weight, bart.final_logits_bias[0]

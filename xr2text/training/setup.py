@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator, DataLoaderConfiguration, DistributedType
 from accelerate.utils import ProjectConfiguration
 
-from xr2text.config import Config, ConfigError, load_checkpoint_config, load_config
+from xr2text.config import Config, ConfigError, TrainingConfig, load_checkpoint_config, load_config
 from xr2text.model.xr2text import CONFIG_FILE, XR2Text
 from xr2text.training.optim import matrices_to_bf16
 from xr2text.training.state import saved_states
@@ -100,6 +100,11 @@ def build_model(config: Config, tokenizer, resume: bool) -> XR2Text:
         _take_calibration(config, settings.start_from)
     else:
         model.load_initial_weights()
+    return switch_on(model, settings)
+
+
+def switch_on(model: XR2Text, settings: TrainingConfig) -> XR2Text:
+    """What of a model is trained, and how it saves time and memory in that; the model itself is changed."""
     model.freeze_untrained(settings.losses)
     if settings.gradient_checkpointing:
         model.enable_gradient_checkpointing(settings.checkpoint_text)
