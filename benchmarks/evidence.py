@@ -48,7 +48,7 @@ def sentence_log_probability(
 ) -> torch.Tensor:
     """[B] log-probability of the tokens at `positions` of one report `ids` [T] on images [B, 3, S, S]."""
     visual = model.look(pixels, box)
-    logits = None if model.finding_head is None else model.finding_head(visual.tokens)
+    logits = model.see_findings(visual, pixels, box)
     labels = ids.expand(len(pixels), -1)
     log_p = model.decoder(model.tokens_to_write_from(visual.tokens, logits), labels).float().log_softmax(-1)
     return log_p.gather(-1, labels.clamp_min(0)[..., None])[:, positions, 0].sum(-1)

@@ -190,8 +190,7 @@ def write_batch(
 ) -> torch.Tensor:
     """Images [B, 3, S, S] -> ids [B, T], by a model that has no tokenizer."""
     visual = model.look(pixels)
-    logits = None if model.finding_head is None else model.finding_head(visual.tokens)
-    tokens = model.tokens_to_write_from(visual.tokens, logits)
+    tokens = model.tokens_to_write_from(visual.tokens, model.see_findings(visual, pixels))
     return model.decoder.generate(tokens, settings, findings_id, impression_id)
 
 

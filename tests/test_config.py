@@ -45,6 +45,8 @@ def test_overrides_win_and_keep_their_type(yaml):
         ("training.epochs", "no '='"),
         ("model.findings.nodule=[lung]", "accepted: 'right lung'"),
         ("model.findings.nodule=[]", "names no region"),
+        ("model.finding_scales=[0.9]", "needs model.findings"),
+        ("model={findings: {nodule: [heart]}, finding_scales: [3]}", "must be in [0.5, 2] and not 1"),
         ("training.losses.findings=1", "names none"),
         ("training.losses.tokens=0", "at least one weight"),
         ("model.haqt.cross_region_layers=0", "at least 1"),

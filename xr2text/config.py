@@ -136,6 +136,9 @@ class ModelConfig:
     # read from.
     findings: dict[str, list[str]] = field(default_factory=dict)
     findings_per_token: bool = True  # each of a region's tokens is asked for a finding; false: their mean
+    # Outside training the head's logits are the mean over the image as it is and as seen larger or smaller by each of
+    # these factors (test-time augmentation).
+    finding_scales: list[float] = field(default_factory=list)
     # Fitted on the validation studies at the end of a training: what the head's logits are divided by, and the
     # probability from which each finding counts as present (0.5 where it is not named).
     finding_temperature: float = 1.0
@@ -151,6 +154,11 @@ class ModelConfig:
             raise ConfigError("model.findings needs region tokens: model.haqt.projection must be 'haqt_arr'")
         if self.decoder.finding_tokens and not self.findings:
             raise ConfigError("model.decoder.finding_tokens needs model.findings")
+        if self.finding_scales and not self.findings:
+            raise ConfigError("model.finding_scales needs model.findings")
+        for scale in self.finding_scales:
+            if not 0.5 <= scale <= 2 or scale == 1:
+                raise ConfigError(f"model.finding_scales has {scale}; each must be in [0.5, 2] and not 1")
         if self.finding_temperature <= 0:
             raise ConfigError("model.finding_temperature must be above 0")
         for name, threshold in self.finding_thresholds.items():
@@ -222,6 +230,7 @@ class LossConfig:
     reward: float = 0.0
     reward_samples: int = 4  # drawn of each study
     reward_findings: float = 0.5  # of the F1 of what they assert, beside the batch's BLEU-4 and ROUGE-L of 1
+    reward_recall: float = 0.0  # of a mean of word precision and recall that counts recall nine tenths, as METEOR's
     vocabulary_chunk: int = 1024  # tokens whose logits over the vocabulary are held at a time
 
     def __post_init__(self) -> None:
@@ -229,7 +238,7 @@ class LossConfig:
             "tokens", "focal", "regions", "consistency", "anatomy", "overlap", "grounding", "findings", "hidden",
             "alignment", "rdrop", "reward",
         )  # fmt: skip
-        for name in (*weights, "focal_gamma", "reward_findings"):
+        for name in (*weights, "focal_gamma", "reward_findings", "reward_recall"):
             _at_least("training.losses", name, getattr(self, name), 0)
         if not any(getattr(self, name) for name in weights):
             raise ConfigError("training.losses: at least one weight must be above 0")

@@ -53,6 +53,24 @@ def test_label_smoothing_changes_the_loss(tiny_model, batch):
     assert smoothed != tiny_model(*batch, labels).loss
 
 
+def test_findings_are_the_mean_over_scales_outside_training(make_tiny, batch):
+    findings = {"cardiomegaly": ["heart"], "nodule": ["right lung", "left lung"]}
+    plain = make_tiny(findings=findings).eval()
+    config = replace(plain.config, finding_scales=[0.8, 1.25])
+    model = XR2Text(config, plain.tokenizer, plain.generation, plain.name).eval()
+    model.load_state_dict(plain.state_dict())
+    views = [batch, *(model.transform.scaled(*batch, one) for one in (0.8, 1.25))]
+    with torch.inference_mode():
+        each = [plain(*view).finding_logits for view in views]
+        assert not torch.allclose(each[0], each[1])
+        torch.testing.assert_close(model(*batch).finding_logits, torch.stack(each).mean(0))
+        torch.testing.assert_close(model.generate(*batch).finding_logits, torch.stack(each).mean(0))
+        assert model.see_findings(model.look(batch[0]), batch[0]).shape == (2, 2)
+    model.train()
+    seen = model.look(*batch)
+    torch.testing.assert_close(model.see_findings(seen, *batch), model.finding_head(seen.tokens))
+
+
 def test_the_finding_loss_is_the_cross_entropy_of_the_labelled_ones(make_tiny, batch):
     model = make_tiny(findings={"cardiomegaly": ["heart"], "nodule": ["right lung", "left lung"]})
     labels = pad_labels([[4, 9, 2], [4, 9, 2]])

@@ -23,6 +23,14 @@ def test_findings_count_by_their_weight():
     assert normal > 1.9  # both say that there is no finding
 
 
+def test_recall_counts_by_its_weight():
+    half = "The heart is enlarged."
+    alone = report_rewards([REFERENCE] * 2, [half, REFERENCE], 0.0)
+    short, whole = report_rewards([REFERENCE] * 2, [half, REFERENCE], 0.0, 2.0) - alone
+    words, full = 5, 16  # full stops count
+    assert short == pytest.approx(2 * words / (0.9 * full + 0.1 * words)) and whole == pytest.approx(2)
+
+
 def test_without_a_reference_nothing_is_known():
     assert report_rewards(["", " "], ["The lungs are clear."] * 2, 0.5).tolist() == [0, 0]
     assert report_rewards(["", REFERENCE], [REFERENCE] * 2, 0.5)[0] == 0

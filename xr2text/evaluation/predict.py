@@ -89,10 +89,9 @@ def write_predictions(
     def predict(batch: dict[str, torch.Tensor]) -> bytes:
         written = model.generate(batch["pixel_values"], batch["box"], settings)
         probabilities = [None] * len(written.reports)
-        if model.finding_head is not None:
+        if written.finding_logits is not None:
             # Rounded, since the last digits of a float32 say nothing.
-            logits = model.finding_head(written.visual.tokens)
-            rows = model.finding_probabilities(logits).double().cpu().numpy().round(6).tolist()
+            rows = model.finding_probabilities(written.finding_logits).double().cpu().numpy().round(6).tolist()
             probabilities = [dict(zip(findings, row, strict=True)) for row in rows]
         predictions = [
             asdict(Prediction(studies[index].id, report.findings, report.impression, probability))

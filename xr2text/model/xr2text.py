@@ -193,9 +193,25 @@ class XR2Text(nn.Module):
         Args:
             box: [B, 4] the radiograph's place on the canvas (`Geometry.box`); None where it fills the canvas.
         """
-        if box is None:
-            box = pixel_values.new_tensor([0.0, 0.0, 1.0, 1.0]).expand(len(pixel_values), -1)
-        return self.projection(self.encoder(pixel_values), box)
+        return self.projection(self.encoder(pixel_values), _whole_canvas(pixel_values) if box is None else box)
+
+    def see_findings(
+        self, visual: VisualTokens, pixel_values: torch.Tensor, box: torch.Tensor | None = None
+    ) -> torch.Tensor | None:
+        """The finding head's logits [B, F], outside training the mean over `config.finding_scales` too; None without a
+        finding head.
+
+        Args:
+            visual: what `look` has seen of the same `pixel_values` [B, 3, S, S] and `box`.
+        """
+        if self.finding_head is None:
+            return None
+        logits = self.finding_head(visual.tokens)
+        if self.training or not self.config.finding_scales:
+            return logits
+        box = _whole_canvas(pixel_values) if box is None else box
+        others = (self.look(*self.transform.scaled(pixel_values, box, one)) for one in self.config.finding_scales)
+        return torch.stack([logits, *(self.finding_head(other.tokens) for other in others)]).mean(0)
 
     def finding_probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         """The head's logits [B, F] -> calibrated probabilities, on the temperature that the training ended with."""
@@ -244,8 +260,7 @@ class XR2Text(nn.Module):
         weights = weights or LossConfig()
         visual = self.look(pixel_values, box)
         output = XR2TextOutput(visual.region_weights, visual.region_maps, visual.region_priors)
-        if self.finding_head is not None:
-            output.finding_logits = self.finding_head(visual.tokens)
+        output.finding_logits = self.see_findings(visual, pixel_values, box)
         if labels is not None:
             output.logits = self.decoder(self.tokens_to_write_from(visual.tokens, output.finding_logits), labels)
             if weights.tokens:
@@ -275,7 +290,7 @@ class XR2Text(nn.Module):
             raise ValueError("this model was built without a tokenizer and cannot write reports")
         visual = self.look(pixel_values, box)
         section_ids = self.tokenizer.convert_tokens_to_ids([FINDINGS_TOKEN, IMPRESSION_TOKEN])
-        logits = None if self.finding_head is None else self.finding_head(visual.tokens)
+        logits = self.see_findings(visual, pixel_values, box)
         tokens = self.tokens_to_write_from(visual.tokens, logits)
         settings, marks = settings or self.generation, self._sentence_marks
         if settings.agreement or settings.draws:
@@ -425,6 +440,11 @@ class XR2Text(nn.Module):
         model = cls(config, tokenizer, generation, name)
         model.load_weights(folder)
         return model.eval()
+
+
+def _whole_canvas(pixel_values: torch.Tensor) -> torch.Tensor:
+    """[B, 4] the place of radiographs that fill their canvas."""
+    return pixel_values.new_tensor([0.0, 0.0, 1.0, 1.0]).expand(len(pixel_values), -1)
 
 
 def _checkpoint_folder(path_or_id: str | Path) -> Path:

@@ -176,7 +176,9 @@ class Objective(nn.Module):
         texts = [decode_report(model.tokenizer, row).findings for row in ids.tolist()]
         references = [decode_report(model.tokenizer, row).findings for row in labels[reported].clamp_min(PAD).tolist()]
         repeated = [reference for reference in references for _ in range(samples)]
-        scores = torch.from_numpy(report_rewards(repeated, texts, self.config.reward_findings)).view(-1, samples)
+        config = self.config
+        rewards = report_rewards(repeated, texts, config.reward_findings, config.reward_recall)
+        scores = torch.from_numpy(rewards).view(-1, samples)
         advantages = (scores - scores.mean(1, keepdim=True)) * samples / (samples - 1)
         rows = reported.repeat_interleave(samples)
         return rows, ids.masked_fill(ids == PAD, IGNORED), advantages.flatten().to(tokens)

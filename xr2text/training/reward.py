@@ -11,12 +11,18 @@ from xr2text.evaluation.language import bleu_from_statistics, score_language
 from xr2text.text.findings import CHEXPERT_14, label_reports
 
 
-def report_rewards(references: Sequence[str], written: Sequence[str], findings_weight: float) -> np.ndarray:
+METEOR_ALPHA = 0.9  # how far METEOR's mean counts recall above precision (Lavie and Agarwal, WMT 2007)
+
+
+def report_rewards(
+    references: Sequence[str], written: Sequence[str], findings_weight: float, recall_weight: float = 0.0
+) -> np.ndarray:
     """Scores of N findings sections that are written for one batch.
 
     Returns:
-        [N] under the protocol `full`, what each adds to the batch's BLEU-4 (see `bleu_gains`) and its ROUGE-L; and
-        `findings_weight` times the F1 of those of CheXpert's 14, "no finding" among them, that the two assert as
+        [N] under the protocol `full`, what each adds to the batch's BLEU-4 (see `bleu_gains`) and its ROUGE-L;
+        `recall_weight` times METEOR's mean of precision and recall over equal words, where recall counts nine tenths;
+        and `findings_weight` times the F1 of those of CheXpert's 14, "no finding" among them, that the two assert as
         present or uncertain (1 where neither text has any); 0 where there is no reference.
     """
     rewards, known = np.zeros(len(references)), [bool(text.strip()) for text in references]
@@ -25,6 +31,9 @@ def report_rewards(references: Sequence[str], written: Sequence[str], findings_w
     pairs = [(one, other) for one, other, there in zip(references, written, known, strict=True) if there]
     language = score_language(*zip(*pairs, strict=True), "full", meteor=False)
     rewards[known] = bleu_gains(language.bleu_statistics) + language.rouge_l
+    if recall_weight:
+        own, right, wanted = language.bleu_statistics[:, [0, 4, 9]].T  # words
+        rewards[known] += recall_weight * right / np.maximum(METEOR_ALPHA * wanted + (1 - METEOR_ALPHA) * own, 1)
     if findings_weight:
         reference, own = (_asserted(texts) for texts in zip(*pairs, strict=True))
         both, either = (reference & own).sum(1), reference.sum(1) + own.sum(1)

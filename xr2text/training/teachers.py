@@ -69,6 +69,6 @@ def _probabilities(teacher: XR2Text, data: ReportDataset, indices: list[int], pr
         if shown:
             images = torch.stack([image for image, _ in shown.values()])
             boxes = torch.tensor([geometry.box for _, geometry in shown.values()])
-            logits = teacher.finding_head(teacher.look(images, boxes).tokens)
+            logits = teacher.see_findings(teacher.look(images, boxes), images, boxes)
             found[list(shown)] = teacher.finding_probabilities(logits)
     return found
