@@ -14,7 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +101,7 @@ def compare_checkpoint(args: argparse.Namespace) -> str:
     reporter = Reporter.from_pretrained(args.checkpoint, args.device)
     model, device = reporter.model, reporter.device
     shipped = model.generation
-    model.generation = replace(shipped, num_beams=args.beams, draws=0)
+    model.generation = shipped.as_search(args.beams)
     stock = stock_model(model.config).eval().to(device)
     steps, stock_steps = Calls(model.decoder.bart), Calls(stock.decoder)
     films = frontal_films(args.films, reporter, args.count + 1)
@@ -122,7 +122,7 @@ def compare_checkpoint(args: argparse.Namespace) -> str:
         if args.shipped:
             model.generation = shipped
             rows["as shipped"].append(timed(call, device))
-            model.generation = replace(shipped, num_beams=args.beams, draws=0)
+            model.generation = shipped.as_search(args.beams)
     first = {name: taken[0].wall for name, taken in rows.items() if taken}
     rest = {name: taken[1:] for name, taken in rows.items() if taken}
     wall = {name: statistics.median(one.wall for one in taken) for name, taken in rest.items()}
@@ -153,7 +153,7 @@ def compare_batches(args: argparse.Namespace) -> str:
     """Batches of random images by a config's model with random weights, to its longest report."""
     config, device, kind = load_config(args.config, args.set), args.device, DTYPES[args.precision]
     size, findings_id, impression_id = config.model.image.size, config.model.decoder.vocab_size - 2, 4
-    settings = replace(config.generation, num_beams=args.beams, draws=0)
+    settings = config.generation.as_search(args.beams)
     with device:
         model, stock = XR2Text(config.model).to(kind).eval(), stock_model(config.model).to(kind).eval()
         pixels = torch.rand(args.batch, 3, size, size).to(kind)

@@ -8,7 +8,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -371,6 +371,9 @@ class TrainingConfig:
         return self.epochs or sum(stage.epochs for stage in self.curriculum) or 20
 
 
+OF_NO_DRAWS = {"consensus_beta": 1.0, "length_bonus": 0.0, "temperature": 1.0, "top_p": 1.0}
+
+
 @dataclass
 class GenerationConfig:
     num_beams: int = 3
@@ -378,6 +381,7 @@ class GenerationConfig:
     # whose phrases the others share most; 0: beam search.
     draws: int = 0
     consensus_beta: float = 1.0  # above 1: one that has what the others say, rather than nothing that they do not say
+    length_bonus: float = 0.0  # and for each token of its findings it counts as if it shared so much more with them
     temperature: float = 1.0  # of these draws; lower: nearer to the likeliest report
     top_p: float = 1.0  # they are from the likeliest tokens that together have this probability (Holtzman et al., 2020)
     max_tokens: int = 160  # findings and impression together
@@ -405,8 +409,17 @@ class GenerationConfig:
             raise ConfigError("generation.temperature must be above 0")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"generation.top_p is {self.top_p}; it must be in (0, 1]")
+        _at_least("generation", "length_bonus", self.length_bonus, 0)
+        if not self.draws:
+            for name, value in OF_NO_DRAWS.items():
+                if getattr(self, name) != value:
+                    raise ConfigError(f"generation.{name} is of draws: generation.draws must be above 0")
         if self.agreement and self.num_beams == 1 and not self.draws:
             raise ConfigError("generation.agreement chooses among beams or draws: generation.num_beams must be above 1")
+
+    def as_search(self, num_beams: int) -> "GenerationConfig":
+        """The same with a beam search in place of draws."""
+        return replace(self, num_beams=num_beams, draws=0, **OF_NO_DRAWS)
 
 
 @dataclass

@@ -65,7 +65,12 @@ def test_rows_change_places_within_their_study(tokens):
 def test_a_search_finds_what_it_finds_with_transformers_own_cache(tokens, monkeypatch, beams, draws, text_encoder):
     decoder = build(text_encoder)
     settings = GenerationConfig(
-        num_beams=beams, draws=draws, top_p=0.9, max_tokens=20, findings_tokens=12, no_repeat_ngram=1
+        num_beams=beams,
+        draws=draws,
+        top_p=0.9 if draws else 1.0,
+        max_tokens=20,
+        findings_tokens=12,
+        no_repeat_ngram=1,
     )
 
     def found():

@@ -13,7 +13,7 @@ from xr2text.model.consensus import consensus
 from xr2text.model.decoder import SeededNoise
 from xr2text.model.xr2text import CheckpointError, XR2Text
 from xr2text.text.sections import ReportText
-from xr2text.text.tokenizer import IGNORED, PAD, encode_report, pad_labels
+from xr2text.text.tokenizer import EOS, IGNORED, PAD, encode_report, pad_labels
 
 K = len(REGIONS)
 
@@ -343,7 +343,7 @@ def test_an_image_gets_the_same_draws_in_any_batch_and_another_image_others(tiny
     for one, image, box in zip(ids.tolist(), *batch, strict=True):
         other = tiny_model.generate(image[None], box[None], DRAWS).token_ids[0].tolist()
         assert [token for token in one if token != PAD] == [token for token in other if token != PAD]
-    greedy = tiny_model.decoder.generate(tokens, replace(DRAWS, draws=0), *sections)
+    greedy = tiny_model.decoder.generate(tokens, DRAWS.as_search(1), *sections)
     for one, other in zip(drafts[:, 0].tolist(), greedy.tolist(), strict=True):  # the first draw sees no noise
         assert [token for token in one if token != PAD] == [token for token in other if token != PAD]
 
@@ -373,6 +373,16 @@ def test_the_draft_that_the_others_share_most_is_taken(tiny_model, batch, monkey
     assert tiny_model.generate(*batch, DRAWS).token_ids[0].tolist() == rows[1].tolist()
     with pytest.raises(ValueError, match="at least 2 drafts"):
         consensus([[1]])
+
+
+def test_longer_drafts_are_taken_by_their_length_bonus(tiny_model, batch):
+    tokens = tiny_model.look(*batch).tokens
+    sections = tiny_model.tokenizer.convert_tokens_to_ids(["<findings>", "<impression>"])
+    ids, plain = tiny_model.decoder.candidates(tokens, DRAWS, *sections, None, [3, 4])
+    same, longer = tiny_model.decoder.candidates(tokens, replace(DRAWS, length_bonus=0.1), *sections, None, [3, 4])
+    ends = [[row.index(sections[1]) if sections[1] in row else row.index(EOS) for row in one] for one in ids.tolist()]
+    assert torch.equal(ids, same)
+    torch.testing.assert_close(longer - plain, 0.1 * (torch.tensor(ends) - 1).float())
 
 
 def test_a_draft_that_leaves_less_unsaid_is_taken_where_recall_counts():

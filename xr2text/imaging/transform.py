@@ -142,9 +142,7 @@ class ImageTransform:
         std = canvas.new_tensor(self.std).view(3, 1, 1)
         return (canvas.unsqueeze(-3) - mean) / std
 
-    def scaled(
-        self, pixel_values: torch.Tensor, box: torch.Tensor, factor: float
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def scaled(self, pixel_values: torch.Tensor, box: torch.Tensor, factor: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Normalised images [B, 3, S, S] and places [B, 4] as they are on canvases seen larger by `factor`, about the
         middle, black around."""
         black = self.normalise(pixel_values.new_zeros(1, 1))  # [3, 1, 1]

@@ -166,7 +166,8 @@ class TextDecoder(nn.Module):
 
         Returns:
             ids [B, num_beams or draws, T], and the same number of scores [B, ...]: of beams, log-probabilities over
-            length to the power of the length penalty; of draws, `consensus` of their findings sections.
+            length to the power of the length penalty; of draws, `consensus` of their findings sections and, for each of
+            their tokens, the length bonus.
         """
         if settings.draws:
             return self._draw(tokens, settings, findings_id, impression_id, marks, seeds)
@@ -192,6 +193,7 @@ class TextDecoder(nn.Module):
         ends = {EOS, PAD, impression_id}
         sections = [[list(takewhile(lambda id: id not in ends, one[1:])) for one in rows] for rows in ids.tolist()]
         shared = np.stack([consensus(drafts, settings.consensus_beta) for drafts in sections])
+        shared += settings.length_bonus * np.array([[len(draft) for draft in drafts] for drafts in sections])
         return ids, torch.from_numpy(shared).to(tokens)
 
     def _search(
