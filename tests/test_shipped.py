@@ -1,11 +1,14 @@
 """The checkpoint that ships writes reports that depend on the image."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from xr2text.imaging.phantom import draw_phantom
 from xr2text.inference.reporter import Reporter
+from xr2text.model import decoder
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints" / "xr2text-iu"
 
@@ -27,3 +30,13 @@ def test_its_regions_follow_the_patients_sides(reporter):
     maps = reporter.report(draw_phantom(0, 256).radiograph).maps
     x_centre = (maps.sum(1) * range(256)).sum(1) / maps.sum((1, 2))
     assert x_centre[0] < 115 < 140 < x_centre[1]
+
+
+@pytest.mark.parametrize("search", [{"num_beams": 3, "draws": 0}, {}])
+def test_its_own_steps_write_what_transformers_own_cache_does(reporter, monkeypatch, search):
+    model = reporter.model
+    pixels = torch.stack([model.transform(draw_phantom(seed, 256).radiograph)[0] for seed in range(3)])
+    settings = replace(model.generation, **search)
+    own = model.generate(pixels, settings=settings).token_ids
+    monkeypatch.setattr(decoder, "Steps", lambda *_: None)
+    assert torch.equal(own, model.generate(pixels, settings=settings).token_ids)

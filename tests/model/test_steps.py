@@ -9,7 +9,7 @@ from transformers import TopPLogitsWarper
 from xr2text.config import DecoderConfig, GenerationConfig
 from xr2text.model import decoder as decoder_module
 from xr2text.model.decoder import LikeliestTokens, TextDecoder
-from xr2text.model.steps import Steps
+from xr2text.model.steps import Product, Steps
 from xr2text.text.tokenizer import EOS
 
 FINDINGS, IMPRESSION, V = 4, 5, 50
@@ -45,6 +45,16 @@ def test_steps_give_the_logits_of_the_whole_text(tokens, text_encoder, precision
     scale = whole.abs().max()
     assert steps.get_seq_length() == 9
     assert ((torch.cat(got, 1) - whole[:, 1:]).abs().max() / scale) < tolerance
+
+
+@pytest.mark.parametrize("rows", [1, 3, 16])
+@torch.inference_mode()
+def test_a_product_is_that_of_its_layers(rows):
+    torch.manual_seed(5)
+    layers, states = [torch.nn.Linear(256, 100) for _ in range(3)], torch.randn(rows, 1, 256)
+    product = Product.of(*layers)
+    assert product.packed == torch.backends.mkldnn.is_available()
+    torch.testing.assert_close(product(states), torch.cat([one(states) for one in layers], -1), rtol=1e-4, atol=1e-5)
 
 
 @torch.inference_mode()
