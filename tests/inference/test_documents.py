@@ -151,7 +151,7 @@ def test_documents_stand_beside_the_reports_other_files(report, image, tmp_path)
     assert sorted(path.name for path in (tmp_path / "png").iterdir()) == [
         "overlay.png", "report.json", "report.pdf", "report.txt",
     ]  # fmt: skip
-    with pytest.raises(ValueError, match="accepted: pdf, fhir"):
+    with pytest.raises(ValueError, match="accepted: txt, json, png, pdf, fhir"):
         document(report, "doc")
     with pytest.raises(ValueError, match="accepted: pdf, fhir"):
         write_report(report, tmp_path / "nothing", documents=["doc"])
