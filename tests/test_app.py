@@ -139,7 +139,7 @@ def test_a_text_never_gets_into_the_report_of_another_study(reporter, content):
 
 
 def test_an_upload_shows_its_radiograph_and_leaves_no_file(film, content):
-    *panel, kept = ui.show_upload(str(film))
+    *panel, kept, _ = ui.show_upload(str(film))
     assert "160 × 160" in panel[STATUS]
     assert panel[READER]["regions"] == panel[READER]["sentences"] == []
     assert panel[FINDINGS].value == panel[WEIGHTS] == "" and not panel[FINDINGS].interactive
@@ -148,7 +148,7 @@ def test_an_upload_shows_its_radiograph_and_leaves_no_file(film, content):
 
 def test_an_upload_that_has_gone_is_said_in_words(film):
     film.unlink()
-    *panel, kept = ui.show_upload(str(film))
+    *panel, kept, _ = ui.show_upload(str(film))
     assert "no longer there" in panel[STATUS] and kept is None
     assert_no_report(panel)
 
@@ -217,7 +217,8 @@ def test_a_batch_that_is_left_leaves_no_file(reporter, film):
 
 def test_a_session_keeps_its_last_studies_and_opens_them_again(reporter, content):
     *_, history = ui.write_panel(reporter, content, [])
-    *panel, kept = ui.reopen(history, history[0].label)
+    *panel, kept, chosen = ui.reopen(history, history[0].label)
+    assert chosen == panel[SHOWN]
     assert kept is None, "what is written next is not of the file that came last"
     assert panel[OPENED] is history[0] and panel[FINDINGS].value == history[0].report.findings
     assert ui.compared(history, history[0].label) == panel[READER] and ui.compared(history, "another") is None

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from xr2text.imaging.read import ImageError
+from xr2text.imaging.read import ACCEPTED, ImageError
 from xr2text.inference.export import document
 from xr2text.inference.gate import DoubtfulImageError
 from xr2text.inference.reporter import Reporter
@@ -17,9 +17,10 @@ from xr2text.ui.uploads import delete, read_once
 from xr2text.ui.viewer import view
 
 MAX_BATCH = 30
-WELCOME = "Drop a frontal chest radiograph, or take an example."
+WELCOME = f"Drop a frontal chest radiograph ({ACCEPTED}), or take an example."
 EXPORTS = {
-    "txt": "Text", "pdf": "PDF", "json": "JSON", "png": "Picture", "fhir": "FHIR", "dicom-sr": "DICOM SR",
+    "txt": "Save text", "pdf": "Save PDF", "json": "Save JSON", "png": "Save picture", "fhir": "Save FHIR",
+    "dicom-sr": "Save DICOM SR",
 }  # fmt: skip
 
 
@@ -48,15 +49,14 @@ def fill(status: str, opened: Opened | None, doubtful: bool = False) -> list[Any
     ]
 
 
-def show_film(content: bytes | None) -> list[Any]:
-    """The radiograph of a file's content, or what is wrong with it; and the content, of which a report can be asked."""
-    if content is None:
-        return [*fill(message(WELCOME), None), None]
+def show_film(content: bytes) -> list[Any]:
+    """The radiograph of a file's content, or what is wrong with it; the content, of which a report can be asked; and no
+    choice among the earlier studies."""
     try:
         opened, (height, width) = open_film(content)
     except ImageError as error:
-        return [*fill(message(str(error), "bad"), None), None]
-    return [*fill(message(f"Radiograph of {width} × {height} pixels. Press Generate report."), opened), content]
+        return [*fill(message(str(error), "bad"), None), None, None]
+    return [*fill(message(f"Radiograph of {width} × {height} pixels. Press Generate report."), opened), content, None]
 
 
 def show_upload(path: str) -> list[Any]:
@@ -64,7 +64,7 @@ def show_upload(path: str) -> list[Any]:
     try:
         return show_film(read_once(path))
     except ImageError as error:
-        return [*fill(message(str(error), "bad"), None), None]
+        return [*fill(message(str(error), "bad"), None), None, None]
 
 
 def write_panel(reporter: Reporter, content: bytes | None, history: list[Opened], force: bool = False) -> list[Any]:
@@ -130,7 +130,7 @@ def run_batch(reporter: Reporter, paths: list[str] | None, history: list[Opened]
 
 
 def _read_batch(reporter: Reporter, paths: list[str], history: list[Opened]) -> Iterator[list[Any]]:
-    rows: list[list[str]] = []
+    rows: list[list[Any]] = []
     opened: list[Opened | None] = []
 
     def state(text: str, kind: str = "") -> list[Any]:
@@ -147,10 +147,11 @@ def _read_batch(reporter: Reporter, paths: list[str], history: list[Opened]) -> 
             one = report_film(reporter, read_once(path), f"{time.strftime('%H:%M:%S')} · batch {number}")
         except ImageError as error:
             hint = " Read it alone to have one all the same." if isinstance(error, DoubtfulImageError) else ""
-            rows, opened = [*rows, [name, f"No report: {error}{hint}", ""]], [*opened, None]
+            rows, opened = [*rows, [name, f"No report: {error}{hint}", "", False]], [*opened, None]
             continue
-        result = f"{len(one.bare.doubts)} doubts" if one.bare.doubts else "Report written"
-        rows, opened = [*rows, [name, result, one.bare.impression]], [*opened, one]
+        doubts = len(one.bare.doubts)
+        result = f"Report written, {doubts} {'doubt' if doubts == 1 else 'doubts'}" if doubts else "Report written"
+        rows, opened = [*rows, [name, result, one.bare.impression, True]], [*opened, one]
         history = remember(history, one)
     written = sum(one is not None for one in opened)
     yield state(f"{written} of {len(paths)} films have a report. Choose a row to open it.", "good")
@@ -160,8 +161,8 @@ def open_row(opened: list[Opened | None], row: int) -> list[Any]:
     """A film of the batch comes to the page, and the page to it."""
     one = opened[row] if row < len(opened) else None
     if one is None:
-        return [gr.skip()] * (12 + len(EXPORTS))
-    return [*fill(message(f"Film {row + 1} of the batch."), one), None, gr.Tabs(selected="read")]
+        return [gr.skip()] * (13 + len(EXPORTS))
+    return [*fill(message(f"Film {row + 1} of the batch."), one), None, None, gr.Tabs(selected="read")]
 
 
 def labels_of(history: list[Opened]) -> list[str]:
@@ -172,8 +173,8 @@ def reopen(history: list[Opened], label: str | None) -> list[Any]:
     """A study of the session's list comes back to the page."""
     found = next((one for one in history if one.label == label), None)
     if found is None:
-        return [gr.skip()] * (11 + len(EXPORTS))
-    return [*fill(message(f"Opened again: {found.label}."), found), None]
+        return [gr.skip()] * (12 + len(EXPORTS))
+    return [*fill(message(f"Opened again: {found.label}."), found), None, label]
 
 
 def compared(history: list[Opened], label: str | None) -> dict[str, Any] | None:

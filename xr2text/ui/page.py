@@ -12,7 +12,6 @@ from typing import Any
 
 import gradio as gr
 
-from xr2text.imaging.read import ACCEPTED
 from xr2text.inference.examples import ExampleShelf
 from xr2text.inference.export import NOTICE
 from xr2text.inference.reporter import Reporter
@@ -30,16 +29,30 @@ WAITING = 32  # requests in the queue; those beyond are told to come back
 IN_TURN = {"concurrency_id": "radiograph", "concurrency_limit": 1}
 HIDDEN = {"api_visibility": "private"}
 QUIET = {"show_progress": "hidden", **IN_TURN, **HIDDEN}
-COLUMNS = ["Film", "Result", "Impression"]
 
-CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-SAVE = Path(__file__).with_name("save.js").read_text(encoding="utf-8")
+
+def _part(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+CSS, SAVE = _part("page.css"), _part("save.js")
 THEME = gr.themes.Default(
     primary_hue="sky",
     neutral_hue="slate",
     radius_size="sm",
     font=["ui-sans-serif", "system-ui", "sans-serif"],
     font_mono=["ui-monospace", "Consolas", "monospace"],
+).set(  # contrasts of 4.5 and more
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_300",
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_300",
+    block_label_text_color="*neutral_600",
+    block_title_text_color="*neutral_600",
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_800",
 )
 
 
@@ -58,9 +71,9 @@ def build_page(reporter: Reporter, shelf: ExampleShelf) -> gr.Blocks:
         carrier = gr.JSON(visible=False)  # of a file that the browser saves
         with gr.Tabs() as tabs:
             with gr.Tab("Read", id="read"):
-                panel = _reading_tab(reporter, shelf, history, carrier, page)
+                film = _reading_tab(reporter, shelf, history, carrier, page)
             with gr.Tab("Several", id="several"):
-                _batch_tab(reporter, history, carrier, panel, tabs, page)
+                _batch_tab(reporter, history, carrier, film, tabs, page)
             with gr.Tab("Compare", id="compare"):
                 _compare_tab(history)
         add_endpoints(reporter, IN_TURN)
@@ -81,9 +94,7 @@ def _reading_tab(reporter: Reporter, shelf: ExampleShelf, history: gr.State, car
     shown = gr.Textbox(visible=False)  # label of the study that the browser shows
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=280):
-            file = upload(
-                label=f"Radiograph: {ACCEPTED}, up to {MAX_FILE_SIZE[:-2]} MB", height=130, elem_id="file"
-            )  # fmt: skip
+            file = upload(label=f"Radiograph, up to {MAX_FILE_SIZE[:-2]} MB", height=150, elem_id="file")
         with gr.Column(scale=3, min_width=280):
             with gr.Row():
                 generate = gr.Button("Generate report", variant="primary", size="lg", elem_id="generate")
@@ -105,7 +116,7 @@ def _reading_tab(reporter: Reporter, shelf: ExampleShelf, history: gr.State, car
         )  # fmt: skip
     with gr.Row():
         exports = {
-            name: gr.Button(label, size="sm", interactive=False, min_width=90, elem_id=f"save-{name}")
+            name: gr.Button(label, size="sm", interactive=False, min_width=125, elem_id=f"save-{name}")
             for name, label in EXPORTS.items()
         }
     with gr.Row(equal_height=False):
@@ -117,6 +128,7 @@ def _reading_tab(reporter: Reporter, shelf: ExampleShelf, history: gr.State, car
     panel = [
         status, opened, shown, reader, findings, impression, chart, weights, doubts, go_on, *exports.values(),
     ]  # fmt: skip
+    film = [*panel, content, earlier]
 
     def take_upload(path: str) -> list[Any]:
         return [*handlers.show_upload(path), None]  # the input is free for the next file
@@ -124,14 +136,14 @@ def _reading_tab(reporter: Reporter, shelf: ExampleShelf, history: gr.State, car
     def take_example(k: int) -> list[Any]:
         return handlers.show_film(shelf.offered()[k].path.read_bytes())
 
-    def generate_report(film: bytes | None, kept: list[Opened]) -> list[Any]:
-        return handlers.write_panel(reporter, film, kept)
+    def generate_report(data: bytes | None, kept: list[Opened]) -> list[Any]:
+        return handlers.write_panel(reporter, data, kept)
 
-    def generate_all_the_same(film: bytes | None, kept: list[Opened]) -> list[Any]:
-        return handlers.write_panel(reporter, film, kept, force=True)
+    def generate_all_the_same(data: bytes | None, kept: list[Opened]) -> list[Any]:
+        return handlers.write_panel(reporter, data, kept, force=True)
 
-    file.upload(take_upload, file, [*panel, content, file], show_progress_on=reader, **IN_TURN, **HIDDEN)
-    examples.click(take_example, examples, [*panel, content], show_progress_on=reader, **IN_TURN, **HIDDEN)
+    file.upload(take_upload, file, [*film, file], show_progress_on=reader, **IN_TURN, **HIDDEN)
+    examples.click(take_example, examples, film, show_progress_on=reader, **IN_TURN, **HIDDEN)
     for button, write in ((generate, generate_report), (go_on, generate_all_the_same)):
         button.click(
             write, [content, history], [*panel, history], show_progress_on=reader, **IN_TURN, **HIDDEN
@@ -145,22 +157,23 @@ def _reading_tab(reporter: Reporter, shelf: ExampleShelf, history: gr.State, car
     for name, button in exports.items():
         _saves(button, partial(handlers.export, name), typed, carrier)
     history.change(lambda kept: gr.Dropdown(labels_of(kept)), history, earlier, show_progress="hidden", **HIDDEN)
-    earlier.input(handlers.reopen, [history, earlier], [*panel, content], **QUIET)
+    earlier.input(handlers.reopen, [history, earlier], film, **QUIET)
     page.load(lambda: gr.Dataset(samples=offered()), None, examples, show_progress="hidden", **HIDDEN)
-    return [*panel, content]
+    return film
 
 
 def _batch_tab(
-    reporter: Reporter, history: gr.State, carrier: gr.JSON, panel: list, tabs: gr.Tabs, page: gr.Blocks
+    reporter: Reporter, history: gr.State, carrier: gr.JSON, film: list, tabs: gr.Tabs, page: gr.Blocks
 ) -> None:
     results = gr.State([], time_to_live=SESSION_LIFE)
-    files = upload(
-        label=f"Radiographs, up to {MAX_BATCH}: {ACCEPTED}", file_count="multiple", height=160, elem_id="files"
-    )
+    files = upload(label=f"Radiographs, up to {MAX_BATCH}", file_count="multiple", height=160, elem_id="files")
     start = gr.Button("Generate reports", variant="primary", elem_id="start")
-    status = gr.HTML(message("Drop several radiographs."), elem_id="batch-status")
-    table = gr.Dataframe(headers=COLUMNS, interactive=False, wrap=True, elem_id="table")
-    archive = gr.Button("All reports (ZIP)", interactive=False, size="sm", elem_id="save-zip")
+    status = gr.HTML(message("Drop several radiographs, then press Generate reports."), elem_id="batch-status")
+    table = gr.HTML(
+        value=None, html_template=_part("films.html"), css_template=_part("films.css"), js_on_load=_part("films.js"),
+        elem_id="table", apply_default_css=False,
+    )  # fmt: skip
+    archive = gr.Button("Save all reports (ZIP)", interactive=False, size="sm", elem_id="save-zip")
     waiting: dict[str, list[str]] = {}  # a session's files that no batch has read yet
 
     def wait(paths: list[str] | None, request: gr.Request) -> None:
@@ -172,8 +185,8 @@ def _batch_tab(
     def leave(request: gr.Request) -> None:
         delete(waiting.pop(request.session_hash, []))
 
-    def open_row(opened: list[Opened | None], event: gr.SelectData) -> list[Any]:
-        return handlers.open_row(opened, event.index[0])
+    def open_row(opened: list[Opened | None], event: gr.EventData) -> list[Any]:
+        return handlers.open_row(opened, event.row)
 
     files.change(wait, files, None, show_progress="hidden", queue=False, **HIDDEN)
     page.unload(leave)
@@ -182,7 +195,7 @@ def _batch_tab(
         **IN_TURN, **HIDDEN,
     )  # fmt: skip
     _saves(archive, handlers.export_batch, [results], carrier)
-    table.select(open_row, results, [*panel, tabs], **QUIET)
+    table.select(open_row, results, [*film, tabs], **QUIET)
 
 
 def _compare_tab(history: gr.State) -> None:
