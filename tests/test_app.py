@@ -21,6 +21,7 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 import app
 from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.imaging.phantom import draw_phantom
+from xr2text.imaging.read import ImageError
 from xr2text.inference.agreement import FindingReading
 from xr2text.inference.examples import ExampleShelf
 from xr2text.inference.export import NOTICE
@@ -430,3 +431,38 @@ def test_a_file_beyond_the_limit_is_refused_and_not_kept(address, tmp_path, uplo
     large.write_bytes(bytes(2**20 + 1))
     answer = send(address, large)
     assert answer.status_code == 413 and "maximum allowed size" in answer.text and not uploads()
+
+
+def test_a_picture_beyond_the_limit_is_refused(address, tmp_path):
+    Image.new("1", (10_000, 5_001)).save(tmp_path / "wide.png")
+    answered, text = ask(address, send(address, tmp_path / "wide.png").json()[0])
+    assert not answered and "pixels" in text
+
+
+def late(*_):
+    time.sleep(0.5)
+    raise ImageError("Nobody waits for this any more.")
+
+
+def test_a_program_is_told_of_a_report_that_takes_too_long(address, reporter, film, monkeypatch, uploads):
+    monkeypatch.setattr(session, "REPORT_SECONDS", 0.2)
+    monkeypatch.setattr(reporter, "report", late)
+    answered, text = ask(address, send(address, film).json()[0])
+    assert not answered and "given up after 0.2 seconds" in text and not uploads()
+
+
+def test_who_finds_the_queue_full_is_told_so(page, address, reporter, film, monkeypatch):
+    assert page._queue.max_size == layout.WAITING
+    monkeypatch.setattr(page._queue, "max_size", 1)
+    monkeypatch.setattr(reporter, "report", late)
+    data = {"data": [{"path": send(address, film).json()[0], "meta": {"_type": "gradio.FileData"}}, False]}
+    answers = [requests.post(f"{address}gradio_api/call/report", json=data, timeout=30) for _ in range(4)]
+    assert answers[-1].status_code == 503 and "full" in answers[-1].text, [one.text for one in answers]
+
+
+def test_a_dicom_header_is_shown_to_nobody(address, tmp_path, uploads, caplog, capfd):
+    caplog.set_level(logging.INFO)
+    image = write_dicom(tmp_path / "IM1")
+    answered, report = ask(address, send(address, image).json()[0])
+    told = json.dumps(report) + caplog.text + "".join(capfd.readouterr())
+    assert answered and "Jane" not in told and dcmread(image).StudyInstanceUID not in told and not uploads()
