@@ -1,6 +1,7 @@
 import base64
 import json
 import logging
+import os
 import time
 import zipfile
 from io import BytesIO
@@ -32,6 +33,7 @@ from xr2text.ui import page as layout
 from xr2text.ui import session
 from xr2text.ui.panels import doubts_list, findings_chart, message, weights_chart
 from xr2text.ui.session import KEPT, Opened, remember
+from xr2text.ui.uploads import sweep
 from xr2text.ui.viewer import view
 
 STATUS, OPENED, SHOWN, READER, FINDINGS, IMPRESSION, CHART, WEIGHTS, DOUBTS, GO_ON = range(10)
@@ -344,6 +346,16 @@ def test_the_page_bears_its_notice_and_model(page, reporter):
     assert NOTICE in texts
     assert reporter.model_name in texts
     assert "right is on the left" in texts
+
+
+def test_what_nobody_came_to_read_goes_by_its_age(tmp_path):
+    old, young = tmp_path / "a" / "old.png", tmp_path / "b" / "young.png"
+    for path in (old, young):
+        path.parent.mkdir()
+        path.write_bytes(b"film")
+    os.utime(old, (time.time() - 1000, time.time() - 1000))
+    sweep(tmp_path, 900)
+    assert not old.parent.exists() and young.exists()
 
 
 def test_uploads_are_deleted_and_nothing_is_reported_home(page):

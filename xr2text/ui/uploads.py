@@ -1,6 +1,9 @@
 """Files on their way from a reader to the page: each in a folder of its own, and gone once its content is read."""
 
+import os
 import secrets
+import threading
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -65,3 +68,23 @@ def delete(paths: Iterable[str]) -> None:
         with suppress(OSError, ValueError):
             path.unlink()
             path.parent.rmdir()
+
+
+def sweep(folder: Path, age: float) -> None:
+    """Deletes what lies in `folder` for more than `age` seconds: broken transfers, and what nobody came to read."""
+    for parent, _, names in os.walk(folder):  # which goes on where a folder has gone meanwhile
+        for path in (Path(parent, name) for name in names):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > age:
+                    delete([str(path)])
+
+
+def sweep_forever(folder: Path, age: float) -> None:
+    """`sweep` once a minute, in a thread that ends with the process."""
+
+    def run() -> None:
+        while folder.is_dir():
+            sweep(folder, age)
+            time.sleep(60)
+
+    threading.Thread(target=run, name="sweep", daemon=True).start()
