@@ -3,8 +3,8 @@
     python app.py [--mcp]
 
 Environment: XR2TEXT_CHECKPOINT names the checkpoint, a folder or a model on the Hugging Face hub; XR2TEXT_USER and
-XR2TEXT_PASSWORD ask for a login; gradio's own variables (GRADIO_SERVER_NAME, GRADIO_SERVER_PORT, ...) hold. Nothing
-that is uploaded outlives UPLOAD_LIFE seconds.
+XR2TEXT_PASSWORD ask for a login; gradio's own variables (GRADIO_SERVER_NAME, GRADIO_SERVER_PORT, ...) hold. A file
+that is uploaded is deleted once it is read, and after UPLOAD_LIFE seconds if nobody reads it.
 """
 
 import argparse
@@ -19,7 +19,9 @@ from xr2text.imaging.phantom import draw_phantom
 from xr2text.inference.examples import ExampleShelf
 from xr2text.inference.reporter import Reporter
 from xr2text.model.xr2text import CheckpointError
-from xr2text.ui.page import CSS, MAX_FILE_SIZE, THEME, build_page
+from xr2text.ui.endpoints import MAX_FILE_SIZE
+from xr2text.ui.page import CSS, THEME, UPLOAD_LIFE, build_page
+from xr2text.ui.uploads import sweep_forever
 
 SHIPPED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "xr2text-iu"
 SESSIONS = 40  # whose films are kept at a time
@@ -66,6 +68,9 @@ def main() -> None:
     # A folder of this process's own, because gradio leaves uploads behind where a reader's page is open at the stop.
     with tempfile.TemporaryDirectory(prefix="xr2text-uploads-", dir=parent, ignore_cleanup_errors=True) as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads
+        if args.mcp:
+            importlib.import_module("gradio.mcp").DEFAULT_TEMP_DIR = uploads
+        sweep_forever(Path(uploads), UPLOAD_LIFE)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop ends like Ctrl-C
         build_page(reporter, shelf).launch(
             theme=THEME, css=CSS, share=False, ssr_mode=False, max_file_size=MAX_FILE_SIZE, auth=auth,

@@ -1,10 +1,10 @@
-"""The page under hostile files and under many readers at once, through its API.
+"""The page under hostile files, through its API and in a browser, and under many readers at once.
 
     python -m benchmarks.page_load --out benchmarks/page_load.md
 
 Starts app.py, sends it broken, wrong and hostile files, each of which must be answered by a sentence (or, where it is
 a picture after all, by a report), and lets twenty readers at once ask for the reports of their own films, each of which
-must be the one that the same film gets alone.
+must be the one that the same film gets alone. The browser needs requirements-dev.txt and Chromium.
 """
 
 import argparse
@@ -21,7 +21,9 @@ import threading
 import time
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 from tqdm.auto import tqdm
 
+from benchmarks.page_reader import PageReader
 from xr2text.imaging.phantom import draw_phantom
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -152,27 +155,53 @@ def ask(client: Client, file: Path) -> tuple[str, str]:
     return "report", f"{report['findings']}\n{report['impression']}"
 
 
-def send_hostile(url: str, process: int, folder: Path, count: int) -> str:
-    client, answers, memory = Client(url, verbose=False), Counter(), []
-    for number, (kind, name, content) in enumerate(tqdm(hostile_files(count), desc="hostile files")):
+def write_hostile(folder: Path, count: int) -> list[tuple[str, Path]]:
+    """(kind, file), each in a folder of its own."""
+    files = []
+    for number, (kind, name, content) in enumerate(hostile_files(count)):
         # A client can only send a file that it has; the server makes a name of what it is told.
         file = folder / f"{number:03d}" / Path(name).name
         file.parent.mkdir()
         file.write_bytes(content)
-        answer, text = ask(client, file)
-        if answer == "refused" and not (text.strip().endswith(".") and "\n" not in text.strip()):
-            raise SystemExit(f"{kind}: not a sentence: {text!r}")
+        files.append((kind, file))
+    return files
+
+
+def send_hostile(
+    files: list[tuple[str, Path]], ask: Callable[[Path], tuple[str, str]], process: int, way: str
+) -> tuple[Counter, list[float]]:
+    """How often each (kind, answer) came, and the memory of the process after each sixth of the files.
+
+    Args:
+        ask: a file -> ("refused", why) or ("report", its text).
+        way: what it goes through, for the progress bar.
+    """
+    answers, memory = Counter(), []
+    for number, (kind, file) in enumerate(tqdm(files, desc=f"hostile files, {way}")):
+        answer, text = ask(file)
+        if not text or (answer == "refused" and not re.fullmatch(r".+\.", text.strip())):
+            raise SystemExit(f"{kind}, {way}: not a sentence: {text!r}")
         answers[kind, answer] += 1
-        if number % (count // 6) == count // 6 - 1:
+        if number % (len(files) // 6) == len(files) // 6 - 1:
             memory.append(resident_mib(process))
-    rows = [
-        f"| {kind} | {answers[kind, 'refused']} | {answers[kind, 'report']} |"
-        for kind in dict.fromkeys(kind for kind, _ in answers)
+    return answers, memory
+
+
+def hostile_table(files: list[tuple[str, Path]], ways: dict[str, tuple[Counter, list[float]]]) -> str:
+    """`ways`: what `send_hostile` gave for each way."""
+    rows = []
+    for kind in dict.fromkeys(kind for kind, _ in files):
+        counts = [str(answers[kind, answer]) for answers, _ in ways.values() for answer in ("refused", "report")]
+        rows.append(f"| {kind} | {' | '.join(counts)} |")
+    heads = [f"{way}: {answer}" for way in ways for answer in ("refused with a sentence", "report written")]
+    memory = [
+        f"Memory of the process after each sixth of them, {way}, MiB: {', '.join(f'{one:.0f}' for one in used)}."
+        for way, (_, used) in ways.items()
     ]
     return "\n".join([
-        f"{count} files, one after the other, every one answered. With a few damaged bytes a film can still be a film.",
-        "", "| file | refused with a sentence | report written |", "|---|---:|---:|", *rows, "",
-        f"Memory of the process after each sixth of them, MiB: {', '.join(f'{one:.0f}' for one in memory)}.",
+        f"{len(files)} files, one after the other, through the API and again in a browser at the page, every one "
+        "answered. With a few damaged bytes a film can still be a film.",
+        "", f"| file | {' | '.join(heads)} |", f"|---|{'---:|' * len(heads)}", *rows, "", "  \n".join(memory),
     ])  # fmt: skip
 
 
@@ -220,7 +249,14 @@ def main() -> None:
         process, url, seconds = start_app(folder, args.checkpoint)
         try:
             crowd = send_at_once(url, folder, args.users)
-            hostile = send_hostile(url, process.pid, folder, args.files)
+            files = write_hostile(folder, args.files)
+            client = Client(url, verbose=False)
+            ways = {"API": send_hostile(files, partial(ask, client), process.pid, "API")}
+            reader = PageReader(url, folder / "browser")
+            ways["page"] = send_hostile(files, reader.ask, process.pid, "page")
+            reader.close()
+            if left := [path for path in (folder / "uploads").rglob("*") if path.is_file()]:
+                raise SystemExit(f"{len(left)} uploads were left behind")
             log = (folder / "log.txt").read_text()
             if process.poll() is not None or "Traceback" in log:
                 raise SystemExit(f"the app's log:\n{log}")
@@ -229,7 +265,7 @@ def main() -> None:
             process.wait()
     text = (
         f"{os.cpu_count()} cores ({platform.machine()}), {date.today()}. From the start of app.py to a page that "
-        f"answers, imports cached: {seconds:.1f} s.\n\n{crowd}\n\n{hostile}\n"
+        f"answers, imports cached: {seconds:.1f} s.\n\n{crowd}\n\n{hostile_table(files, ways)}\n"
     )
     print(text)
     if args.out is not None:

@@ -1,15 +1,19 @@
 import base64
 import json
 import logging
+import os
 import time
 import zipfile
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import quote
 
 import gradio as gr
 import numpy as np
 import pytest
+import requests
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from PIL import Image
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
@@ -18,18 +22,22 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 import app
 from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.imaging.phantom import draw_phantom
+from xr2text.imaging.read import ImageError
 from xr2text.inference.agreement import FindingReading
 from xr2text.inference.examples import ExampleShelf
 from xr2text.inference.export import NOTICE
 from xr2text.inference.gate import DOUBTFUL, Gate, GateResult
 from xr2text.inference.reporter import Reporter
-from xr2text.ui import page as ui
+from xr2text.ui import handlers as ui
+from xr2text.ui import page as layout
 from xr2text.ui import session
 from xr2text.ui.panels import doubts_list, findings_chart, message, weights_chart
 from xr2text.ui.session import KEPT, Opened, remember
+from xr2text.ui.uploads import sweep
 from xr2text.ui.viewer import view
 
-STATUS, OPENED, READER, FINDINGS, IMPRESSION, CHART, WEIGHTS, DOUBTS, GO_ON = range(9)
+STATUS, OPENED, SHOWN, READER, FINDINGS, IMPRESSION, CHART, WEIGHTS, DOUBTS, GO_ON = range(10)
+EXPORTS = slice(10, 10 + len(ui.EXPORTS))
 
 
 @pytest.fixture(scope="module")
@@ -48,26 +56,26 @@ def shelf(tmp_path_factory):
 def film(tmp_path):
     path = tmp_path / "Doe^Jane.png"
     Image.fromarray((draw_phantom(1, 160, ()).pixels * 255).astype(np.uint8)).save(path)
-    return str(path)
+    return path
+
+
+@pytest.fixture
+def content(film):
+    return film.read_bytes()
 
 
 @pytest.fixture
 def no_film(tmp_path):
     path = tmp_path / "film.png"
     path.write_text("not a picture")
-    return str(path)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+    return path
 
 
 def assert_no_report(panel):
     assert panel[OPENED] is None and panel[READER] is None
     assert panel[FINDINGS].value == panel[IMPRESSION].value == ""
     assert panel[CHART] == panel[WEIGHTS] == panel[DOUBTS] == ""
-    assert not any(button.interactive for button in panel[9 : 9 + len(ui.FILES)])
+    assert not any(button.interactive for button in panel[EXPORTS])
 
 
 def picture(address):
@@ -75,8 +83,8 @@ def picture(address):
     return np.asarray(Image.open(BytesIO(base64.b64decode(address.split(",")[1]))))
 
 
-def test_a_radiograph_gives_a_report_with_everything_beside_it(reporter, film):
-    *panel, history = ui.write_panel(reporter, film, [])
+def test_a_radiograph_gives_a_report_with_everything_beside_it(reporter, content):
+    *panel, history = ui.write_panel(reporter, content, [])
     assert f"Report written by {reporter.model_name}" in panel[STATUS]
     assert panel[FINDINGS].value + panel[IMPRESSION].value and panel[FINDINGS].interactive
     assert all(name in panel[WEIGHTS] for name in REGION_NAMES)
@@ -91,63 +99,85 @@ def test_a_radiograph_gives_a_report_with_everything_beside_it(reporter, film):
     assert history == [panel[OPENED]] and "Jane" not in history[0].label
 
 
-def test_the_files_of_a_report_are_ready_to_be_saved(reporter, film):
-    opened = ui.write_panel(reporter, film, [])[OPENED]
-    buttons = dict(zip(ui.FILES, ui.prepare_files(opened), strict=True))
+def saved(file):
+    return base64.b64decode(file["content"])
+
+
+def test_each_file_of_a_report_is_made_when_it_is_asked_for(reporter, content):
+    panel = ui.write_panel(reporter, content, [])
+    buttons = dict(zip(ui.EXPORTS, panel[EXPORTS], strict=True))
     assert {name for name, button in buttons.items() if button.interactive} == {"txt", "json", "png", "pdf", "fhir"}
-    with open(buttons["json"].value["path"], encoding="utf-8") as file:
-        assert json.load(file)["findings"] == opened.report.findings
-    assert not any("Jane" in button.value["path"] for button in buttons.values() if button.interactive)
-    assert not any(button.interactive for button in ui.prepare_files(None))
+    report = panel[OPENED].report
+    typed = panel[OPENED], panel[SHOWN], report.findings, report.impression
+    files = {name: ui.export(name, *typed) for name in ("txt", "json", "png", "pdf", "fhir")}
+    assert json.loads(saved(files["json"]))["findings"] == report.findings
+    assert saved(files["pdf"]).startswith(b"%PDF") and saved(files["png"]).startswith(b"\x89PNG")
+    assert [file["name"] for file in files.values()] == [
+        "report.txt", "report.json", "overlay.png", "report.pdf", "report.fhir.json",
+    ]  # fmt: skip
+    assert ui.export("txt", None, "", "", "") is None
 
 
-def test_an_edited_report_is_what_is_saved(reporter, film):
-    *panel, history = ui.write_panel(reporter, film, [])
-    status, edited, shown, doubts, history, *buttons = ui.apply_edit(
-        panel[OPENED], "There is a nodule.", "A nodule.", history
-    )
+def test_an_edited_report_is_what_is_saved(reporter, content):
+    *panel, history = ui.write_panel(reporter, content, [])
+    typed = panel[SHOWN], "There is a nodule.", "A nodule."
+    status, edited, shown, doubts, history = ui.apply_edit(panel[OPENED], *typed, history)
     assert "edited" in status and edited.report.edited and history == [edited]
     assert shown["sentences"][0] == {
         "text": "There is a nodule.", "section": "findings", "weights": [], "region": None, "confidence": None,
     }  # fmt: skip
     assert "To be doubted" in doubts
-    assert not any(button.interactive for button in buttons), "the former text is not to be saved"
-    text = ui.prepare_files(edited)[0].value["path"]
-    content = Path(text).read_text(encoding="utf-8")
-    assert "There is a nodule." in content and f"Drafted by {reporter.model_name} and edited" in content
-    same = ui.apply_edit(edited, "There is a nodule.", "A nodule.", history)
-    assert not any(isinstance(one, Opened) for one in same)
+    for opened in (edited, panel[OPENED]):  # also where the edit has not reached the session yet
+        text = saved(ui.export("txt", opened, *typed)).decode()
+        assert "There is a nodule." in text and f"Drafted by {reporter.model_name} and edited" in text
+    assert not any(isinstance(one, Opened) for one in ui.apply_edit(edited, *typed, history))
 
 
-def test_an_upload_shows_its_radiograph_and_clears_the_former_report(film):
-    panel = ui.show_upload(film)
+def test_a_text_never_gets_into_the_report_of_another_study(reporter, content):
+    """One that was typed before the page had turned to that other one."""
+    *panel, history = ui.write_panel(reporter, content, [])
+    typed = "an earlier study", "There is a nodule.", "A nodule."
+    assert not any(isinstance(one, Opened) for one in ui.apply_edit(panel[OPENED], *typed, history))
+    assert ui.export("txt", panel[OPENED], *typed) is None
+
+
+def test_an_upload_shows_its_radiograph_and_leaves_no_file(film, content):
+    *panel, kept, _ = ui.show_upload(str(film))
     assert "160 × 160" in panel[STATUS]
     assert panel[READER]["regions"] == panel[READER]["sentences"] == []
     assert panel[FINDINGS].value == panel[WEIGHTS] == "" and not panel[FINDINGS].interactive
+    assert kept == content and not film.exists()
+
+
+def test_an_upload_that_has_gone_is_said_in_words(film):
+    film.unlink()
+    *panel, kept, _ = ui.show_upload(str(film))
+    assert "no longer there" in panel[STATUS] and kept is None
+    assert_no_report(panel)
 
 
 def test_what_is_no_radiograph_is_said_in_words(reporter, no_film):
-    for panel in (ui.show_upload(no_film), ui.write_panel(reporter, no_film, [])):
+    for panel in (ui.write_panel(reporter, no_film.read_bytes(), []), ui.show_upload(str(no_film))):
         assert 'role="alert"' in panel[STATUS]
         assert "image" in panel[STATUS]
         assert_no_report(panel)
 
 
-def test_a_doubtful_picture_waits_for_a_click(reporter, film, monkeypatch):
+def test_a_doubtful_picture_waits_for_a_click(reporter, content, film, monkeypatch):
     monkeypatch.setattr(Gate, "forward", lambda self, one: GateResult(DOUBTFUL, one, (), "It is strange."))
-    *panel, history = ui.write_panel(reporter, film, [])
+    *panel, history = ui.write_panel(reporter, content, [])
     assert "It is strange." in panel[STATUS] and panel[GO_ON].visible and history == []
     assert panel[OPENED].report is None and panel[READER]["image"] and not panel[FINDINGS].interactive
-    *panel, history = ui.write_panel(reporter, film, [], force=True)
+    *panel, history = ui.write_panel(reporter, content, [], force=True)
     assert "It is strange." in panel[DOUBTS] and not panel[GO_ON].visible and len(history) == 1
-    *_, (_, rows, _, _, _) = ui.run_batch(reporter, [film], [])
+    *_, (_, _, rows, _, _, _) = ui.run_batch(reporter, [str(film)], [])
     assert "It is strange. Read it alone" in rows[0][1]
 
 
-def test_a_report_that_takes_too_long_is_given_up(reporter, film, monkeypatch):
+def test_a_report_that_takes_too_long_is_given_up(reporter, content, monkeypatch):
     monkeypatch.setattr(session, "REPORT_SECONDS", 0.2)
     monkeypatch.setattr(reporter, "report", lambda *_: time.sleep(1))
-    *panel, history = ui.write_panel(reporter, film, [])
+    *panel, history = ui.write_panel(reporter, content, [])
     assert "given up after 0.2 seconds" in panel[STATUS] and history == []
     assert_no_report(panel)
 
@@ -156,29 +186,43 @@ def test_generate_without_a_file_says_so(reporter):
     *panel, history = ui.write_panel(reporter, None, [])
     assert "Choose a radiograph first" in panel[STATUS] and history == []
     assert_no_report(panel)
-    assert_no_report(ui.show_upload(None))
 
 
-def test_a_batch_goes_on_past_a_bad_file(reporter, film, no_film):
-    *steps, last = ui.run_batch(reporter, [film, no_film, film], [])
-    assert [f"Film {number} of 3" in step[0] for number, step in enumerate(steps, start=1)] == [True] * 3
-    status, rows, opened, history, archive = last
+def test_a_batch_goes_on_past_a_bad_file_and_leaves_none(reporter, film, content, no_film):
+    again = film.with_name("again.png")
+    again.write_bytes(content)
+    paths = [str(one) for one in (film, no_film, again)]
+    *steps, last = ui.run_batch(reporter, paths, [])
+    assert [f"Film {number} of 3" in step[1] for number, step in enumerate(steps, start=1)] == [True] * 3
+    _, status, rows, opened, history, archive = last
     assert "2 of 3 films have a report" in status and [one is None for one in opened] == [False, True, False]
     assert rows[1][1].startswith("No report: This file is not an accepted image") and len(history) == 2
-    with zipfile.ZipFile(archive.value["path"]) as content:
-        names = content.namelist()
+    assert not any(path.exists() for path in (film, no_film, again))
+    with zipfile.ZipFile(BytesIO(saved(ui.export_batch(opened)))) as zipped:
+        names = zipped.namelist()
+    assert archive.interactive and ui.export_batch([None]) is None
     assert "01/report.txt" in names and "03/report.pdf" in names and not any("Jane" in name for name in names)
 
 
 @pytest.mark.parametrize("count", [0, ui.MAX_BATCH + 1])
 def test_a_batch_has_its_limits(reporter, film, count):
-    (only,) = ui.run_batch(reporter, [film] * count, [])
-    assert 'role="alert"' in only[0] and not only[1] and not only[4].interactive
+    (only,) = ui.run_batch(reporter, [str(film)] * count, [])
+    assert 'role="alert"' in only[1] and not only[2] and not only[5].interactive
+    assert film.exists() == (count == 0)
 
 
-def test_a_session_keeps_its_last_studies_and_opens_them_again(reporter, film):
-    *_, history = ui.write_panel(reporter, film, [])
-    panel = ui.reopen(history, history[0].label)
+def test_a_batch_that_is_left_leaves_no_file(reporter, film):
+    steps = ui.run_batch(reporter, [str(film)], [])
+    next(steps)
+    steps.close()
+    assert not film.exists()
+
+
+def test_a_session_keeps_its_last_studies_and_opens_them_again(reporter, content):
+    *_, history = ui.write_panel(reporter, content, [])
+    *panel, kept, chosen = ui.reopen(history, history[0].label)
+    assert chosen == panel[SHOWN]
+    assert kept is None, "what is written next is not of the file that came last"
     assert panel[OPENED] is history[0] and panel[FINDINGS].value == history[0].report.findings
     assert ui.compared(history, history[0].label) == panel[READER] and ui.compared(history, "another") is None
     many = [Opened(history[0].grey, history[0].bare, str(number)) for number in range(KEPT + 3)]
@@ -192,7 +236,7 @@ def test_a_session_keeps_its_last_studies_and_opens_them_again(reporter, film):
 def test_a_large_film_is_kept_small(reporter, tmp_path):
     film = tmp_path / "large.png"
     Image.fromarray((draw_phantom(2, (1600, 1200), ()).pixels * 255).astype(np.uint8)).save(film)
-    opened = ui.write_panel(reporter, str(film), [])[OPENED]
+    opened = ui.write_panel(reporter, film.read_bytes(), [])[OPENED]
     assert opened.grey.shape == (1024, 768) and opened.bare.radiograph.pixels.size == 0
     whole = reporter.report(film)
     assert opened.report.radiograph.pixels.shape == (1024, 768)
@@ -200,12 +244,13 @@ def test_a_large_film_is_kept_small(reporter, tmp_path):
     assert opened.report.findings == whole.findings
 
 
-def test_a_structured_report_refers_to_the_film_that_it_was_written_from(reporter, tmp_path, film):
-    """Whatever file lies in the upload's place by then."""
+def test_a_structured_report_refers_to_the_film_that_it_was_written_from(reporter, tmp_path):
     image = write_dicom(tmp_path / "IM1")
-    opened = ui.write_panel(reporter, str(image), [])[OPENED]
-    again = ui.reopen([opened], opened.label)[OPENED]
-    document = dcmread(dict(zip(ui.FILES, ui.prepare_files(again), strict=True))["dicom-sr"].value["path"])
+    panel = ui.write_panel(reporter, image.read_bytes(), [])
+    opened = ui.reopen([panel[OPENED]], panel[SHOWN])[OPENED]
+    assert all(button.interactive for button in panel[EXPORTS])
+    file = ui.export("dicom-sr", opened, opened.label, opened.bare.findings, opened.bare.impression)
+    document = dcmread(BytesIO(saved(file)))
     (series,) = document.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
     assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == dcmread(image).SOPInstanceUID
     assert document.PatientName == "" and "Jane" not in str(opened.reference)
@@ -290,8 +335,10 @@ def test_on_zero_gpu_each_report_asks_for_the_gpu(monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def page(reporter, shelf):
-    return ui.build_page(reporter, shelf)
+def page(reporter, shelf, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
+        yield layout.build_page(reporter, shelf)
 
 
 def test_the_page_bears_its_notice_and_model(page, reporter):
@@ -301,6 +348,16 @@ def test_the_page_bears_its_notice_and_model(page, reporter):
     assert "right is on the left" in texts
 
 
+def test_what_nobody_came_to_read_goes_by_its_age(tmp_path):
+    old, young = tmp_path / "a" / "old.png", tmp_path / "b" / "young.png"
+    for path in (old, young):
+        path.parent.mkdir()
+        path.write_bytes(b"film")
+    os.utime(old, (time.time() - 1000, time.time() - 1000))
+    sweep(tmp_path, 900)
+    assert not old.parent.exists() and young.exists()
+
+
 def test_uploads_are_deleted_and_nothing_is_reported_home(page):
     every, age = page.delete_cache
     assert every <= 600
@@ -308,21 +365,116 @@ def test_uploads_are_deleted_and_nothing_is_reported_home(page):
     assert page.analytics_enabled is False
 
 
-def test_the_named_endpoints(page, film, no_film, caplog):
+@pytest.fixture(scope="module")
+def address(page):
+    settings = {"prevent_thread_lock": True, "quiet": True, "share": False, "ssr_mode": False}
+    yield page.launch(server_name="127.0.0.1", max_file_size=2**20, **settings)[1]
+    page.close()
+
+
+@pytest.fixture
+def uploads(page):
+    """What files lie among the uploads."""
+    folder = Path(page.app.uploaded_file_dir)
+    return lambda: [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_the_named_endpoints(address, film, no_film, uploads, caplog):
     caplog.set_level(logging.INFO)
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, share=False, ssr_mode=False, server_name="127.0.0.1")
-    try:
-        client = Client(url, verbose=False)
-        assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/report", "/report_batch", "/info"]
-        info = client.predict(api_name="/info")
-        assert info["model"] == "xr2text-tiny 0.1.0" and info["regions"] == list(REGION_NAMES)
-        good, bad = client.predict([handle_file(film), handle_file(no_film)], api_name="/report_batch")
-        assert good["findings"] and "not an accepted image" in bad["error"]
-        report = client.predict(handle_file(film), api_name="/report")
-        assert set(report) >= {"findings", "impression", "sentences", "regions", "model", "warnings"}
-        assert [region["name"] for region in report["regions"]] == list(REGION_NAMES)
-        with pytest.raises(Exception, match="not an accepted image"):
-            client.predict(handle_file(no_film), api_name="/report")
-    finally:
-        page.close()
-    assert "Jane" not in caplog.text
+    client = Client(address, verbose=False)
+    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/report", "/report_batch", "/info"]
+    info = client.predict(api_name="/info")
+    assert info["model"] == "xr2text-tiny 0.1.0" and info["regions"] == list(REGION_NAMES)
+    good, bad = client.predict([handle_file(film), handle_file(no_film)], api_name="/report_batch")
+    assert good["findings"] and "not an accepted image" in bad["error"]
+    report = client.predict(handle_file(film), api_name="/report")
+    assert set(report) >= {"findings", "impression", "sentences", "regions", "model", "warnings"}
+    assert [region["name"] for region in report["regions"]] == list(REGION_NAMES)
+    with pytest.raises(AppError, match="not an accepted image"):
+        client.predict(handle_file(no_film), api_name="/report")
+    assert "Jane" not in caplog.text and not uploads()
+
+
+def send(address, path):
+    with path.open("rb") as file:
+        answer = requests.post(f"{address}gradio_api/upload", files={"files": (path.name, file)}, timeout=30)
+    return answer
+
+
+def ask(address, path):
+    """/report by plain HTTP: (True, the report) or (False, why there is none)."""
+    data = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, False]}
+    event = requests.post(f"{address}gradio_api/call/report", json=data, timeout=30).json()["event_id"]
+    kind, answer = requests.get(f"{address}gradio_api/call/report/{event}", timeout=60).text.strip().split("\n")[-2:]
+    answer = json.loads(answer.removeprefix("data: "))
+    return (True, answer[0]) if kind == "event: complete" else (False, answer and answer.get("error"))
+
+
+def test_equal_films_of_two_readers_are_two_files(address, film, uploads):
+    first, second = (send(address, film).json()[0] for _ in range(2))
+    assert first != second
+    assert ask(address, first)[1]["findings"] and uploads() == [Path(second)]
+    assert ask(address, second)[1]["findings"] and not uploads()
+    assert ask(address, first) == (False, "The file is no longer there; please choose it again.")
+
+
+def test_no_path_outside_the_uploads_is_readable(address, film, uploads):
+    folder = Path(send(address, film).json()[0]).parents[1]
+    outside = [
+        str(film), "/etc/passwd", f"{folder}/../../etc/passwd", "../../etc/passwd", str(folder), "/proc/self/environ",
+        "http://127.0.0.1:9/film.png", str(Path(app.__file__)), "", "\0",
+    ]  # fmt: skip
+    for path in outside:
+        answered, text = ask(address, path)
+        assert not answered, path
+        assert (
+            text in (None, "No file was sent.", "The file is no longer there; please choose it again.")
+            or "itself" in text
+        )
+        for prefix in ("file=", "file/"):
+            answer = requests.get(f"{address}gradio_api/{prefix}{quote(path)}", timeout=30)
+            assert answer.status_code in (403, 404), (path, answer.status_code)
+    assert film.exists() and len(uploads()) == 1
+    uploads()[0].unlink()
+
+
+def test_a_file_beyond_the_limit_is_refused_and_not_kept(address, tmp_path, uploads):
+    large = tmp_path / "large.png"
+    large.write_bytes(bytes(2**20 + 1))
+    answer = send(address, large)
+    assert answer.status_code == 413 and "maximum allowed size" in answer.text and not uploads()
+
+
+def test_a_picture_beyond_the_limit_is_refused(address, tmp_path):
+    Image.new("1", (10_000, 5_001)).save(tmp_path / "wide.png")
+    answered, text = ask(address, send(address, tmp_path / "wide.png").json()[0])
+    assert not answered and "pixels" in text
+
+
+def late(*_):
+    time.sleep(0.5)
+    raise ImageError("Nobody waits for this any more.")
+
+
+def test_a_program_is_told_of_a_report_that_takes_too_long(address, reporter, film, monkeypatch, uploads):
+    monkeypatch.setattr(session, "REPORT_SECONDS", 0.2)
+    monkeypatch.setattr(reporter, "report", late)
+    answered, text = ask(address, send(address, film).json()[0])
+    assert not answered and "given up after 0.2 seconds" in text and not uploads()
+
+
+def test_who_finds_the_queue_full_is_told_so(page, address, reporter, film, monkeypatch):
+    assert page._queue.max_size == layout.WAITING
+    monkeypatch.setattr(page._queue, "max_size", 1)
+    monkeypatch.setattr(reporter, "report", late)
+    data = {"data": [{"path": send(address, film).json()[0], "meta": {"_type": "gradio.FileData"}}, False]}
+    answers = [requests.post(f"{address}gradio_api/call/report", json=data, timeout=30) for _ in range(4)]
+    assert answers[-1].status_code == 503 and "full" in answers[-1].text, [one.text for one in answers]
+
+
+def test_a_dicom_header_is_shown_to_nobody(address, tmp_path, uploads, caplog, capfd):
+    caplog.set_level(logging.INFO)
+    image = write_dicom(tmp_path / "IM1")
+    answered, report = ask(address, send(address, image).json()[0])
+    told = json.dumps(report) + caplog.text + "".join(capfd.readouterr())
+    assert answered and "Jane" not in told and dcmread(image).StudyInstanceUID not in told and not uploads()

@@ -60,6 +60,7 @@ def address(tiny_checkpoint, tmp_path_factory):
         "HTTPS_PROXY": "http://127.0.0.1:9",  # where nobody answers: the example films stay away
     }
     url = f"http://127.0.0.1:{port}/"
+    Page.uploads = folder / "uploads"
     log = folder / "log.txt"
     with log.open("w") as output:
         process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=output, stderr=output)
@@ -134,6 +135,10 @@ class Page:
         """What the viewer shows: "empty", "image" or "report"; "" while it loads."""
         return self.find("#reader .reader").get_attribute("data-ready")
 
+    @property
+    def width(self):
+        return self.browser.execute_script("return document.documentElement.scrollWidth")
+
     def pixels(self):
         """[h, w, 3] of the picture as it is drawn."""
         address = self.browser.execute_script("return document.querySelector('#reader canvas').toDataURL()")
@@ -144,15 +149,16 @@ class Page:
     def sentences(self):
         return self.browser.find_elements(By.CSS_SELECTOR, "#reader .sentence")
 
+    @property
+    def files(self):
+        """What lies among the server's uploads."""
+        return [path for path in self.uploads.rglob("*") if path.is_file()]
+
     def press(self, selector):
         """A click from the keyboard's side: the pointer hovers nowhere."""
         self.browser.execute_script("document.querySelector(arguments[0]).click()", selector)
 
     def upload(self, path):
-        clear = self.browser.find_elements(By.CSS_SELECTOR, "#file button[aria-label='Clear']")
-        if clear:
-            clear[0].click()
-            self.until(lambda: self.browser.find_elements(By.CSS_SELECTOR, "#file input[type=file]"))
         self.find("#file input[type=file]").send_keys(str(path))
 
     def generate(self):
@@ -204,7 +210,7 @@ def test_from_a_file_to_a_report_and_its_regions(page, png):
     assert (radiograph[..., 0] == radiograph[..., 2]).all(), "the radiograph alone is grey"
 
     page.generate()
-    assert "".join(page.report)
+    assert "".join(page.report) and not page.files
     everything = page.pixels()
     assert (everything != radiograph).any()
     chart = page.find("#weights").text
@@ -268,6 +274,25 @@ def test_a_sentence_lights_up_its_place_and_a_region_its_sentences(page, png):
     assert page.find("#reader canvas").get_attribute("data-region") == place
 
 
+def test_a_click_on_the_picture_chooses_the_region_that_is_strongest_there(page, png):
+    page.upload(png)
+    page.until(lambda: page.ready == "image")
+    radiograph = page.pixels()
+    page.generate()
+    page.press("#reader .legend span:nth-of-type(1) .only")
+    row, column = np.unravel_index(np.abs(page.pixels() - radiograph).sum(2).argmax(), radiograph.shape[:2])
+    page.press("#reader .legend span:nth-of-type(1) .only")
+    canvas = page.find("#reader canvas")
+    page.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    scale = canvas.size["width"] / radiograph.shape[1]
+    x, y = (column + 0.5) * scale - canvas.size["width"] / 2, (row + 0.5) * scale - canvas.size["height"] / 2
+    webdriver.ActionChains(page.browser).move_to_element_with_offset(canvas, int(x), int(y)).click().perform()
+    chosen = page.find("#reader .told").text.removeprefix("Only the ").rstrip(".")
+    assert chosen in REGION_NAMES and canvas.get_attribute("data-region") == chosen
+    pressed = page.browser.find_elements(By.CSS_SELECTOR, "#reader .legend .name[aria-pressed=true]")
+    assert [one.text for one in pressed] == [chosen]
+
+
 def test_what_is_edited_is_what_is_saved(page, png, tmp_path):
     page.upload(png)
     page.until(lambda: page.ready == "image")
@@ -283,9 +308,9 @@ def test_what_is_edited_is_what_is_saved(page, png, tmp_path):
         page.press(f"#save-{name}")
         page.until(lambda file=file: (tmp_path / file).is_file())
     assert not page.find("#save-dicom-sr").is_enabled(), "there is no DICOM file to refer to"
-    text = (tmp_path / "report.txt").read_text()
+    text = (tmp_path / "report.txt").read_text(encoding="utf-8")
     assert "There is a nodule in the left lung." in text and "edited by a person" in text
-    assert "jane" not in "".join(path.name for path in tmp_path.iterdir())
+    assert "jane" not in "".join(path.name for path in tmp_path.iterdir()) and not page.files
 
 
 def test_several_films_with_a_bad_one_and_a_row_that_opens(page, png, dicom, tmp_path):
@@ -299,8 +324,25 @@ def test_several_films_with_a_bad_one_and_a_row_that_opens(page, png, dicom, tmp
     page.until(lambda: "2 of 3 films have a report" in page.find("#batch-status").text)
     table = page.find("#table").text
     assert "not an accepted image" in table
-    page.find("#table [data-testid='cell-0-2']").click()
+    (first, second) = page.browser.find_elements(By.CSS_SELECTOR, "#table tr.opens button")
+    assert (first.accessible_name, second.accessible_name) == ("Open phantom_of_jane_doe.png", "Open IM0001")
+    first.send_keys(Keys.ENTER)
     page.until(lambda: "Film 1 of the batch" in page.status and page.ready == "report")
+
+
+def test_files_that_nobody_read_go_with_their_session(page, browser, address, png):
+    browser.switch_to.new_window("tab")
+    try:
+        other = Page(browser, address)
+        other.press("[role=tab]:nth-of-type(2)")
+        other.until(lambda: browser.find_elements(By.CSS_SELECTOR, "#files input[type=file]"))
+        other.find("#files input[type=file]").send_keys(str(png))
+        other.until(lambda: "phantom" in other.find("#files").text)
+        assert len(page.files) == 1
+    finally:
+        browser.close()
+        browser.switch_to.window(browser.window_handles[0])
+    page.until(lambda: not page.files)
 
 
 def test_another_session_sees_nothing_of_this_one(page, browser, address, png):
@@ -340,8 +382,7 @@ def test_a_file_that_is_no_picture_is_refused_in_words_and_the_former_report_goe
     page.until(lambda: "not an accepted image" in page.status)
     page.until(lambda: page.report == ["", ""] and page.ready == "empty" and page.find("#weights").text == "")
     page.find("#generate").click()
-    time.sleep(1)
-    assert "not an accepted image" in page.status
+    page.until(lambda: "Choose a radiograph first" in page.status)
     assert "Traceback" not in page.find("body").text
 
 
@@ -374,8 +415,8 @@ def test_a_ct_slice_is_refused_in_words(page, tmp_path):
     page.upload(write_dicom(tmp_path / "slice.dcm", "CT"))
     page.until(lambda: "This is a CT image" in page.status)
     page.find("#generate").click()
-    time.sleep(1)
-    assert "This is a CT image" in page.status and page.report == ["", ""] and page.ready == "empty"
+    page.until(lambda: "Choose a radiograph first" in page.status)
+    assert page.report == ["", ""] and page.ready == "empty"
 
 
 def test_generate_without_a_file_says_so(page):
@@ -397,12 +438,20 @@ def test_the_page_says_what_it_is_and_asks_nobody_else(page, address):
     assert all(name.startswith((address, "data:", "blob:")) for name in page.browser.execute_script(script))
 
 
-def test_the_page_fits_a_phone(page):
+def test_the_page_fits_a_phone(page, tmp_path):
+    (tmp_path / "a_file_of_a_name_as_long_as_hospitals_like_to_have_them_0123456789.png").write_text("no picture")
     size = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
     page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
-        assert page.browser.execute_script("return document.documentElement.scrollWidth") <= 400
+        assert page.width <= 400
         assert page.find("#notice").is_displayed()
         assert page.find("#generate").is_displayed()
+        page.press("[role=tab]:nth-of-type(2)")
+        page.until(lambda: page.browser.find_elements(By.CSS_SELECTOR, "#files input[type=file]"))
+        page.find("#files input[type=file]").send_keys(str(next(tmp_path.iterdir())))
+        page.until(lambda: "a_file" in page.find("#files").text)
+        page.find("#start").click()
+        page.until(lambda: "not an accepted image" in page.find("#table").text)
+        assert page.width <= 400
     finally:
         page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

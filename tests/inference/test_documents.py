@@ -42,7 +42,7 @@ def image(tmp_path):
     one.SOPClassUID, one.SOPInstanceUID = ComputedRadiographyImageStorage, generate_uid()
     one.StudyInstanceUID, one.SeriesInstanceUID = generate_uid(), generate_uid()
     one.PatientName, one.PatientID, one.PatientBirthDate, one.PatientSex = "Doe^Jane", "4711", "19700101", "F"
-    one.StudyDate, one.StudyTime, one.AccessionNumber, one.StudyID = "20200102", "101112", "A1", "S1"
+    one.StudyDate, one.StudyTime, one.AccessionNumber, one.StudyID = "20200102", "101112", "A-1970-1", "S1"
     one.ReferringPhysicianName = "House^Gregory"
     one.file_meta = FileMetaDataset()
     one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -80,9 +80,9 @@ def test_a_structured_report_refers_to_its_image(edited, image, tmp_path):
 def test_the_patient_is_named_only_when_asked_for(report, image, tmp_path):
     structured_report(report, image.read_bytes()).save_as(tmp_path / "without.dcm")
     content = (tmp_path / "without.dcm").read_bytes()
-    assert not any(word in content for word in (b"Jane", b"4711", b"19700101", b"House", b"A1"))
+    assert not any(word in content for word in (b"Jane", b"4711", b"19700101", b"House", b"A-1970-1"))
     named = structured_report(report, image, identity=True)
-    assert (named.PatientName, named.PatientID, named.AccessionNumber) == ("Doe^Jane", "4711", "A1")
+    assert (named.PatientName, named.PatientID, named.AccessionNumber) == ("Doe^Jane", "4711", "A-1970-1")
 
 
 @pytest.mark.skipif(VERIFIER is None, reason="dciodvfy (Debian's dicom3tools) is not installed")
@@ -151,7 +151,7 @@ def test_documents_stand_beside_the_reports_other_files(report, image, tmp_path)
     assert sorted(path.name for path in (tmp_path / "png").iterdir()) == [
         "overlay.png", "report.json", "report.pdf", "report.txt",
     ]  # fmt: skip
-    with pytest.raises(ValueError, match="accepted: pdf, fhir"):
+    with pytest.raises(ValueError, match="accepted: txt, json, png, pdf, fhir"):
         document(report, "doc")
     with pytest.raises(ValueError, match="accepted: pdf, fhir"):
         write_report(report, tmp_path / "nothing", documents=["doc"])

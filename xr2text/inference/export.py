@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NOTICE = "Research software, not a medical device. Not for clinical decisions."
 NOT_WRITTEN = "(none written)"
+FILES = {"txt": "report.txt", "json": "report.json", "png": "overlay.png"}
 DOCUMENTS = {"pdf": "report.pdf", "fhir": "report.fhir.json", "dicom-sr": "report.dcm"}
 
 
@@ -105,31 +106,40 @@ def write_report(
         raise ValueError(f"unknown documents {sorted(unknown)}; accepted: {', '.join(DOCUMENTS)}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / name for name in ("report.txt", "report.json", "overlay.png")]
-    with replacing(paths[0]) as file:
-        file.write(report_text(report).encode())
-    with replacing(paths[1]) as file:
-        file.write((json.dumps(report_json(report), ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode())
-    with replacing(paths[2]) as file:
-        overlay_figure(report).save(file, format="PNG")
+    paths = []
+
+    def write(name: str, file: str) -> None:
+        content = document(report, name, source, identity)
+        paths.append(folder / file)
+        with replacing(paths[-1]) as partial:
+            partial.write(content)
+
+    for name, file in FILES.items():
+        write(name, file)
     if with_maps:
         paths.append(folder / "maps.npz")
         height, width = report.radiograph.height, report.radiograph.width
-        with replacing(paths[3]) as file:
+        with replacing(paths[-1]) as file:
             np.savez_compressed(file, maps=report.maps_at(height, width, np.float16), regions=np.array(REGION_NAMES))
     # Structured reports last, which not every source allows.
-    for name in (name for name in DOCUMENTS if name in documents):
-        paths.append(folder / DOCUMENTS[name])
-        content = document(report, name, source, identity)
-        with replacing(paths[-1]) as file:
-            file.write(content)
+    for name, file in DOCUMENTS.items():
+        if name in documents:
+            write(name, file)
     return paths
 
 
 def document(
     report: "Report", name: str, source: "str | os.PathLike | Dataset | None" = None, identity: bool = False
 ) -> bytes:
-    """The content of one of DOCUMENTS, see `write_report`."""
+    """The content of one of FILES or DOCUMENTS, see `write_report`."""
+    if name == "txt":
+        return report_text(report).encode()
+    if name == "json":
+        return (json.dumps(report_json(report), ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
+    content = BytesIO()
+    if name == "png":
+        overlay_figure(report).save(content, format="PNG")
+        return content.getvalue()
     if name == "pdf":
         from xr2text.inference.pdf import report_pdf
 
@@ -143,10 +153,9 @@ def document(
 
         if source is None:
             raise ExportError("A DICOM Structured Report refers to a DICOM file, and there is none.")
-        content = BytesIO()
         structured_report(report, source, identity).save_as(content)
         return content.getvalue()
-    raise ValueError(f"unknown document {name!r}; accepted: {', '.join(DOCUMENTS)}")
+    raise ValueError(f"unknown document {name!r}; accepted: {', '.join([*FILES, *DOCUMENTS])}")
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def findings_chart(readings: tuple[FindingReading, ...]) -> str:
     more = ""
     if rest := rows[SHOWN_FINDINGS:]:
         more = f"<details><summary>{len(rest)} more</summary>{_bars('', rest, '')}</details>"
-    return _bars("Findings", rows[:SHOWN_FINDINGS], note) + more
+    return _bars("Finding probabilities", rows[:SHOWN_FINDINGS], note) + more
 
 
 def _finding_row(one: FindingReading) -> str:
@@ -51,16 +51,16 @@ def _finding_row(one: FindingReading) -> str:
 
 
 def _bars(title: str, rows: list[str], note: str) -> str:
-    heading = f"<h3>{title}</h3>" if title else ""
+    heading = f"<h2>{title}</h2>" if title else ""
     return f'<div class="bars">{heading}{"".join(rows)}<div class="note">{note}</div></div>'
 
 
 def doubts_list(report: Report) -> str:
     """What a reader of the report should doubt."""
     if not report.doubts:
-        return '<div class="doubts"><h3>To be doubted</h3><p>Report and finding head agree.</p></div>'
+        return '<div class="doubts"><h2>To be doubted</h2><p>Report and finding head agree.</p></div>'
     items = [f"<li>{escape(one)}</li>" for one in report.doubts]
     more = ""
     if rest := items[SHOWN_DOUBTS:]:
         more = f"<details><summary>{len(rest)} more</summary><ul>{''.join(rest)}</ul></details>"
-    return f'<div class="doubts"><h3>To be doubted</h3><ul>{"".join(items[:SHOWN_DOUBTS])}</ul>{more}</div>'
+    return f'<div class="doubts"><h2>To be doubted</h2><ul>{"".join(items[:SHOWN_DOUBTS])}</ul>{more}</div>'

@@ -2,19 +2,16 @@
 
 import contextvars
 import io
-import tempfile
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import gradio as gr
 import numpy as np
 from pydicom import Dataset
 
 from xr2text.imaging.read import ImageError, read_radiograph
 from xr2text.imaging.transform import Geometry
-from xr2text.inference.export import DOCUMENTS, ExportError, write_report
+from xr2text.inference.export import DOCUMENTS, FILES, ExportError, document
 from xr2text.inference.overlay import draw_grey
 from xr2text.inference.reporter import Report, Reporter
 from xr2text.inference.structured_report import image_reference
@@ -22,6 +19,8 @@ from xr2text.inference.structured_report import image_reference
 LONG_SIDE = 1024  # pixels of a radiograph as it is shown and kept
 KEPT = 8  # studies of a session
 REPORT_SECONDS = 60  # in which a report is written or given up
+ALL_FILES = {**FILES, **DOCUMENTS}
+ZIPPED = (*FILES, "pdf", "fhir")
 _writers = ThreadPoolExecutor(4, thread_name_prefix="report")  # more than one, so that a stuck one stops nobody
 
 
@@ -56,15 +55,15 @@ class Opened:
         return self if bare is self.bare else replace(self, bare=bare)
 
 
-def open_film(path: str) -> tuple[Opened, tuple[int, int]]:
+def open_film(content: bytes) -> tuple[Opened, tuple[int, int]]:
     """A radiograph without a report, and its (height, width). Raises ImageError."""
-    radiograph = read_radiograph(path)
+    radiograph = read_radiograph(content)
     return Opened(draw_grey(radiograph.pixels, LONG_SIDE)), radiograph.pixels.shape
 
 
-def report_in_time(reporter: Reporter, path: str, force: bool = False) -> Report:
+def report_in_time(reporter: Reporter, content: bytes, force: bool = False) -> Report:
     """`Reporter.report`, with an ImageError also where it takes longer than REPORT_SECONDS."""
-    future = _writers.submit(contextvars.copy_context().run, reporter.report, path, force)
+    future = _writers.submit(contextvars.copy_context().run, reporter.report, content, force)
     try:
         return future.result(REPORT_SECONDS)
     except TimeoutError:
@@ -72,11 +71,11 @@ def report_in_time(reporter: Reporter, path: str, force: bool = False) -> Report
         raise ImageError(f"The report was given up after {REPORT_SECONDS} seconds; please try again.") from None
 
 
-def report_film(reporter: Reporter, path: str, label: str, force: bool = False) -> Opened:
+def report_film(reporter: Reporter, content: bytes, label: str, force: bool = False) -> Opened:
     """A radiograph with its report; `force` and errors as `report_in_time` has them."""
-    report = report_in_time(reporter, path, force)
+    report = report_in_time(reporter, content, force)
     try:
-        reference = image_reference(path)
+        reference = image_reference(content)
     except ExportError:
         reference = None
     bare = replace(report, radiograph=replace(report.radiograph, pixels=np.empty((0, 0), np.float32)))
@@ -88,34 +87,11 @@ def remember(history: list[Opened], one: Opened) -> list[Opened]:
     return [*(other for other in history if other.label != one.label), one][-KEPT:]
 
 
-def upload_folder() -> Path:
-    """A new folder in gradio's cache, whose age limit deletes it along with the uploads."""
-    cache = Path(gr.utils.get_upload_folder())
-    cache.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(dir=cache))
-
-
-def save_files(one: Opened) -> dict[str, Path | None]:
-    """The report's files by name: "txt", "json", "png" and the names of DOCUMENTS; None for one that cannot be made."""
-    folder = upload_folder()
-    try:
-        paths = write_report(one.report, folder, documents=DOCUMENTS, source=one.reference)
-    except ExportError:
-        paths = sorted(folder.iterdir())
-    by_file = {path.name: path for path in paths}
-    files = {"txt": "report.txt", "json": "report.json", "png": "overlay.png", **DOCUMENTS}
-    return {name: by_file.get(file) for name, file in files.items()}
-
-
-def zip_reports(opened: list[Opened | None]) -> Path:
+def zip_reports(opened: list[Opened | None]) -> bytes:
     """A ZIP with a folder for each report, named by its place in the batch."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for number, one in enumerate(opened, start=1):
-            if one is not None:
-                with tempfile.TemporaryDirectory() as folder:
-                    for path in write_report(one.report, folder, documents=["pdf", "fhir"]):
-                        archive.write(path, f"{number:02d}/{path.name}")
-    path = upload_folder() / "reports.zip"
-    path.write_bytes(content.getvalue())
-    return path
+            for name in ZIPPED if one is not None else ():
+                archive.writestr(f"{number:02d}/{ALL_FILES[name]}", document(one.report, name))
+    return content.getvalue()

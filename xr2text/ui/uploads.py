@@ -1,0 +1,90 @@
+"""Files on their way from a reader to the page: each in a folder of its own, and gone once its content is read."""
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio import route_utils
+from gradio.data_classes import ListFiles
+
+from xr2text.imaging.read import MAX_BYTES, ImageError
+
+
+class _OwnFolder(route_utils.GradioUploadFile):
+    """gradio names an upload's folder by its content; with this, equal files of two readers are two files."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sha.update(secrets.token_bytes(16))
+
+
+route_utils.GradioUploadFile = _OwnFolder
+
+
+def upload(**settings: Any) -> gr.File:
+    """A file input that gives its handler the paths of files that were sent; it fetches none from an address.
+
+    Its methods are the instance's own, because gradio writes a .pyi file beside every subclass of a component.
+    """
+    file = gr.File(**settings)
+    to_cache = file.async_move_resource_to_block_cache
+
+    async def refuse_addresses(path: str | Path | None) -> str | None:
+        if path is not None and str(path).startswith(("http://", "https://")):
+            raise gr.Error("Send the file itself, not its address.", print_exception=False)
+        return await to_cache(path)
+
+    def paths_of(payload: Any) -> str | list[str] | None:
+        # gradio's own leaves an empty file behind with each call.
+        if payload is None:
+            return None
+        paths = [one.path for one in (payload if isinstance(payload, ListFiles) else [payload])]
+        return paths if file.file_count == "multiple" else paths[0]
+
+    file.async_move_resource_to_block_cache, file.preprocess = refuse_addresses, paths_of
+    return file
+
+
+def read_once(path: str) -> bytes:
+    """The content of an upload, whose file is then deleted. Raises ImageError where it is not there any more."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except (OSError, ValueError):
+        raise ImageError("The file is no longer there; please choose it again.") from None
+    finally:
+        delete([path])
+
+
+def delete(paths: Iterable[str]) -> None:
+    """Deletes uploads, and the folders that each had to itself."""
+    for path in map(Path, paths):
+        with suppress(OSError, ValueError):
+            path.unlink()
+            path.parent.rmdir()
+
+
+def sweep(folder: Path, age: float) -> None:
+    """Deletes what lies in `folder` for more than `age` seconds: broken transfers, and what nobody came to read."""
+    for parent, _, names in os.walk(folder):  # which goes on where a folder has gone meanwhile
+        for path in (Path(parent, name) for name in names):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > age:
+                    delete([str(path)])
+
+
+def sweep_forever(folder: Path, age: float) -> None:
+    """`sweep` once a minute, in a thread that ends with the process."""
+
+    def run() -> None:
+        while folder.is_dir():
+            sweep(folder, age)
+            time.sleep(60)
+
+    threading.Thread(target=run, name="sweep", daemon=True).start()
