@@ -100,7 +100,7 @@ def compare_checkpoint(args: argparse.Namespace) -> str:
     """One report after another by a checkpoint, as its readers wait for them."""
     reporter = Reporter.from_pretrained(args.checkpoint, args.device)
     model, device = reporter.model, reporter.device
-    shipped = model.generation
+    shipped, scales = model.generation, model.config.finding_scales
     model.generation = shipped.as_search(args.beams)
     stock = stock_model(model.config).eval().to(device)
     steps, stock_steps = Calls(model.decoder.bart), Calls(stock.decoder)
@@ -111,12 +111,14 @@ def compare_checkpoint(args: argparse.Namespace) -> str:
         pixels, geometry = model.transform(film)
         pixels, box = pixels[None].to(device), torch.tensor([geometry.box], dtype=torch.float32, device=device)
         steps.taken()
+        model.config.finding_scales = []  # the stock model, too, sees the film once
         rows["ours"].append(timed(lambda pixels=pixels, box=box: model.generate(pixels, box), device))
         counts.append(steps.taken())
         length = counts[-1]
         rows["stock"].append(timed(lambda p=pixels, n=length: search_stock(stock, p, args.beams, n), device))
         if stock_steps.taken() != length:
             raise SystemExit("the stock model made another number of steps: the two cannot be compared")
+        model.config.finding_scales = scales
         call = lambda film=film: paint(make_canvas(reporter.report(film, force=True)))  # noqa: E731
         rows["with overlays"].append(timed(call, device))
         if args.shipped:
@@ -127,10 +129,11 @@ def compare_checkpoint(args: argparse.Namespace) -> str:
     rest = {name: taken[1:] for name, taken in rows.items() if taken}
     wall = {name: statistics.median(one.wall for one in taken) for name, taken in rest.items()}
     cpu = {name: statistics.median(one.cpu for one in taken) for name, taken in rest.items()}
+    sizes = f", the film seen in {len(scales) + 1} sizes" if scales else ""
     named = {
-        "ours": f"ours: a report, beam {args.beams}",
+        "ours": f"ours: a report, beam {args.beams}, the film seen once",
         "stock": f"stock: as many tokens, beam {args.beams}",
-        "with overlays": f"ours: read, gated, written, located and its overlays drawn, beam {args.beams}",
+        "with overlays": f"ours: read, gated, written, located and its overlays drawn, beam {args.beams}{sizes}",
         "as shipped": "the same as shipped" + (f", the best of {shipped.draws} draws" if shipped.draws else ""),
     }
     lines = [
