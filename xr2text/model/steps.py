@@ -20,6 +20,12 @@ CACHE = next(
 )  # fmt: skip
 
 
+# Operators that torch.compile itself makes such products of; no public function calls them.
+PACKS = torch.backends.mkldnn.is_available() and all(
+    hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise")
+)
+
+
 class SteppingBart(BartForConditionalGeneration):
     """transformers' BART; a search that hands it `Steps` for a cache goes through these."""
 
@@ -47,7 +53,7 @@ class Product:
         if torch.is_autocast_enabled(kind):  # casts a parameter once, but what is made of several at each call
             weight, bias = (one.to(torch.get_autocast_dtype(kind)) for one in (weight, bias))
         self.weight, self.bias = weight, bias
-        self.packed = kind == "cpu" and weight.dtype == torch.float32 and torch.backends.mkldnn.is_available()
+        self.packed = kind == "cpu" and weight.dtype == torch.float32 and PACKS
         if self.packed:
             self.weight = torch.ops.mkldnn._reorder_linear_weight(weight)
 
