@@ -230,6 +230,8 @@ class LossConfig:
     reward: float = 0.0
     reward_samples: int = 4  # drawn of each study
     reward_findings: float = 0.5  # of the F1 of what they assert, beside the batch's BLEU-4 and ROUGE-L of 1
+    reward_all_findings: bool = False  # F1 of every finding that text.findings reads, in place of CheXpert's 14
+    reward_distance: float = 0.0  # cost of each nat by which a draw is likelier than under the weights started from
     reward_recall: float = 0.0  # of a mean of word precision and recall that counts recall nine tenths, as METEOR's
     vocabulary_chunk: int = 1024  # tokens whose logits over the vocabulary are held at a time
 
@@ -238,7 +240,7 @@ class LossConfig:
             "tokens", "focal", "regions", "consistency", "anatomy", "overlap", "grounding", "findings", "hidden",
             "alignment", "rdrop", "reward",
         )  # fmt: skip
-        for name in (*weights, "focal_gamma", "reward_findings", "reward_recall"):
+        for name in (*weights, "focal_gamma", "reward_findings", "reward_recall", "reward_distance"):
             _at_least("training.losses", name, getattr(self, name), 0)
         if not any(getattr(self, name) for name in weights):
             raise ConfigError("training.losses: at least one weight must be above 0")
@@ -346,6 +348,8 @@ class TrainingConfig:
             _share("training", name, getattr(self, name))
         if self.teachers and not self.losses.findings:
             raise ConfigError("training.teachers teach the finding head: training.losses.findings must be above 0")
+        if self.losses.reward_distance and self.start_from is None:
+            raise ConfigError("training.losses.reward_distance is measured from training.start_from, which is not set")
         if self.ema_decay is not None:
             _share("training", "ema_decay", self.ema_decay)
         for score in self.best_by:

@@ -7,6 +7,7 @@ Under several processes each term is the one over all their batches: sums are di
 processes and one with the same studies take the same step.
 """
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ from torch.utils.checkpoint import checkpoint
 
 from xr2text.anatomy import REGIONS
 from xr2text.config import ConfigError, LossConfig
+from xr2text.model.decoder import TextDecoder
 from xr2text.model.haqt_arr import VisualTokens
 from xr2text.model.xr2text import XR2Text
+from xr2text.text.findings import CHEXPERT_14, FINDING_NAMES
 from xr2text.text.tokenizer import FINDINGS_TOKEN, IGNORED, PAD, decode_report
 from xr2text.training.reward import report_rewards
 
@@ -71,6 +74,9 @@ class Objective(nn.Module):
             self.image_embedding, self.text_embedding = (nn.Linear(width, width, bias=False) for _ in range(2))
         if config.grounding:
             model.decoder.bart.set_attn_implementation("eager")  # the only one that hands out its weights
+        self.first_decoder = None  # as the run started; kept with its states, and no part of a checkpoint
+        if config.reward and config.reward_distance:
+            self.first_decoder = copy.deepcopy(model.decoder).requires_grad_(False)
 
     def own_parameters(self) -> list[nn.Parameter]:
         """Those that are not the model's, and no part of a checkpoint."""
@@ -151,10 +157,8 @@ class Objective(nn.Module):
         decoder = self.model.decoder
         rows, drawn, advantages = self._draw_reports(tokens, labels)  # [N], [N, U], [N]
         hidden = decoder.hidden_states(tokens[rows], drawn)
-        chosen = drawn.clone()
-        chosen[:, 0] = IGNORED  # <findings> is given
-        chosen[:, self.model.generation.findings_tokens :] = IGNORED  # where a section that is too long is closed
-        return reward_term(hidden, *decoder.output_layer(), chosen, advantages, self.config.vocabulary_chunk)
+        chunk = self.config.vocabulary_chunk
+        return reward_term(hidden, *decoder.output_layer(), self._chosen(drawn), advantages, chunk)
 
     @torch.no_grad()
     def _draw_reports(
@@ -177,11 +181,41 @@ class Objective(nn.Module):
         references = [decode_report(model.tokenizer, row).findings for row in labels[reported].clamp_min(PAD).tolist()]
         repeated = [reference for reference in references for _ in range(samples)]
         config = self.config
-        rewards = report_rewards(repeated, texts, config.reward_findings, config.reward_recall)
-        scores = torch.from_numpy(rewards).view(-1, samples)
+        findings = FINDING_NAMES if config.reward_all_findings else CHEXPERT_14
+        rewards = report_rewards(repeated, texts, config.reward_findings, config.reward_recall, findings)
+        scores = torch.from_numpy(rewards)
+        rows, drawn = reported.repeat_interleave(samples), ids.masked_fill(ids == PAD, IGNORED)
+        if self.first_decoder is not None:
+            chosen = self._chosen(drawn)
+            now, first = (
+                self._report_log_likelihoods(one, tokens[rows], drawn, chosen)
+                for one in (model.decoder, self.first_decoder)
+            )
+            scores -= config.reward_distance * (now - first).double().cpu()
+        scores = scores.view(-1, samples)
         advantages = (scores - scores.mean(1, keepdim=True)) * samples / (samples - 1)
-        rows = reported.repeat_interleave(samples)
-        return rows, ids.masked_fill(ids == PAD, IGNORED), advantages.flatten().to(tokens)
+        return rows, drawn, advantages.flatten().to(tokens)
+
+    def _chosen(self, drawn: torch.Tensor) -> torch.Tensor:
+        """Labels [N, U] of draws, without what the model did not choose itself."""
+        chosen = drawn.clone()
+        chosen[:, 0] = IGNORED  # <findings> is given
+        chosen[:, self.model.generation.findings_tokens :] = IGNORED  # where a section that is too long is closed
+        return chosen
+
+    def _report_log_likelihoods(
+        self, decoder: TextDecoder, tokens: torch.Tensor, drawn: torch.Tensor, chosen: torch.Tensor
+    ) -> torch.Tensor:
+        """How likely the decoder has the chosen tokens of each draw [N, U] from `tokens` [N, Q, D]: [N] in nats."""
+        training = decoder.training
+        decoder.eval()
+        states, known = decoder.hidden_states(tokens, drawn).flatten(0, 1), known_tokens(chosen)
+        decoder.train(training)
+        per_token = tokens.new_zeros(chosen.numel(), dtype=torch.float32)
+        for places in known.split(self.config.vocabulary_chunk):
+            targets = chosen.flatten()[places]
+            per_token[places] = _log_likelihoods(states[places], *decoder.output_layer(), targets)
+        return per_token.view_as(chosen).sum(1)
 
     def _alignment_term(self, visual: VisualTokens, labels: torch.Tensor) -> torch.Tensor:
         # The tokens' embeddings, not the decoder's states: these have looked at the image, and would give it away.

@@ -14,15 +14,19 @@ METEOR_ALPHA = 0.9  # how far METEOR's mean counts recall above precision (Lavie
 
 
 def report_rewards(
-    references: Sequence[str], written: Sequence[str], findings_weight: float, recall_weight: float = 0.0
+    references: Sequence[str],
+    written: Sequence[str],
+    findings_weight: float,
+    recall_weight: float = 0.0,
+    findings: Sequence[str] = CHEXPERT_14,
 ) -> np.ndarray:
     """Scores of N findings sections that are written for one batch.
 
     Returns:
         [N] under the protocol `full`, what each adds to the batch's BLEU-4 (see `bleu_gains`) and its ROUGE-L;
         `recall_weight` times METEOR's mean of precision and recall over equal words, where recall counts nine tenths;
-        and `findings_weight` times the F1 of those of CheXpert's 14, "no finding" among them, that the two assert as
-        present or uncertain (1 where neither text has any); 0 where there is no reference.
+        and `findings_weight` times the F1 of those of `findings` that the two assert as present or uncertain (1 where
+        neither text has any); 0 where there is no reference.
     """
     rewards, known = np.zeros(len(references)), [bool(text.strip()) for text in references]
     if not any(known):
@@ -34,7 +38,7 @@ def report_rewards(
         own, right, wanted = language.bleu_statistics[:, [0, 4, 9]].T  # words
         rewards[known] += recall_weight * right / np.maximum(METEOR_ALPHA * wanted + (1 - METEOR_ALPHA) * own, 1)
     if findings_weight:
-        reference, own = (_asserted(texts) for texts in zip(*pairs, strict=True))
+        reference, own = (_asserted(texts, findings) for texts in zip(*pairs, strict=True))
         both, either = (reference & own).sum(1), reference.sum(1) + own.sum(1)
         rewards[known] += findings_weight * np.where(either > 0, 2 * both / np.maximum(either, 1), 1.0)
     return rewards
@@ -59,6 +63,6 @@ def bleu_gains(statistics: np.ndarray) -> np.ndarray:
     return len(statistics) * bleu_from_statistics(totals[None])[0, 3] * gains
 
 
-def _asserted(texts: Sequence[str]) -> np.ndarray:
-    """[N, 14] bool."""
-    return label_reports(list(texts))[list(CHEXPERT_14)].fillna(0).to_numpy(int) != 0
+def _asserted(texts: Sequence[str], findings: Sequence[str]) -> np.ndarray:
+    """[N, F] bool."""
+    return label_reports(list(texts))[list(findings)].fillna(0).to_numpy(int) != 0
