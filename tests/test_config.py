@@ -61,6 +61,7 @@ def test_overrides_win_and_keep_their_type(yaml):
         ("generation.length_bonus=0.1", "generation.draws must be above 0"),
         ("generation.top_p=0.9", "generation.draws must be above 0"),
         ("training.teachers=[runs/one]", "teach the finding head"),
+        ("training.losses.reward_distance=0.1", "measured from training.start_from"),
         ("training.losses.hidden=1", "names none"),
         ("training.losses.hidden_share=0", "in (0, 1]"),
         ("training.losses.overlap=1", "names no outlines"),

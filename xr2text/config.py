@@ -337,6 +337,8 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.precision == "False":  # what YAML makes of a bare no
+            self.precision = "no"
         _one_of("training", "precision", self.precision, ("auto", "no", "fp16", "bf16"))
         _one_of("training", "optimizer", self.optimizer, ("adamw", "adamw_8bit"))
         for name in ("batch_size", "accumulation", "keep", "scored_reports"):

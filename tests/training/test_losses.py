@@ -279,6 +279,36 @@ def test_drawn_reports_become_as_likely_as_they_score(make_tiny, batch, monkeypa
     assert unreported.losses["reward"] == 0
 
 
+def test_a_draw_pays_for_being_likelier_than_it_first_was(make_tiny, batch, monkeypatch):
+    model = make_tiny()
+    text = encode_report(model.tokenizer, ReportText("The heart is enlarged.", "No acute disease."), 40)
+    batch["labels"] = pad_labels([text] * 4)
+    tokens = torch.randn(4, 2, 32)
+    with torch.no_grad():
+        drawn = model.draw_findings(tokens, 2)
+    monkeypatch.setattr(model, "draw_findings", lambda tokens, samples: drawn.clone())
+    free, held = (
+        Objective(model, LossConfig(reward=1, reward_samples=2, reward_distance=cost, vocabulary_chunk=7)).train()
+        for cost in (0.0, 0.3)
+    )
+    assert free.first_decoder is None and not any(one.requires_grad for one in held.first_decoder.parameters())
+    assert torch.equal(free._draw_reports(tokens, batch["labels"])[2], held._draw_reports(tokens, batch["labels"])[2])
+    with torch.no_grad():
+        model.decoder.bart.final_logits_bias[:, drawn[0, 1]] += 2.0  # the first draw's first word becomes likelier
+    log_p = []
+    for decoder in (held.first_decoder, model.decoder):
+        decoder.eval()
+        ids = drawn.masked_fill(drawn == PAD, IGNORED)
+        every = decoder(tokens.repeat_interleave(2, 0), ids).log_softmax(-1).gather(-1, drawn[..., None])[..., 0]
+        own = slice(1, model.generation.findings_tokens)  # <findings> is given, and a section too long is closed
+        log_p.append((every * (drawn != PAD))[:, own].sum(1))
+    likelier = (log_p[1] - log_p[0]).detach().view(4, 2)
+    assert likelier[0, 0] > 0
+    paid = free._draw_reports(tokens, batch["labels"])[2] - held._draw_reports(tokens, batch["labels"])[2]
+    expected = 0.3 * (likelier - likelier.flip(1)).flatten()
+    torch.testing.assert_close(paid, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_the_policy_gradient_is_the_weighted_log_likelihood(states):
     hidden, weight, bias, labels = states
     advantages = torch.tensor([1.0, -2.0, 0.5])

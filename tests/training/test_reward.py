@@ -23,6 +23,14 @@ def test_findings_count_by_their_weight():
     assert normal > 1.9  # both say that there is no finding
 
 
+def test_findings_beyond_chexperts_count_where_they_are_asked_for():
+    reference, written = "The aorta is tortuous. The heart is enlarged.", ["The heart is enlarged.", "Tortuous aorta."]
+    names = ["cardiomegaly", "tortuous or atherosclerotic aorta"]
+    alone = report_rewards([reference] * 2, written, 0.0)
+    assert report_rewards([reference] * 2, written, 1.0) - alone == pytest.approx([1, 0])
+    assert report_rewards([reference] * 2, written, 1.0, findings=names) - alone == pytest.approx([2 / 3, 2 / 3])
+
+
 def test_recall_counts_by_its_weight():
     half = "The heart is enlarged."
     alone = report_rewards([REFERENCE] * 2, [half, REFERENCE], 0.0)

@@ -286,8 +286,9 @@ def test_a_second_phase_draws_reports_and_learns_from_their_scores(config, tmp_p
     with pytest.raises(SystemExit, match="predicts other findings"):
         run(config, "model.findings.left lung nodule=[left lung]", *findings[1:], f"training.start_from={first}",
             f"output={second}")  # fmt: skip
-    reward = (*findings, f"training.start_from={first}", "training.losses.reward=1", "training.losses.tokens=0",
-              "training.lr_projection=0", "training.lr_priors=0", f"output={second}")  # fmt: skip
+    reward = (*findings, f"training.start_from={first}", f"training.teachers=[{first}]", f"output={second}",
+              "training.losses.reward=1", "training.losses.reward_distance=0.1", "training.losses.tokens=0",
+              "training.lr_projection=0", "training.lr_priors=0")  # fmt: skip
     run(config, *reward, "training.stop_after_minutes=0.0")
     assert yaml.safe_load((second / "config.yaml").read_text())["model"]["finding_temperature"] == 1.3
     state = torch.load(saved_states(second / "states")[-1] / "custom_checkpoint_0.pkl", weights_only=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -15,12 +16,15 @@ from xr2text.data.cache import ImageCache
 from xr2text.data.curriculum import Curriculum, Difficulty, measure_difficulty
 from xr2text.data.dataset import ReportDataset, collate
 from xr2text.data.examples import examples_of, label_names
+from xr2text.data.files import whole_file
 from xr2text.data.index import StudyTable, open_studies
 from xr2text.data.sources import DataError, Study
 from xr2text.imaging.transform import ImageTransform
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.tokenizer import load_bart_tokenizer, train_tokenizer
 from xr2text.training.teachers import taught_findings
+
+TARGETS_FILE = "finding_targets.safetensors"  # in a run's folder: what its teachers said
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,13 +112,27 @@ def prepare_data(config: Config, resumed: bool, progress: bool) -> TrainingData:
 
     train, val = examples("train"), examples("val")
     if settings.teachers:
-        names = list(config.model.findings)
-        train.finding_targets = taught_findings(train, settings.teachers, names, settings.teacher_share, progress)
+        train.finding_targets = _finding_targets(config, train, resumed, progress)
     written = [index for index, (study, _) in enumerate(val.examples) if study.source_findings.strip()]
     if not written:
         raise DataError("no validation study has findings, so no report can be scored")
     scored = Subset(val, written[: settings.scored_reports])
     return TrainingData(tokenizer, train, val, scored, build_curriculum(config, studies["train"], progress))
+
+
+def _finding_targets(config: Config, train: ReportDataset, resumed: bool, progress: bool) -> torch.Tensor:
+    """What the finding head is to learn of each training example, [N, F]. The teachers are asked once for a run."""
+    file, settings = Path(config.output) / TARGETS_FILE, config.training
+    if resumed and file.is_file():
+        targets = load_file(file)["targets"]
+        if targets.shape != train.finding_labels.shape:
+            raise DataError(f"--resume: {file} is of {len(targets)} examples; there are {len(train)} now")
+        return targets
+    names = list(config.model.findings)
+    targets = taught_findings(train, settings.teachers, names, settings.teacher_share, progress)
+    with whole_file(file) as draft:
+        save_file({"targets": targets}, draft)
+    return targets
 
 
 def make_loader(data: Dataset, config: Config, accelerator: Accelerator, shuffle: bool = False) -> DataLoader:

@@ -24,7 +24,7 @@ def taught_findings(
     """What the finding head is to learn of each example.
 
     Args:
-        data: whose films are shown to the teachers as they are, each once.
+        data: whose films are shown to the teachers as they are, each once and in one size.
         teachers: checkpoint folders or hub ids.
         findings: names, in the order of `data.finding_labels`.
         share: of the teachers' mean probability; the rest is the label. Where there is no label, it is all theirs.
@@ -42,6 +42,7 @@ def taught_findings(
     total = torch.zeros(len(first), len(findings))
     for name in teachers:
         teacher = XR2Text.from_pretrained(name)
+        teacher.config.finding_scales = []  # one size of each film is enough, in a third of the time
         known = list(teacher.config.findings)
         missing = [finding for finding in findings if finding not in known]
         if missing:
