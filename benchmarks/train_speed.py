@@ -23,9 +23,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.stock import machine, parameters
 from benchmarks.training_steps import Steps, add_arguments, our_steps, read_config, stock_steps
 
-# Dense bfloat16 TFLOPs a second, as NVIDIA's data sheets have them.
-PEAK_TFLOPS = {"H200": 989, "H100": 989, "A100": 312, "L40S": 362, "L4": 121}
+# Dense bfloat16 TFLOPs a second, as NVIDIA's data sheets have them, by the words of a GPU's name; the first that fits.
+PEAK_TFLOPS = {
+    "H100 PCIe": 756, "H100 NVL": 835, "H200 NVL": 835, "H200": 989, "H100": 989, "A100": 312, "L40S": 362, "L40": 181,
+    "L4": 121,
+}  # fmt: skip
 EPOCHS = (24_506, 377_110)  # studies whose epoch is computed
+
+
+def known_peak(gpu: str) -> float | None:
+    """TFLOPs a second of a GPU by the name that CUDA gives it, such as "NVIDIA A100-SXM4-80GB"."""
+    words = gpu.replace("-", " ").split()
+    return next((peak for known, peak in PEAK_TFLOPS.items() if set(known.split()) <= set(words)), None)
 
 
 def measure(steps: Steps, warmup: int, count: int) -> dict[str, float]:
@@ -95,8 +104,7 @@ def main(argv: list[str] | None = None) -> None:
         config.training = replace(config.training, batch_size=args.batch)
     peak = args.peak_tflops
     if peak is None and args.device.type == "cuda" and config.training.precision in ("bf16", "fp16"):
-        name = torch.cuda.get_device_name(args.device)
-        peak = next((value for known, value in PEAK_TFLOPS.items() if known in name), None)
+        peak = known_peak(torch.cuda.get_device_name(args.device))
     torch.manual_seed(0)
     stock = measure(stock_steps(config, args.device), args.warmup, args.steps)
     if args.device.type == "cuda":

@@ -69,6 +69,7 @@ class Steps:
         self.studies = settings.batch_size * settings.accumulation
         self.dtype = DTYPES.get(settings.precision)
         self.device = batch["pixel_values"].device.type
+        self.scaler = torch.amp.GradScaler(self.device, enabled=settings.precision == "fp16")
 
     def forward(self) -> torch.Tensor:
         with torch.autocast(self.device, self.dtype) if self.dtype else nullcontext():
@@ -76,9 +77,11 @@ class Steps:
 
     def update(self) -> None:
         for _ in range(self.accumulation):
-            (self.forward() / self.accumulation).backward()
+            self.scaler.scale(self.forward() / self.accumulation).backward()
+        self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_norm)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.optimizer.zero_grad()
 
 

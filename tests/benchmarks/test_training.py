@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from benchmarks import train_memory, train_speed
 
 
@@ -15,6 +17,17 @@ def test_training_is_timed_against_the_stock_model(tmp_path, capsys):
     assert float(re.search(r"\*\*([\d.]+) times the studies", text)[1]) > 0
     share = re.search(r"\| ours \|.*\| ([\d.]+) % \|", text)
     assert 0 < float(share[1]) < 100 and "batch 2 x 1" in text and picture.stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("gpu", "peak"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989), ("NVIDIA H100 PCIe", 756), ("NVIDIA A100-SXM4-80GB", 312), ("NVIDIA L40", 181),
+        ("NVIDIA L4", 121), ("NVIDIA GeForce RTX 4060", None),
+    ],
+)  # fmt: skip
+def test_a_gpus_peak_is_known_by_its_name(gpu, peak):
+    assert train_speed.known_peak(gpu) == peak
 
 
 def test_the_estimate_is_within_a_tenth_of_what_is_measured(tmp_path, capsys):
