@@ -311,10 +311,13 @@ def test_no_sentence_stands_twice_in_a_report(make_tiny, batch):
 
 def test_among_beams_the_one_that_agrees_with_the_finding_head_is_taken(make_tiny, batch, monkeypatch):
     model = make_tiny(findings={"cardiomegaly": ["heart"]})
-    texts = ("The heart is normal.", "The heart is enlarged.", "The heart is enlarged. The heart is normal in size.")
+    texts = (
+        "The heart is normal.", "The heart is enlarged.", "The heart is enlarged. The heart is normal in size.",
+        "The heart heart is normal.",
+    )  # fmt: skip
     rows = [encode_report(model.tokenizer, ReportText(text, "No acute disease."), 60) for text in texts]
     ids = pad_labels(rows).clamp_min(PAD).expand(2, -1, -1)
-    scores = torch.tensor([[-0.5, -0.6, -0.4]]).expand(2, -1)
+    scores = torch.tensor([[-0.5, -0.6, -0.4, -0.3]]).expand(2, -1)
     monkeypatch.setattr(model.decoder, "candidates", lambda *_: (ids, scores))
     monkeypatch.setattr(model.finding_head, "forward", lambda tokens: torch.tensor([[9.0], [-9.0]]))
     settings = GenerationConfig(num_beams=3, max_tokens=60, findings_tokens=40, agreement=0.2)

@@ -6,6 +6,7 @@ Letters: B batch, S image side, K regions, H x W patch grid, Q visual tokens, T 
 import copy
 import json
 import os
+import re
 import shutil
 import tempfile
 import zlib
@@ -42,7 +43,10 @@ from xr2text.text.tokenizer import (
 CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE = "config.json", "model.safetensors", "preprocessor_config.json"
 
 
-CONTRADICTION = 5.0  # what a finding both asserted and denied counts for among a report's differences from the head
+# What a finding both asserted and denied, and a word that stands twice in a row, count for among a report's differences
+# from the head.
+FAULT = 5.0
+TWICE = re.compile(r"\b(\w+) \1\b", re.IGNORECASE)
 STATE_SLOPE = 2.0  # of a finding's state at its threshold, per unit of logit
 
 
@@ -313,8 +317,8 @@ class XR2Text(nn.Module):
         return sentence_marks(self.tokenizer)
 
     def _differences(self, ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """In how many findings each of a study's drafts [B, n, T] is not what the head's logits [B, F] say, and five
-        for each one that it both asserts and denies: [B, n]."""
+        """In how many findings each of a study's drafts [B, n, T] is not what the head's logits [B, F] say, and FAULT
+        for each one that it both asserts and denies, and for each word that stands twice in a row: [B, n]."""
         from xr2text.text.findings import FINDING_NAMES, contradictions, label_reports  # they take seconds to load
 
         names = [name for name in self.config.findings if name in FINDING_NAMES]
@@ -326,8 +330,8 @@ class XR2Text(nn.Module):
         asserted = torch.tensor(label_reports(texts)[names].fillna(0).to_numpy(int) != 0, device=logits.device)
         states = self.finding_states(logits)[:, None, columns]  # [B, 1, F]
         differences = (asserted.view(*ids.shape[:2], -1).float() - states).abs().sum(-1)  # [B, n]
-        double = torch.tensor([len(contradictions(text)) for text in texts], device=logits.device)
-        return differences + CONTRADICTION * double.view_as(differences)
+        faults = [len(contradictions(text)) + len(TWICE.findall(text)) for text in texts]
+        return differences + FAULT * torch.tensor(faults, device=logits.device).view_as(differences)
 
     @torch.no_grad()
     def draw_findings(self, tokens: torch.Tensor, samples: int) -> torch.Tensor:
