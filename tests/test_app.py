@@ -28,6 +28,7 @@ from xr2text.inference.examples import ExampleShelf
 from xr2text.inference.export import NOTICE
 from xr2text.inference.gate import DOUBTFUL, Gate, GateResult
 from xr2text.inference.reporter import Reporter
+from xr2text.model.steps import Steps
 from xr2text.ui import handlers as ui
 from xr2text.ui import page as layout
 from xr2text.ui import session
@@ -180,6 +181,29 @@ def test_a_report_that_takes_too_long_is_given_up(reporter, content, monkeypatch
     *panel, history = ui.write_panel(reporter, content, [])
     assert "given up after 0.2 seconds" in panel[STATUS] and history == []
     assert_no_report(panel)
+
+
+def test_late_reports_leave_their_threads_to_others(reporter, content, monkeypatch):
+    """As many in a row as would fill every thread, were they to go on."""
+    step, steps = Steps.step, []
+
+    def slow_step(self, ids):
+        steps.append(len(steps))
+        time.sleep(0.1)
+        return step(self, ids)
+
+    monkeypatch.setattr(Steps, "step", slow_step)
+    monkeypatch.setattr(session, "REPORT_SECONDS", 0.3)
+    for _ in range(session.WRITERS):
+        with pytest.raises(ImageError, match="given up"):
+            session.report_in_time(reporter, content)
+    time.sleep(0.3)
+    made = len(steps)
+    assert made >= session.WRITERS
+    time.sleep(0.3)
+    assert len(steps) == made, "they have stopped"
+    monkeypatch.undo()
+    assert session.report_in_time(reporter, content).findings
 
 
 def test_generate_without_a_file_says_so(reporter):

@@ -19,9 +19,10 @@ from xr2text.inference.structured_report import image_reference
 LONG_SIDE = 1024  # pixels of a radiograph as it is shown and kept
 KEPT = 8  # studies of a session
 REPORT_SECONDS = 60  # in which a report is written or given up
+WRITERS = 4  # more than one, so that a late one stops nobody
 ALL_FILES = {**FILES, **DOCUMENTS}
 ZIPPED = (*FILES, "pdf", "fhir")
-_writers = ThreadPoolExecutor(4, thread_name_prefix="report")  # more than one, so that a stuck one stops nobody
+_writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="report")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +63,9 @@ def open_film(content: bytes) -> tuple[Opened, tuple[int, int]]:
 
 
 def report_in_time(reporter: Reporter, content: bytes, force: bool = False) -> Report:
-    """`Reporter.report`, with an ImageError also where it takes longer than REPORT_SECONDS."""
-    future = _writers.submit(contextvars.copy_context().run, reporter.report, content, force)
+    """`Reporter.report`, with an ImageError also where it takes longer than REPORT_SECONDS; its thread is then free as
+    soon as the search has come to its next step."""
+    future = _writers.submit(contextvars.copy_context().run, reporter.report, content, force, REPORT_SECONDS)
     try:
         return future.result(REPORT_SECONDS)
     except TimeoutError:
