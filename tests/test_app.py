@@ -2,6 +2,7 @@ import base64
 import json
 import logging
 import os
+import platform
 import time
 import zipfile
 from io import BytesIO
@@ -18,6 +19,7 @@ from PIL import Image
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+from running_app import running_app
 
 import app
 from xr2text.anatomy import REGION_NAMES, REGIONS
@@ -204,6 +206,23 @@ def test_late_reports_leave_their_threads_to_others(reporter, content, monkeypat
     assert session.report_in_time(reporter, content).findings
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps memory in another way")
+@pytest.mark.parametrize("read", ["a film", "a report"])
+def test_what_is_freed_goes_back_to_the_system(reporter, content, read):
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    blocks = [bytes(4000) for _ in range(50_000)]
+    kept = blocks[::50]  # between which the rest cannot be given back from the end
+    del blocks
+    before = resident()
+    if read == "a film":
+        session.open_film(content)
+    else:
+        session.report_in_time(reporter, content)
+    assert before - resident() > 100 and len(kept) == 1000
+
+
 def test_generate_without_a_file_says_so(reporter):
     panel = ui.write_panel(reporter, None, [])
     assert "Choose a radiograph first" in panel["status"]
@@ -351,6 +370,42 @@ def test_a_login_needs_both_its_parts(monkeypatch):
     assert app.login() == ("reader", "secret")
 
 
+def test_a_login_is_asked_of_page_and_programs(tiny_checkpoint, film, tmp_path):
+    with running_app(tiny_checkpoint, tmp_path, XR2TEXT_USER="reader", XR2TEXT_PASSWORD="secret") as url:
+        stranger, reader = requests.Session(), requests.Session()
+        assert "xr2text-tiny" not in stranger.get(url, timeout=30).text
+        wrong = {"username": "reader", "password": "Secret"}
+        assert stranger.post(f"{url}login", data=wrong, timeout=30).status_code == 400
+        with film.open("rb") as file:
+            answers = [
+                stranger.get(f"{url}config", timeout=30),
+                stranger.get(f"{url}gradio_api/info", timeout=30),
+                stranger.post(f"{url}gradio_api/upload", files={"files": file}, timeout=30),
+                *(
+                    stranger.post(f"{url}gradio_api/call/{name}", json={"data": []}, timeout=30)
+                    for name in ("report", "report_batch", "info")
+                ),
+                stranger.post(f"{url}gradio_api/queue/join", json={"data": [], "fn_index": 0}, timeout=30),
+                stranger.post(f"{url}gradio_api/run/info", json={"data": []}, timeout=30),
+            ]
+        assert [answer.status_code for answer in answers] == [401] * len(answers)
+        right = {"username": "reader", "password": "secret"}
+        assert reader.post(f"{url}login", data=right, timeout=30).status_code == 200
+        assert "xr2text-tiny" in reader.get(f"{url}config", timeout=30).text
+        answered, report = ask(url, send(url, film, reader).json()[0], reader)
+        assert answered and report["findings"]
+        assert Client(url, auth=("reader", "secret"), verbose=False).predict(api_name="/info")["max_batch"]
+
+
+def test_a_login_and_mcp_tools_do_not_go_together(monkeypatch):
+    """gradio answers them without asking who calls, and then cannot call its own page."""
+    monkeypatch.setenv("XR2TEXT_USER", "reader")
+    monkeypatch.setenv("XR2TEXT_PASSWORD", "secret")
+    monkeypatch.setattr("sys.argv", ["app.py", "--mcp"])
+    with pytest.raises(SystemExit, match="login"):
+        app.main()
+
+
 def test_on_zero_gpu_each_report_asks_for_the_gpu(monkeypatch, tmp_path):
     (tmp_path / "spaces.py").write_text("def GPU(function):\n    return lambda *a: ('gpu', function(*a))\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -425,17 +480,17 @@ def test_the_named_endpoints(address, film, no_film, uploads, caplog):
     assert "Jane" not in caplog.text and not uploads()
 
 
-def send(address, path):
+def send(address, path, caller=requests):
     with path.open("rb") as file:
-        answer = requests.post(f"{address}gradio_api/upload", files={"files": (path.name, file)}, timeout=30)
+        answer = caller.post(f"{address}gradio_api/upload", files={"files": (path.name, file)}, timeout=30)
     return answer
 
 
-def ask(address, path):
+def ask(address, path, caller=requests):
     """/report by plain HTTP: (True, the report) or (False, why there is none)."""
     data = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, False]}
-    event = requests.post(f"{address}gradio_api/call/report", json=data, timeout=30).json()["event_id"]
-    kind, answer = requests.get(f"{address}gradio_api/call/report/{event}", timeout=60).text.strip().split("\n")[-2:]
+    event = caller.post(f"{address}gradio_api/call/report", json=data, timeout=30).json()["event_id"]
+    kind, answer = caller.get(f"{address}gradio_api/call/report/{event}", timeout=60).text.strip().split("\n")[-2:]
     answer = json.loads(answer.removeprefix("data: "))
     return (True, answer[0]) if kind == "event: complete" else (False, answer and answer.get("error"))
 

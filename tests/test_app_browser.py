@@ -1,22 +1,15 @@
 """The page as its reader meets it: the real app as its own process, in a headless browser."""
 
 import base64
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from io import BytesIO
-from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+from running_app import running_app
 
 from xr2text.anatomy import REGION_NAMES
 from xr2text.imaging.phantom import draw_phantom
@@ -27,7 +20,6 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-ROOT = Path(__file__).parent.parent
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="neither Chromium nor its driver is installed")
@@ -46,49 +38,10 @@ FILES = {
 def address(tiny_checkpoint, tmp_path_factory):
     """The running app's address."""
     folder = tmp_path_factory.mktemp("app")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        **os.environ,
-        "XR2TEXT_CHECKPOINT": str(tiny_checkpoint),
-        "GRADIO_SERVER_NAME": "127.0.0.1",
-        "GRADIO_SERVER_PORT": str(port),
-        "GRADIO_TEMP_DIR": str(folder / "uploads"),
-        "XDG_CACHE_HOME": str(folder / "cache"),
-        "MPLCONFIGDIR": matplotlib.get_cachedir(),  # matplotlib would index the fonts anew in an empty cache
-        "HTTPS_PROXY": "http://127.0.0.1:9",  # where nobody answers: the example films stay away
-    }
-    url = f"http://127.0.0.1:{port}/"
     Page.uploads = folder / "uploads"
-    log = folder / "log.txt"
-    with log.open("w") as output:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=output, stderr=output)
-    try:
-        deadline = time.monotonic() + 2 * SECONDS
-        while not answers(url):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, f"the app did not start:\n{log.read_text()}"
-            time.sleep(0.3)
+    with running_app(tiny_checkpoint, folder) as url:
         yield url
-        assert process.poll() is None, log.read_text()
-        assert "Traceback" not in log.read_text()
-        assert "phantom_of_jane_doe" not in log.read_text()
-        process.terminate()
-        process.wait(timeout=SECONDS)
-        left = [path for path in (folder / "uploads").rglob("*") if path.is_file()]
-        assert not left, "a stop deletes the uploads, though a page is open"
-    finally:
-        process.kill()
-        process.wait()
-
-
-def answers(url):
-    try:
-        with urllib.request.urlopen(url, timeout=2) as response:
-            return response.status == 200
-    except OSError:
-        return False
+    assert "phantom_of_jane_doe" not in (folder / "log.txt").read_text()
 
 
 @pytest.fixture(scope="module")
