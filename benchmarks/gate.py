@@ -281,9 +281,9 @@ def measure_altered(gate: Gate, films: list[Shown]) -> str:
     table = "\n".join(lines)
     return (
         f"Of a film that passes, a report says that it is unusual where it lies further than {gate.settings.unusual} "
-        f"from those of the fit. False alarms: {false} of {len(films)} real films ({false / len(films):.1%}). It is "
-        f"the distance that the gate has anyway, at no further cost. Of {len(some)} of these films, each spoilt in one "
-        f"way after the other:\n\n{table}\n"
+        f"from those of the fit. False alarms: {false} of {len(films)} real films ({false / len(films):.1%}), which "
+        f"the threshold was chosen by. It is the distance that the gate has anyway, at no further cost. Of {len(some)} "
+        f"of these films, each spoilt in one way after the other:\n\n{table}\n"
     )
 
 

@@ -38,7 +38,7 @@ def _part(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
-CSS, SAVE = _part("page.css"), _part("save.js")
+CSS, SAVE, LABELS = _part("page.css"), _part("save.js"), _part("labels.js")
 THEME = gr.themes.Default(
     primary_hue="sky",
     neutral_hue="slate",
@@ -52,6 +52,7 @@ THEME = gr.themes.Default(
     block_info_text_color_dark="*neutral_300",
     block_label_text_color="*neutral_600",
     block_title_text_color="*neutral_600",
+    link_text_color_dark="*secondary_400",
     button_primary_background_fill="*primary_700",
     button_primary_background_fill_hover="*primary_800",
     button_primary_background_fill_dark="*primary_700",
@@ -142,7 +143,7 @@ def _text_rows() -> Parts:
             )  # fmt: skip
     with gr.Row():
         for name, label in EXPORTS.items():
-            button = gr.Button(label, size="sm", interactive=False, min_width=125, elem_id=f"save-{name}")
+            button = gr.Button(label, size="sm", interactive=False, min_width=100, elem_id=f"save-{name}")
             parts[f"save-{name}"] = button
     return parts
 
@@ -191,6 +192,7 @@ def _tie_reading(parts: Parts, reporter: Reporter, shelf: ExampleShelf, page: gr
         _saves(parts, f"save-{name}", partial(handlers.export, name), typed)
     history.change(lambda kept: gr.Dropdown(labels_of(kept)), history, earlier, show_progress="hidden", **HIDDEN)
     earlier.input(reopen, [history, earlier], film, **QUIET)
+    page.load(None, None, None, js=LABELS, **HIDDEN)
     page.load(lambda: gr.Dataset(samples=_offered(shelf)), None, examples, show_progress="hidden", **HIDDEN)
 
 
