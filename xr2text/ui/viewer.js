@@ -8,8 +8,8 @@ const state = {
   view: null, grey: null, base: null, layers: [], shown: new Set(), hovered: null, sentence: null, region: null,
   zoom: 1, x: 0, y: 0, invert: false,
 };
-// The regions that a sentence was written from, none much less than the first.
-const placesOf = ({ weights }) => state.view.regions.filter((_, k) => weights[k] >= 0.8 * Math.max(...weights));
+// The regions that a sentence was written from, each at least half as much as the first.
+const placesOf = ({ weights }) => state.view.regions.filter((_, k) => weights[k] >= 0.5 * Math.max(...weights));
 const namesOf = (sentence) => placesOf(sentence).map((one) => one.name).join(", ");
 const lit = () => state.hovered ?? state.sentence; // the sentence whose place is shown
 
