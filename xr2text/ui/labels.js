@@ -6,4 +6,5 @@
     text.setAttribute("aria-label", box.querySelector("label > span").textContent.trim());
     box.querySelector("label").htmlFor = text.id;
   }
+  return [];
 }

@@ -192,8 +192,9 @@ def _tie_reading(parts: Parts, reporter: Reporter, shelf: ExampleShelf, page: gr
         _saves(parts, f"save-{name}", partial(handlers.export, name), typed)
     history.change(lambda kept: gr.Dropdown(labels_of(kept)), history, earlier, show_progress="hidden", **HIDDEN)
     earlier.input(reopen, [history, earlier], film, **QUIET)
-    page.load(None, None, None, js=LABELS, **HIDDEN)
-    page.load(lambda: gr.Dataset(samples=_offered(shelf)), None, examples, show_progress="hidden", **HIDDEN)
+    page.load(
+        lambda: gr.Dataset(samples=_offered(shelf)), None, examples, js=LABELS, show_progress="hidden", **HIDDEN
+    )  # fmt: skip
 
 
 def _batch_rows() -> Parts:
