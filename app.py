@@ -56,9 +56,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The page of XR2Text.")
     parser.add_argument("--mcp", action="store_true", help="also offer the API's endpoints as MCP tools")
     args = parser.parse_args()
+    auth = login()
+    if args.mcp and auth:
+        raise SystemExit("--mcp knows no login: leave XR2TEXT_USER and XR2TEXT_PASSWORD unset, or leave out --mcp.")
     if args.mcp and importlib.util.find_spec("mcp") is None:
         raise SystemExit("--mcp needs the package mcp: pip install 'gradio[mcp]'")
-    auth = login()
     shelf = ExampleShelf()
     reporter = load_reporter()
     on_zero_gpu(reporter)

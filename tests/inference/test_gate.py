@@ -14,6 +14,7 @@ from xr2text.inference.gate import (
     PASSES,
     REFUSED,
     SHIPPED_GATE,
+    UNUSUAL,
     DoubtfulImageError,
     Gate,
     GateResult,
@@ -83,6 +84,29 @@ def test_other_pictures_are_stopped_with_the_reason(gate, name):
     result = gate(radiograph_from_array(OTHERS[name]))
     assert result.verdict in (DOUBTFUL, REFUSED)
     assert result.reason.endswith(".") and not result.notes
+
+
+def blurred(pixels):
+    return cv2.GaussianBlur(pixels, (0, 0), 8)
+
+
+def framed(pixels):
+    return cv2.copyMakeBorder(pixels, *[85] * 4, cv2.BORDER_CONSTANT, value=0)
+
+
+def noisy(pixels):
+    noise = np.random.default_rng(0).normal(0, 0.15, pixels.shape)
+    return np.clip(pixels + noise, 0, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("spoil", [blurred, framed, noisy])
+def test_a_film_that_passes_and_is_unlike_the_others_is_doubted(gate, tiny_checkpoint, spoil):
+    film = phantom(3)
+    spoilt = Radiograph(spoil(film.pixels), "phantom")
+    assert gate(film).reason == "" and gate.admit(film) == (film, ())
+    assert gate(spoilt).verdict == PASSES and gate.admit(spoilt) == (spoilt, (UNUSUAL,))
+    reporter = Reporter.from_pretrained(tiny_checkpoint)
+    assert UNUSUAL in reporter.report(spoilt).doubts and UNUSUAL not in reporter.report(film).doubts
 
 
 def test_the_reporter_stops_them_too_and_goes_on_past_a_doubt_alone(tiny_checkpoint, monkeypatch):

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from xr2text.anatomy import REGION_NAMES
 from xr2text.imaging.phantom import draw_phantom
 from xr2text.imaging.read import ImageError, Radiograph
 from xr2text.inference.reporter import Reporter
+from xr2text.model.steps import Steps
 from xr2text.model.xr2text import CheckpointError
 
 
@@ -72,6 +74,23 @@ def test_every_way_in_gives_the_same_report(reporter, film):
         again = reporter.report(given)
         assert (again.findings, again.impression) == (first.findings, first.impression)
         np.testing.assert_allclose(again.grid_maps, first.grid_maps, atol=1e-6)
+
+
+def test_a_search_stops_when_its_time_is_over(reporter, film, monkeypatch):
+    step, steps = Steps.step, []
+
+    def slow_step(self, ids):
+        steps.append(len(steps))
+        time.sleep(0.05)
+        return step(self, ids)
+
+    monkeypatch.setattr(Steps, "step", slow_step)
+    with pytest.raises(TimeoutError):
+        reporter.report(film, seconds=0.5)
+    assert 0 < len(steps) <= 10
+    late = len(steps)
+    assert reporter.report(film).findings, "the next one has its own time"
+    assert len(steps) - late > 10
 
 
 def test_warnings_say_what_a_reader_should_know(reporter):

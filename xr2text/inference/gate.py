@@ -36,6 +36,7 @@ CLASSES = (
 LATERAL, OTHER = CLASSES.index("lateral"), CLASSES.index("other")
 PASSES, REFUSED = "frontal", "refused"
 DOUBTFUL = "doubtful"
+UNUSUAL = "This film is unlike most chest radiographs that the model knows; its report is less to be relied on."
 
 
 class RefusedImageError(ImageError):
@@ -55,6 +56,7 @@ class GateSettings:
     sure: probability of a class from which a frontal radiograph is taken to be what it says.
     refuses: probability of a lateral view or of something else from which there is no doubt left.
     far: distance from the frontal radiographs of the fit beyond which a picture is doubtful.
+    unusual: distance beyond which a film that passes is told to be unlike most; some 1 % of real ones are.
     """
 
     size: int = 160
@@ -63,6 +65,7 @@ class GateSettings:
     sure: float = 0.6
     refuses: float = 0.9
     far: float = 1.2
+    unusual: float = 0.85
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +74,7 @@ class GateResult:
     verdict: PASSES, DOUBTFUL or REFUSED.
     radiograph: the picture, put right where it was turned or a negative.
     notes: what was put right, a sentence each.
-    reason: of a doubt or a refusal, one sentence; empty where the picture passes.
+    reason: of a doubt or a refusal, one sentence; of a picture that passes, what is unusual about it, or empty.
     """
 
     verdict: str
@@ -142,16 +145,14 @@ class Gate(nn.Module):
         result = self(radiograph)
         if result.verdict == REFUSED:
             raise RefusedImageError(result.reason)
-        if result.verdict == PASSES:
-            return result.radiograph, result.notes
-        if not force:
+        if result.verdict == DOUBTFUL and not force:
             raise DoubtfulImageError(result.reason)
-        return result.radiograph, (*result.notes, result.reason)
+        return result.radiograph, (*result.notes, *filter(None, [result.reason]))
 
     def _verdict(self, probabilities: torch.Tensor, distance: float, radiograph: Radiograph, notes: tuple[str, ...]):
         settings = self.settings
         if probabilities[0] >= settings.sure and distance <= settings.far:
-            return PASSES, radiograph, notes, ""
+            return PASSES, radiograph, notes, UNUSUAL if distance > settings.unusual else ""
         best = int(probabilities[[LATERAL, OTHER]].argmax()) + LATERAL
         what = "a lateral view" if best == LATERAL else "no chest radiograph"
         if probabilities[best] >= settings.refuses:

@@ -3,7 +3,12 @@
 Letters: H, W original height and width; h, w patch grid; seven regions in the order of `anatomy.REGION_NAMES`.
 """
 
+import math
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +25,8 @@ from xr2text.inference.gate import Gate
 from xr2text.model.xr2text import CheckpointError, GeneratedReports, XR2Text
 from xr2text.text.sections import split_sentences
 from xr2text.text.tokenizer import EOS, locate_sentences
+
+_ends: ContextVar[float] = ContextVar("ends", default=math.inf)  # time.monotonic() at which a report is given up
 
 
 @dataclass(frozen=True)
@@ -134,6 +141,8 @@ class Reporter:
             raise CheckpointError("this checkpoint has no region tokens (projection: linear), so it has no region maps")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.eval().to(self.device, memory_format=torch.channels_last)
+        for part in (model.encoder, model.decoder.bart):  # bart is called at every step of the search
+            part.register_forward_pre_hook(_give_up_when_late)
         self.gate = None if gate is None else gate.to(self.device)
         self.model_name = f"{model.name} {__version__}"
 
@@ -144,22 +153,31 @@ class Reporter:
         return cls(XR2Text.from_pretrained(path_or_id), device, Gate.load())
 
     def report(
-        self, image: str | os.PathLike | bytes | Radiograph | np.ndarray | Image.Image, force: bool = False
+        self,
+        image: str | os.PathLike | bytes | Radiograph | np.ndarray | Image.Image,
+        force: bool = False,
+        seconds: float = math.inf,
     ) -> Report:
         """Writes the report of one radiograph; one that was turned by quarters or is a negative is put right before.
 
         Args:
             image: a file's path or content (PNG, JPEG, TIFF, WebP, BMP, DICOM), or pixels.
             force: also where it is doubtful whether the picture is a frontal chest radiograph.
+            seconds: after which the search stops, at its next step.
 
         Raises:
+            TimeoutError: the report was not written within `seconds`.
             ImageError: the image cannot be read or is not accepted; its text is one sentence for the reader.
             RefusedImageError: an ImageError: it is no frontal chest radiograph.
             DoubtfulImageError: an ImageError: it may be none, and `force` is not set.
         """
-        radiograph, notes = _as_radiograph(image), ()
-        if self.gate is not None:
-            radiograph, notes = self.gate.admit(radiograph, force)
+        with _at_most(seconds):
+            radiograph, notes = _as_radiograph(image), ()
+            if self.gate is not None:
+                radiograph, notes = self.gate.admit(radiograph, force)
+            return self._write(radiograph, notes)
+
+    def _write(self, radiograph: Radiograph, notes: tuple[str, ...]) -> Report:
         pixels, geometry = self.model.transform(radiograph)
         box = torch.tensor([geometry.box], dtype=torch.float32)
         written = self.model.generate(pixels[None].to(self.device), box.to(self.device))
@@ -210,6 +228,20 @@ class Reporter:
         if not finished:
             warnings.append("The report reached its longest length and was cut.")
         return warnings
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    before = _ends.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _ends.reset(before)
+
+
+def _give_up_when_late(*_: object) -> None:
+    if time.monotonic() > _ends.get():
+        raise TimeoutError("the report was not written in its time")
 
 
 def _as_radiograph(image: str | os.PathLike | bytes | Radiograph | np.ndarray | Image.Image) -> Radiograph:

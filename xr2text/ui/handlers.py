@@ -1,4 +1,4 @@
-"""What the page's events do: a value for each part that they change. The layout stands in `page`."""
+"""What the page's events do: by name, a value for each part that they change. The layout stands in `page`."""
 
 import base64
 import time
@@ -24,50 +24,66 @@ EXPORTS = {
 }  # fmt: skip
 
 
-def fill(status: str, opened: Opened | None, doubtful: bool = False) -> list[Any]:
-    """One value for each part of the `panel` that shows a film; without a report the former one leaves the page.
+PANEL = (
+    "status", "opened", "shown", "reader", "findings", "impression", "chart", "weights", "doubts", "go-on",
+    *(f"save-{name}" for name in EXPORTS),
+)  # fmt: skip
+
+
+def panel(status: str, opened: Opened | None, doubtful: bool = False) -> dict[str, Any]:
+    """A value for each part of PANEL; without a report the former one leaves the page.
 
     Args:
         doubtful: the reader is asked whether a report is to be written of this picture.
     """
     report = opened.report if opened else None
-    return [
-        status,
-        opened,
-        opened.label if opened else "",
-        view(opened.grey if opened else None, report),
-        gr.Textbox(report.findings if report else "", interactive=report is not None),
-        gr.Textbox(report.impression if report else "", interactive=report is not None),
-        findings_chart(report.finding_readings) if report else "",
-        weights_chart(report.region_weights) if report else "",
-        doubts_list(report) if report else "",
-        gr.Button(visible=doubtful),
-        *(
-            gr.Button(interactive=report is not None and (name != "dicom-sr" or opened.reference is not None))
-            for name in EXPORTS
-        ),
-    ]
+    saves = {
+        f"save-{name}": gr.Button(
+            interactive=report is not None and (name != "dicom-sr" or opened.reference is not None)
+        )
+        for name in EXPORTS
+    }
+    return {
+        "status": status,
+        "opened": opened,
+        "shown": opened.label if opened else "",
+        "reader": view(opened.grey if opened else None, report),
+        "findings": gr.Textbox(report.findings if report else "", interactive=report is not None),
+        "impression": gr.Textbox(report.impression if report else "", interactive=report is not None),
+        "chart": findings_chart(report.finding_readings) if report else "",
+        "weights": weights_chart(report.region_weights) if report else "",
+        "doubts": doubts_list(report) if report else "",
+        "go-on": gr.Button(visible=doubtful),
+        **saves,
+    }
 
 
-def show_film(content: bytes) -> list[Any]:
+def show_film(content: bytes) -> dict[str, Any]:
     """The radiograph of a file's content, or what is wrong with it; the content, of which a report can be asked; and no
     choice among the earlier studies."""
     try:
         opened, (height, width) = open_film(content)
     except ImageError as error:
-        return [*fill(message(str(error), "bad"), None), None, None]
-    return [*fill(message(f"Radiograph of {width} × {height} pixels. Press Generate report."), opened), content, None]
+        return _no_film(error)
+    status = message(f"Radiograph of {width} × {height} pixels. Press Generate report.")
+    return {**panel(status, opened), "content": content, "earlier": None}
 
 
-def show_upload(path: str) -> list[Any]:
+def show_upload(path: str) -> dict[str, Any]:
     """`show_film` of an upload, whose file is gone from then on."""
     try:
         return show_film(read_once(path))
     except ImageError as error:
-        return [*fill(message(str(error), "bad"), None), None, None]
+        return _no_film(error)
 
 
-def write_panel(reporter: Reporter, content: bytes | None, history: list[Opened], force: bool = False) -> list[Any]:
+def _no_film(error: ImageError) -> dict[str, Any]:
+    return {**panel(message(str(error), "bad"), None), "content": None, "earlier": None}
+
+
+def write_panel(
+    reporter: Reporter, content: bytes | None, history: list[Opened], force: bool = False
+) -> dict[str, Any]:
     """Generate report was pressed: the report, or why there is none; and the session's list.
 
     Args:
@@ -79,28 +95,34 @@ def write_panel(reporter: Reporter, content: bytes | None, history: list[Opened]
             raise ImageError("Choose a radiograph first: drop a file above, or take an example.")
         opened = report_film(reporter, content, f"{time.strftime('%H:%M:%S')} · report {len(history) + 1}", force)
     except DoubtfulImageError as error:
-        return [*fill(message(str(error), "bad"), open_film(content)[0], doubtful=True), history]
+        return panel(message(str(error), "bad"), open_film(content)[0], doubtful=True)
     except ImageError as error:
-        return [*fill(message(str(error), "bad"), None), history]
+        return panel(message(str(error), "bad"), None)
     took = f"Report written by {opened.report.model} in {time.perf_counter() - start:.1f} s."
-    return [*fill(message(took, "good", opened.report.warnings), opened), remember(history, opened)]
+    status = message(took, "good", opened.report.warnings)
+    return {**panel(status, opened), "history": remember(history, opened)}
 
 
-def apply_edit(opened: Opened | None, shown: str, findings: str, impression: str, history: list[Opened]) -> list[Any]:
+def apply_edit(
+    opened: Opened | None, shown: str, findings: str, impression: str, history: list[Opened]
+) -> dict[str, Any]:
     """The text was edited: sentences, doubts and files are those of the edited report from now on.
 
     Args:
         shown: label of the study on whose page the text was typed; another one may have been opened meanwhile.
     """
-    unchanged = [gr.skip()] * 5
     if opened is None or opened.bare is None or opened.label != shown:
-        return unchanged
+        return {}
     edited = opened.edited(findings, impression)
     if edited is opened:
-        return unchanged
-    status = message("The text is edited. Every file says so, and by which model it was drafted.")
-    history = [edited if one is opened else one for one in history]
-    return [status, edited, view(edited.grey, edited.report), doubts_list(edited.bare), history]
+        return {}
+    return {
+        "status": message("The text is edited. Every file says so, and by which model it was drafted."),
+        "opened": edited,
+        "reader": view(edited.grey, edited.report),
+        "doubts": doubts_list(edited.bare),
+        "history": [edited if one is opened else one for one in history],
+    }
 
 
 def carried(name: str, content: bytes) -> dict[str, str]:
@@ -120,7 +142,7 @@ def export_batch(opened: list[Opened | None]) -> dict[str, str] | None:
     return carried("reports.zip", zip_reports(opened)) if any(opened) else None
 
 
-def run_batch(reporter: Reporter, paths: list[str] | None, history: list[Opened]) -> Iterator[list[Any]]:
+def run_batch(reporter: Reporter, paths: list[str] | None, history: list[Opened]) -> Iterator[dict[str, Any]]:
     """Film after film; a bad one has its sentence in the table and stops nothing. No file is left at the end."""
     paths = paths or []
     try:
@@ -129,13 +151,16 @@ def run_batch(reporter: Reporter, paths: list[str] | None, history: list[Opened]
         delete(paths)
 
 
-def _read_batch(reporter: Reporter, paths: list[str], history: list[Opened]) -> Iterator[list[Any]]:
+def _read_batch(reporter: Reporter, paths: list[str], history: list[Opened]) -> Iterator[dict[str, Any]]:
     rows: list[list[Any]] = []
     opened: list[Opened | None] = []
 
-    def state(text: str, kind: str = "") -> list[Any]:
-        done = kind == "good" and any(opened)
-        return [None, message(text, kind), rows, opened, history, gr.Button(interactive=done)]
+    def state(text: str, kind: str = "") -> dict[str, Any]:
+        archive = gr.Button(interactive=kind == "good" and any(opened))
+        return {
+            "files": None, "batch-status": message(text, kind), "table": rows, "results": opened, "history": history,
+            "save-zip": archive,
+        }  # fmt: skip
 
     if not paths or len(paths) > MAX_BATCH:
         yield state(f"Choose up to {MAX_BATCH} files at once." if paths else "Choose one or more files first.", "bad")
@@ -157,24 +182,25 @@ def _read_batch(reporter: Reporter, paths: list[str], history: list[Opened]) -> 
     yield state(f"{written} of {len(paths)} films have a report. Choose a row to open it.", "good")
 
 
-def open_row(opened: list[Opened | None], row: int) -> list[Any]:
+def open_row(opened: list[Opened | None], row: int) -> dict[str, Any]:
     """A film of the batch comes to the page, and the page to it."""
     one = opened[row] if row < len(opened) else None
     if one is None:
-        return [gr.skip()] * (13 + len(EXPORTS))
-    return [*fill(message(f"Film {row + 1} of the batch."), one), None, None, gr.Tabs(selected="read")]
+        return {}
+    status = message(f"Film {row + 1} of the batch.")
+    return {**panel(status, one), "content": None, "earlier": None, "tabs": gr.Tabs(selected="read")}
 
 
 def labels_of(history: list[Opened]) -> list[str]:
     return [one.label for one in history]
 
 
-def reopen(history: list[Opened], label: str | None) -> list[Any]:
+def reopen(history: list[Opened], label: str | None) -> dict[str, Any]:
     """A study of the session's list comes back to the page."""
     found = next((one for one in history if one.label == label), None)
     if found is None:
-        return [gr.skip()] * (12 + len(EXPORTS))
-    return [*fill(message(f"Opened again: {found.label}."), found), None, label]
+        return {}
+    return {**panel(message(f"Opened again: {found.label}."), found), "content": None, "earlier": label}
 
 
 def compared(history: list[Opened], label: str | None) -> dict[str, Any] | None:

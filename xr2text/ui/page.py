@@ -5,22 +5,24 @@ files in. All events that use the model wait in one queue, so that no report of 
 and one report at a time has the processor.
 """
 
+from collections.abc import Iterator
 from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from xr2text.inference.examples import ExampleShelf
 from xr2text.inference.export import NOTICE
 from xr2text.inference.reporter import Reporter
 from xr2text.ui import handlers
 from xr2text.ui.endpoints import MAX_FILE_SIZE, add_endpoints
-from xr2text.ui.handlers import EXPORTS, MAX_BATCH, WELCOME, labels_of
+from xr2text.ui.handlers import EXPORTS, MAX_BATCH, PANEL, WELCOME, labels_of
 from xr2text.ui.panels import message
 from xr2text.ui.session import Opened
-from xr2text.ui.uploads import delete, upload
+from xr2text.ui.uploads import delete, refuse_other_files, upload
 from xr2text.ui.viewer import viewer
 
 UPLOAD_LIFE = 900  # seconds after which a file goes that nobody has read
@@ -29,13 +31,14 @@ WAITING = 32  # requests in the queue; those beyond are told to come back
 IN_TURN = {"concurrency_id": "radiograph", "concurrency_limit": 1}
 HIDDEN = {"api_visibility": "private"}
 QUIET = {"show_progress": "hidden", **IN_TURN, **HIDDEN}
+Parts = dict[str, Component]  # of the page, by the names that `handlers` gives their values under
 
 
 def _part(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
-CSS, SAVE = _part("page.css"), _part("save.js")
+CSS, SAVE, LABELS = _part("page.css"), _part("save.js"), _part("labels.js")
 THEME = gr.themes.Default(
     primary_hue="sky",
     neutral_hue="slate",
@@ -49,6 +52,7 @@ THEME = gr.themes.Default(
     block_info_text_color_dark="*neutral_300",
     block_label_text_color="*neutral_600",
     block_title_text_color="*neutral_600",
+    link_text_color_dark="*secondary_400",
     button_primary_background_fill="*primary_700",
     button_primary_background_fill_hover="*primary_800",
     button_primary_background_fill_dark="*primary_700",
@@ -67,31 +71,47 @@ def build_page(reporter: Reporter, shelf: ExampleShelf) -> gr.Blocks:
             f"Model: {escape(reporter.model_name)}.</div>",
             elem_id="notice",
         )
-        history = gr.State([], time_to_live=SESSION_LIFE)
-        carrier = gr.JSON(visible=False)  # of a file that the browser saves
-        with gr.Tabs() as tabs:
+        parts: Parts = {
+            "history": gr.State([], time_to_live=SESSION_LIFE),
+            "carrier": gr.JSON(visible=False),  # of a file that the browser saves
+        }
+        with gr.Tabs() as parts["tabs"]:
             with gr.Tab("Read", id="read"):
-                film = _reading_tab(reporter, shelf, history, carrier, page)
+                parts |= _film_row(shelf)
+                parts["reader"] = viewer("reader", "The radiograph and its report appear here.")
+                parts |= _text_rows() | _chart_row()
             with gr.Tab("Several", id="several"):
-                _batch_tab(reporter, history, carrier, film, tabs, page)
+                parts |= _batch_rows()
             with gr.Tab("Compare", id="compare"):
-                _compare_tab(history)
+                _compare_tab(parts["history"])
+        _tie_reading(parts, reporter, shelf, page)
+        _tie_batch(parts, reporter, page)
         add_endpoints(reporter, IN_TURN)
-    return page.queue(max_size=WAITING)
+    refuse_other_files(page)
+    return page.queue(max_size=WAITING, api_open=False)  # nobody passes the queue by
 
 
-def _saves(button: gr.Button, make: Any, inputs: list, carrier: gr.JSON) -> None:
+def _some(parts: Parts, *names: str) -> list[Component]:
+    return [parts[name] for name in names]
+
+
+def _put(parts: Parts, answer: dict[str, Any]) -> dict:
+    """A handler's answer as gradio takes it; what it does not name stays as it is."""
+    return {parts[name]: value for name, value in answer.items()} or gr.skip()
+
+
+def _saves(parts: Parts, name: str, make: Any, inputs: list[Component]) -> None:
     """The button makes a file when it is pressed, and the browser saves it."""
-    button.click(make, inputs, carrier, **QUIET).success(None, carrier, None, js=SAVE, **HIDDEN)
+    carrier = parts["carrier"]
+    parts[name].click(make, inputs, carrier, **QUIET).success(None, carrier, None, js=SAVE, **HIDDEN)
 
 
-def _reading_tab(reporter: Reporter, shelf: ExampleShelf, history: gr.State, carrier: gr.JSON, page: gr.Blocks) -> list:
-    def offered() -> list[list[str]]:
-        return [[example.label] for example in shelf.offered()]
+def _offered(shelf: ExampleShelf) -> list[list[str]]:
+    return [[example.label] for example in shelf.offered()]
 
-    opened = gr.State(None, time_to_live=SESSION_LIFE)
-    content = gr.State(None, time_to_live=SESSION_LIFE)  # of the film's file, until another film comes
-    shown = gr.Textbox(visible=False)  # label of the study that the browser shows
+
+def _film_row(shelf: ExampleShelf) -> Parts:
+    """What film, and what is said of it."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=280):
             file = upload(label=f"Radiograph, up to {MAX_FILE_SIZE[:-2]} MB", height=150, elem_id="file")
@@ -100,102 +120,128 @@ def _reading_tab(reporter: Reporter, shelf: ExampleShelf, history: gr.State, car
                 generate = gr.Button("Generate report", variant="primary", size="lg", elem_id="generate")
                 earlier = gr.Dropdown([], label="Earlier in this session", elem_id="earlier", min_width=180)
             examples = gr.Dataset(
-                samples=offered(), label="Examples", components=["textbox"], type="index", elem_id="examples"
+                samples=_offered(shelf), label="Examples", components=["textbox"], type="index", elem_id="examples"
             )
             status = gr.HTML(message(WELCOME), elem_id="status")
             go_on = gr.Button("Write the report all the same", visible=False, size="sm", elem_id="go-on")
-    reader = viewer("reader", "The radiograph and its report appear here.")
+    return {
+        "opened": gr.State(None, time_to_live=SESSION_LIFE),
+        "content": gr.State(None, time_to_live=SESSION_LIFE),  # of the film's file, until another film comes
+        "shown": gr.Textbox(visible=False),  # label of the study that the browser shows
+        "file": file, "generate": generate, "earlier": earlier, "examples": examples, "status": status, "go-on": go_on,
+    }  # fmt: skip
+
+
+def _text_rows() -> Parts:
+    """The report's text, and the files that it is saved to."""
+    parts: Parts = {}
     with gr.Row():
-        findings = gr.Textbox(
-            label="Findings, to edit", lines=4, max_lines=14, min_width=280, buttons=["copy"], interactive=False,
-            elem_id="findings",
-        )  # fmt: skip
-        impression = gr.Textbox(
-            label="Impression, to edit", lines=4, max_lines=14, min_width=280, buttons=["copy"], interactive=False,
-            elem_id="impression",
-        )  # fmt: skip
+        for name in ("findings", "impression"):
+            parts[name] = gr.Textbox(
+                label=f"{name.capitalize()}, to edit", lines=4, max_lines=14, min_width=280, buttons=["copy"],
+                interactive=False, elem_id=name,
+            )  # fmt: skip
     with gr.Row():
-        exports = {
-            name: gr.Button(label, size="sm", interactive=False, min_width=125, elem_id=f"save-{name}")
-            for name, label in EXPORTS.items()
-        }
+        for name, label in EXPORTS.items():
+            button = gr.Button(label, size="sm", interactive=False, min_width=100, elem_id=f"save-{name}")
+            parts[f"save-{name}"] = button
+    return parts
+
+
+def _chart_row() -> Parts:
+    """Findings on one side, regions and doubts on the other."""
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):
             chart = gr.HTML(elem_id="chart")
         with gr.Column(min_width=300):
-            weights = gr.HTML(elem_id="weights")
-            doubts = gr.HTML(elem_id="doubts")
-    panel = [
-        status, opened, shown, reader, findings, impression, chart, weights, doubts, go_on, *exports.values(),
-    ]  # fmt: skip
-    film = [*panel, content, earlier]
+            weights, doubts = gr.HTML(elem_id="weights"), gr.HTML(elem_id="doubts")
+    return {"chart": chart, "weights": weights, "doubts": doubts}
 
-    def take_upload(path: str) -> list[Any]:
-        return [*handlers.show_upload(path), None]  # the input is free for the next file
 
-    def take_example(k: int) -> list[Any]:
-        return handlers.show_film(shelf.offered()[k].path.read_bytes())
+def _tie_reading(parts: Parts, reporter: Reporter, shelf: ExampleShelf, page: gr.Blocks) -> None:
+    """The events of one film's page."""
+    history, earlier, examples = _some(parts, "history", "earlier", "examples")
+    panel = _some(parts, *PANEL)
+    film = [*panel, *_some(parts, "content", "earlier")]
 
-    def generate_report(data: bytes | None, kept: list[Opened]) -> list[Any]:
-        return handlers.write_panel(reporter, data, kept)
+    def take_upload(path: str) -> dict:
+        return _put(parts, handlers.show_upload(path) | {"file": None})  # the input is free for the next file
 
-    def generate_all_the_same(data: bytes | None, kept: list[Opened]) -> list[Any]:
-        return handlers.write_panel(reporter, data, kept, force=True)
+    def take_example(k: int) -> dict:
+        return _put(parts, handlers.show_film(shelf.offered()[k].path.read_bytes()))
 
-    file.upload(take_upload, file, [*film, file], show_progress_on=reader, **IN_TURN, **HIDDEN)
-    examples.click(take_example, examples, film, show_progress_on=reader, **IN_TURN, **HIDDEN)
-    for button, write in ((generate, generate_report), (go_on, generate_all_the_same)):
-        button.click(
-            write, [content, history], [*panel, history], show_progress_on=reader, **IN_TURN, **HIDDEN
-        )  # fmt: skip
-    typed = [opened, shown, findings, impression]
-    for text in (findings, impression):
-        text.blur(
-            handlers.apply_edit, [*typed, history], [status, opened, reader, doubts, history],
-            trigger_mode="always_last", **QUIET,
-        )  # fmt: skip
-    for name, button in exports.items():
-        _saves(button, partial(handlers.export, name), typed, carrier)
+    def write(data: bytes | None, kept: list[Opened], force: bool = False) -> dict:
+        return _put(parts, handlers.write_panel(reporter, data, kept, force))
+
+    def edit(*typed: Any) -> dict:
+        return _put(parts, handlers.apply_edit(*typed))
+
+    def reopen(kept: list[Opened], label: str | None) -> dict:
+        return _put(parts, handlers.reopen(kept, label))
+
+    on_picture = {"show_progress_on": parts["reader"], **IN_TURN, **HIDDEN}
+    parts["file"].upload(take_upload, parts["file"], [*film, parts["file"]], **on_picture)
+    examples.click(take_example, examples, film, **on_picture)
+    for name, handler in (("generate", write), ("go-on", partial(write, force=True))):
+        parts[name].click(handler, _some(parts, "content", "history"), [*panel, history], **on_picture)
+    typed = _some(parts, "opened", "shown", "findings", "impression")
+    edited = _some(parts, "status", "opened", "reader", "doubts", "history")
+    for text in _some(parts, "findings", "impression"):
+        text.blur(edit, [*typed, history], edited, trigger_mode="always_last", **QUIET)
+    for name in EXPORTS:
+        _saves(parts, f"save-{name}", partial(handlers.export, name), typed)
     history.change(lambda kept: gr.Dropdown(labels_of(kept)), history, earlier, show_progress="hidden", **HIDDEN)
-    earlier.input(handlers.reopen, [history, earlier], film, **QUIET)
-    page.load(lambda: gr.Dataset(samples=offered()), None, examples, show_progress="hidden", **HIDDEN)
-    return film
-
-
-def _batch_tab(
-    reporter: Reporter, history: gr.State, carrier: gr.JSON, film: list, tabs: gr.Tabs, page: gr.Blocks
-) -> None:
-    results = gr.State([], time_to_live=SESSION_LIFE)
-    files = upload(label=f"Radiographs, up to {MAX_BATCH}", file_count="multiple", height=160, elem_id="files")
-    start = gr.Button("Generate reports", variant="primary", elem_id="start")
-    status = gr.HTML(message("Drop several radiographs, then press Generate reports."), elem_id="batch-status")
-    table = gr.HTML(
-        value=None, html_template=_part("films.html"), css_template=_part("films.css"), js_on_load=_part("films.js"),
-        elem_id="table", apply_default_css=False,
+    earlier.input(reopen, [history, earlier], film, **QUIET)
+    page.load(
+        lambda: gr.Dataset(samples=_offered(shelf)), None, examples, js=LABELS, show_progress="hidden", **HIDDEN
     )  # fmt: skip
-    archive = gr.Button("Save all reports (ZIP)", interactive=False, size="sm", elem_id="save-zip")
+
+
+def _batch_rows() -> Parts:
+    """Several films, and what became of each."""
+    return {
+        "results": gr.State([], time_to_live=SESSION_LIFE),
+        "files": upload(label=f"Radiographs, up to {MAX_BATCH}", file_count="multiple", height=160, elem_id="files"),
+        "start": gr.Button("Generate reports", variant="primary", elem_id="start"),
+        "batch-status": gr.HTML(
+            message("Drop several radiographs, then press Generate reports."), elem_id="batch-status"
+        ),
+        "table": gr.HTML(
+            value=None, html_template=_part("films.html"), css_template=_part("films.css"),
+            js_on_load=_part("films.js"), elem_id="table", apply_default_css=False,
+        ),
+        "save-zip": gr.Button("Save all reports (ZIP)", interactive=False, size="sm", elem_id="save-zip"),
+    }  # fmt: skip
+
+
+def _tie_batch(parts: Parts, reporter: Reporter, page: gr.Blocks) -> None:
+    """The events of several films."""
     waiting: dict[str, list[str]] = {}  # a session's files that no batch has read yet
 
     def wait(paths: list[str] | None, request: gr.Request) -> None:
         waiting[request.session_hash] = paths or []
 
-    def several(paths: list[str] | None, kept: list[Opened]):
-        yield from handlers.run_batch(reporter, paths, kept)
-
     def leave(request: gr.Request) -> None:
         delete(waiting.pop(request.session_hash, []))
 
-    def open_row(opened: list[Opened | None], event: gr.EventData) -> list[Any]:
-        return handlers.open_row(opened, event.row)
+    def several(paths: list[str] | None, kept: list[Opened]) -> Iterator[dict]:
+        for answer in handlers.run_batch(reporter, paths, kept):
+            yield _put(parts, answer)
 
+    def open_row(opened: list[Opened | None], event: gr.EventData) -> dict:
+        return _put(parts, handlers.open_row(opened, event.row))
+
+    files, results = _some(parts, "files", "results")
     files.change(wait, files, None, show_progress="hidden", queue=False, **HIDDEN)
     page.unload(leave)
-    start.click(
-        several, [files, history], [files, status, table, results, history, archive], show_progress_on=status,
-        **IN_TURN, **HIDDEN,
+    parts["start"].click(
+        several, [files, parts["history"]],
+        _some(parts, "files", "batch-status", "table", "results", "history", "save-zip"),
+        show_progress_on=parts["batch-status"], **IN_TURN, **HIDDEN,
     )  # fmt: skip
-    _saves(archive, handlers.export_batch, [results], carrier)
-    table.select(open_row, results, [*film, tabs], **QUIET)
+    _saves(parts, "save-zip", handlers.export_batch, [results])
+    opens = _some(parts, *PANEL, "content", "earlier", "tabs")
+    parts["table"].select(open_row, results, opens, **QUIET)
 
 
 def _compare_tab(history: gr.State) -> None:

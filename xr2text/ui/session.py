@@ -1,6 +1,7 @@
 """What one session of the page keeps: the studies that were read in it, in memory and nowhere else."""
 
 import contextvars
+import ctypes
 import io
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +20,10 @@ from xr2text.inference.structured_report import image_reference
 LONG_SIDE = 1024  # pixels of a radiograph as it is shown and kept
 KEPT = 8  # studies of a session
 REPORT_SECONDS = 60  # in which a report is written or given up
+WRITERS = 4  # more than one, so that a late one stops nobody
 ALL_FILES = {**FILES, **DOCUMENTS}
 ZIPPED = (*FILES, "pdf", "fhir")
-_writers = ThreadPoolExecutor(4, thread_name_prefix="report")  # more than one, so that a stuck one stops nobody
+_writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="report")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,18 +59,34 @@ class Opened:
 
 def open_film(content: bytes) -> tuple[Opened, tuple[int, int]]:
     """A radiograph without a report, and its (height, width). Raises ImageError."""
-    radiograph = read_radiograph(content)
-    return Opened(draw_grey(radiograph.pixels, LONG_SIDE)), radiograph.pixels.shape
+    try:
+        radiograph = read_radiograph(content)
+        return Opened(draw_grey(radiograph.pixels, LONG_SIDE)), radiograph.pixels.shape
+    finally:
+        _give_back()
 
 
 def report_in_time(reporter: Reporter, content: bytes, force: bool = False) -> Report:
-    """`Reporter.report`, with an ImageError also where it takes longer than REPORT_SECONDS."""
-    future = _writers.submit(contextvars.copy_context().run, reporter.report, content, force)
+    """`Reporter.report`, with an ImageError also where it takes longer than REPORT_SECONDS; its thread is then free as
+    soon as the search has come to its next step."""
+    future = _writers.submit(contextvars.copy_context().run, reporter.report, content, force, REPORT_SECONDS)
     try:
         return future.result(REPORT_SECONDS)
     except TimeoutError:
         future.cancel()
         raise ImageError(f"The report was given up after {REPORT_SECONDS} seconds; please try again.") from None
+    finally:
+        _give_back()
+
+
+def _give_back() -> None:
+    """glibc keeps what is freed between blocks that are in use, and a process of many threads so grows with every film
+    though it holds no more; this returns it to the system in some 2 ms. Another C library has no such call."""
+    try:
+        trim = ctypes.CDLL("libc.so.6").malloc_trim
+    except (OSError, AttributeError):
+        return
+    trim(0)
 
 
 def report_film(reporter: Reporter, content: bytes, label: str, force: bool = False) -> Opened:

@@ -12,8 +12,12 @@ from typing import Any
 import gradio as gr
 from gradio import route_utils
 from gradio.data_classes import ListFiles
+from gradio.exceptions import InvalidPathError
 
 from xr2text.imaging.read import MAX_BYTES, ImageError
+
+NOT_SENT = "Only a file that was sent to this page is read; please send it first."
+UNREADABLE = "The request cannot be read; a file is uploaded first, then named by the path that the upload answers."
 
 
 class _OwnFolder(route_utils.GradioUploadFile):
@@ -38,6 +42,8 @@ def upload(**settings: Any) -> gr.File:
     async def refuse_addresses(path: str | Path | None) -> str | None:
         if path is not None and str(path).startswith(("http://", "https://")):
             raise gr.Error("Send the file itself, not its address.", print_exception=False)
+        if path is not None and os.path.isdir(path):  # gradio would later try to delete it as a file
+            raise gr.Error(NOT_SENT, print_exception=False)
         return await to_cache(path)
 
     def paths_of(payload: Any) -> str | list[str] | None:
@@ -49,6 +55,24 @@ def upload(**settings: Any) -> gr.File:
 
     file.async_move_resource_to_block_cache, file.preprocess = refuse_addresses, paths_of
     return file
+
+
+def refuse_other_files(page: gr.Blocks) -> None:
+    """Who names a file that was not sent to the page, or sends what is no request, is told so in a sentence. gradio's
+    own errors say nothing to the caller, and write the path into the server's log."""
+    preprocess = page.preprocess_data
+
+    async def preprocess_in_words(*args: Any, **kwargs: Any) -> list[Any]:
+        try:
+            return await preprocess(*args, **kwargs)
+        except gr.Error:
+            raise
+        except (InvalidPathError, OSError):
+            raise gr.Error(NOT_SENT, print_exception=False) from None
+        except ValueError:  # pydantic's are such, and repeat what was sent
+            raise gr.Error(UNREADABLE, print_exception=False) from None
+
+    page.preprocess_data = preprocess_in_words
 
 
 def read_once(path: str) -> bytes:

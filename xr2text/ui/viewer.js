@@ -8,6 +8,9 @@ const state = {
   view: null, grey: null, base: null, layers: [], shown: new Set(), hovered: null, sentence: null, region: null,
   zoom: 1, x: 0, y: 0, invert: false,
 };
+// The regions that a sentence was written from, each at least half as much as the first.
+const placesOf = ({ weights }) => state.view.regions.filter((_, k) => weights[k] >= 0.5 * Math.max(...weights));
+const namesOf = (sentence) => placesOf(sentence).map((one) => one.name).join(", ");
 const lit = () => state.hovered ?? state.sentence; // the sentence whose place is shown
 
 const load = (source) => new Promise((done, failed) => {
@@ -96,8 +99,7 @@ function draw() {
 function mark() {
   const { view, region } = state, sentence = lit();
   element.querySelectorAll(".sentence").forEach((one, i) => {
-    const weights = view.sentences[i].weights;
-    const own = region !== null && weights.length > 0 && weights[region] >= 0.8 * Math.max(...weights);
+    const own = region !== null && placesOf(view.sentences[i]).includes(view.regions[region]);
     one.classList.toggle("lit", i === sentence || own);
     one.setAttribute("aria-pressed", i === state.sentence);
   });
@@ -106,7 +108,7 @@ function mark() {
   });
   element.querySelectorAll(".legend button.only").forEach((one, k) => one.setAttribute("aria-pressed", region === k));
   const told = sentence !== null && view.sentences[sentence].weights.length
-    ? `Written most from: ${view.sentences[sentence].region}.`
+    ? `Written most from: ${namesOf(view.sentences[sentence])}.`
     : region !== null ? `Only the ${view.regions[region].name}.` : "";
   find(".told").textContent = told;
   canvas.dataset.sentence = sentence ?? "";
@@ -163,7 +165,7 @@ function writeSentences() {
       const doubtful = one.confidence === "low";
       item.classList.toggle("doubtful", doubtful);
       const note = document.createElement("small");
-      note.textContent = one.confidence ? `${one.region}, ${one.confidence} confidence` : "written by a person";
+      note.textContent = one.confidence ? `${namesOf(one)}; ${one.confidence} confidence` : "written by a person";
       item.append(note);
       item.addEventListener("mouseenter", () => { if (one.weights.length) { state.hovered = i; mark(); } });
       item.addEventListener("mouseleave", () => { state.hovered = null; mark(); });
