@@ -1,5 +1,5 @@
-"""The command line: `python -m xr2text report | evaluate | localize | findings | data | info | deploy`, each with
---help."""
+"""The command line: `python -m xr2text report | evaluate | localize | findings | data | average | info | deploy`, each
+with --help."""
 
 import argparse
 import os
@@ -74,6 +74,11 @@ def main(argv: list[str] | None = None) -> int:
     info = commands.add_parser("info", help="print a model's parameters, part by part")
     info.add_argument("source", metavar="CONFIG_OR_CHECKPOINT", type=Path, help="a YAML config or a checkpoint folder")
     info.set_defaults(run=run_info)
+
+    average = commands.add_parser("average", help="write the mean of several checkpoints of one model as a checkpoint")
+    average.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="folders; all but weights is the first's")
+    average.add_argument("--out", required=True, type=Path, metavar="DIR", help="the new folder, weights in float16")
+    average.set_defaults(run=run_average)
 
     deploy = commands.add_parser("deploy", help="put the page on the Hugging Face Hub as a Space")
     deploy.add_argument("space", metavar="OWNER/NAME")
@@ -322,6 +327,23 @@ def run_data_prepare(args: argparse.Namespace) -> int:
     share = f" (share {processes.rank + 1} of {processes.count})" if processes.count > 1 else ""
     print(f"{config.data.cache}: {done.made:,} made, {done.kept:,} kept, {len(done.errors):,} not readable{share}")
     return 1 if done.errors else 0
+
+
+def run_average(args: argparse.Namespace) -> int:
+    from xr2text.config import ConfigError
+    from xr2text.model.xr2text import CheckpointError
+    from xr2text.training.average import average_checkpoints
+
+    if args.out.exists():
+        print(f"average: {args.out} is there already; choose another --out", file=sys.stderr)
+        return 2
+    try:
+        average_checkpoints(args.checkpoints).save_pretrained(args.out, half_precision=True)
+    except (CheckpointError, ConfigError) as error:
+        print(f"average: {error}", file=sys.stderr)
+        return 2
+    print(f"the mean of {len(args.checkpoints)} checkpoints is in {args.out}")
+    return 0
 
 
 def run_info(args: argparse.Namespace) -> int:
