@@ -396,8 +396,8 @@ class GenerationConfig:
     length_penalty: float = 1.0
     no_repeat_ngram: int = 0  # tokens; 0: repeats allowed
     # What a beam loses of its log-probability per token, and a draw of the share of its phrases that it has in common
-    # with the others, for each finding in which it and the finding head disagree, and five times over for each one that
-    # it both asserts and denies and for each word that stands twice in a row, before the best is taken.
+    # with the others, for each finding in which it and the finding head disagree, and twenty times that for each one
+    # that it both asserts and denies and for each word that stands twice in a row, before the best is taken.
     agreement: float = 0.0
 
     def __post_init__(self) -> None:

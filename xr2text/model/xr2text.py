@@ -45,7 +45,7 @@ CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE = "config.json", "model.safetensors
 
 # What a finding both asserted and denied, and a word that stands twice in a row, count for among a report's differences
 # from the head.
-FAULT = 5.0
+FAULT = 20.0
 TWICE = re.compile(r"\b(\w+) \1\b", re.IGNORECASE)
 STATE_SLOPE = 2.0  # of a finding's state at its threshold, per unit of logit
 
