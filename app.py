@@ -8,11 +8,15 @@ that is uploaded is deleted once it is read, and after UPLOAD_LIFE seconds if no
 """
 
 import argparse
+import gc
 import importlib.util
 import os
 import signal
 import tempfile
+import threading
 from pathlib import Path
+
+gc.disable()  # until all is imported, which is a seventh faster so
 
 from xr2text.config import ConfigError
 from xr2text.imaging.phantom import draw_phantom
@@ -22,6 +26,9 @@ from xr2text.model.xr2text import CheckpointError
 from xr2text.ui.endpoints import MAX_FILE_SIZE
 from xr2text.ui.page import CSS, THEME, UPLOAD_LIFE, build_page
 from xr2text.ui.uploads import sweep_forever
+
+gc.freeze()
+gc.enable()
 
 SHIPPED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "xr2text-iu"
 SESSIONS = 40  # whose films are kept at a time
@@ -64,7 +71,8 @@ def main() -> None:
     shelf = ExampleShelf()
     reporter = load_reporter()
     on_zero_gpu(reporter)
-    reporter.report(draw_phantom(0).radiograph)  # the first report of a process is slower than the rest
+    # The first report of a process is slower than the rest; it is written while the page is laid out.
+    threading.Thread(target=reporter.report, args=[draw_phantom(0).radiograph]).start()
     parent = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
     # A folder of this process's own, because gradio leaves uploads behind where a reader's page is open at the stop.
