@@ -27,7 +27,6 @@ from xr2text.ui.endpoints import MAX_FILE_SIZE
 from xr2text.ui.page import CSS, THEME, UPLOAD_LIFE, build_page
 from xr2text.ui.uploads import sweep_forever
 
-gc.freeze()
 gc.enable()
 
 SHIPPED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "xr2text-iu"
