@@ -59,12 +59,15 @@ def test_what_needs_less_is_told_to_need_less(make_tiny):
         return estimate_memory(Config("tiny", "none", model, DataConfig("phantom"), settings, generation), "no")
 
     plain = total()
-    eight_bit, average, rdrop, reward = (
+    eight_bit, average, rdrop, reward, held = (
         total(optimizer="adamw_8bit"), total(ema_decay=0.9), total(losses=LossConfig(rdrop=1.0)),
         total(losses=LossConfig(reward=1.0)),
+        total(losses=LossConfig(reward=1.0, reward_distance=0.1), start_from="none"),
     )  # fmt: skip
     assert eight_bit["optimiser"] < 0.3 * plain["optimiser"] and average["average"] > 0
     assert rdrop["activations"] > plain["activations"] and reward["activations"] > plain["activations"]
+    assert held["weights"] > reward["weights"]  # the decoder that the run began with
+    assert held["optimiser"] == reward["optimiser"]
     both, encoder = total(gradient_checkpointing=True), total(gradient_checkpointing=True, checkpoint_text=False)
     assert both["activations"] < encoder["activations"] < plain["activations"]
     assert sum(total(accumulation=2).values()) > sum(plain.values())

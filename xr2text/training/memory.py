@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import find_executable_batch_size
 from accelerate.utils.memory import should_reduce_batch_size
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 
@@ -57,12 +58,12 @@ def estimate_memory(config: Config, precision: str) -> dict[str, int]:
         model.to_empty(device="cpu").train()
         _share_embeddings(model)
         model.freeze_untrained(settings.losses)
-        _frozen_to_buffers(model)  # the tracker expects a gradient of every parameter
         if settings.gradient_checkpointing:
             model.enable_gradient_checkpointing(settings.checkpoint_text)
         if settings.bf16_weights:
             matrices_to_bf16(model)
         objective = Objective(model, settings.losses)
+        _frozen_to_buffers(objective)  # the tracker expects a gradient of every parameter
         optimizer = build_optimizer(
             model, replace(settings, optimizer="adamw", bf16_weights=False), objective.own_parameters()
         )
@@ -122,8 +123,8 @@ def _longest_draws(settings: TrainingConfig, length: int):
     )
 
 
-def _frozen_to_buffers(model: XR2Text) -> None:
-    for module in model.modules():
+def _frozen_to_buffers(whole: nn.Module) -> None:
+    for module in whole.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
             if not parameter.requires_grad:
                 delattr(module, name)
