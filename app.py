@@ -71,8 +71,7 @@ def main() -> None:
     reporter = load_reporter()
     on_zero_gpu(reporter)
     # The first report of a process is slower than the rest; it is written while the page is laid out.
-    warm_up = threading.Thread(target=reporter.report, args=[draw_phantom(0).radiograph])
-    warm_up.start()
+    threading.Thread(target=reporter.report, args=[draw_phantom(0).radiograph]).start()
     parent = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
     # A folder of this process's own, because gradio leaves uploads behind where a reader's page is open at the stop.
@@ -82,9 +81,7 @@ def main() -> None:
             importlib.import_module("gradio.mcp").DEFAULT_TEMP_DIR = uploads
         sweep_forever(Path(uploads), UPLOAD_LIFE)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop ends like Ctrl-C
-        page = build_page(reporter, shelf)
-        warm_up.join()  # no reader's report beside it
-        page.launch(
+        build_page(reporter, shelf).launch(
             theme=THEME, css=CSS, share=False, ssr_mode=False, max_file_size=MAX_FILE_SIZE, auth=auth,
             allowed_paths=[str(shelf.cache)], state_session_capacity=SESSIONS, mcp_server=args.mcp,
             run_history=False, footer_links=["api"],

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,6 +92,24 @@ def test_a_search_stops_when_its_time_is_over(reporter, film, monkeypatch):
     late = len(steps)
     assert reporter.report(film).findings, "the next one has its own time"
     assert len(steps) - late > 10
+
+
+def test_two_threads_write_one_report_after_the_other(reporter, film, monkeypatch):
+    generate, at_work, most = reporter.model.generate, [], []
+
+    def watched(*args, **options):
+        at_work.append(1)
+        most.append(len(at_work))
+        time.sleep(0.1)
+        try:
+            return generate(*args, **options)
+        finally:
+            at_work.pop()
+
+    monkeypatch.setattr(reporter.model, "generate", watched)
+    with ThreadPoolExecutor(3) as threads:
+        one, *others = threads.map(reporter.report, [film] * 3)
+    assert most == [1, 1, 1] and all(other.findings == one.findings for other in others)
 
 
 def test_warnings_say_what_a_reader_should_know(reporter):

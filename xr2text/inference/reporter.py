@@ -5,6 +5,7 @@ Letters: H, W original height and width; h, w patch grid; seven regions in the o
 
 import math
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -144,6 +145,7 @@ class Reporter:
         for part in (model.encoder, model.decoder.bart):  # bart is called at every step of the search
             part.register_forward_pre_hook(_give_up_when_late)
         self.gate = None if gate is None else gate.to(self.device)
+        self._turn = threading.Lock()  # the model changes its attention while it looks where a report came from
         self.model_name = f"{model.name} {__version__}"
 
     @classmethod
@@ -175,7 +177,8 @@ class Reporter:
             radiograph, notes = _as_radiograph(image), ()
             if self.gate is not None:
                 radiograph, notes = self.gate.admit(radiograph, force)
-            return self._write(radiograph, notes)
+            with self._turn:
+                return self._write(radiograph, notes)
 
     def _write(self, radiograph: Radiograph, notes: tuple[str, ...]) -> Report:
         pixels, geometry = self.model.transform(radiograph)
