@@ -230,6 +230,7 @@ class LossConfig:
     reward: float = 0.0
     reward_samples: int = 4  # drawn of each study
     reward_findings: float = 0.5  # of the F1 of what they assert, beside the batch's BLEU-4 and ROUGE-L of 1
+    reward_unsure: float = 1.0  # what a finding counts in that F1 where only one of the two texts is certain of it
     reward_all_findings: bool = False  # F1 of every finding that text.findings reads, in place of CheXpert's 14
     reward_distance: float = 0.0  # cost of each nat by which a draw is likelier than under the weights started from
     reward_recall: float = 0.0  # of a mean of word precision and recall that counts recall nine tenths, as METEOR's
@@ -248,6 +249,8 @@ class LossConfig:
             _share("training.losses", name, getattr(self, name))
         _at_least("training.losses", "vocabulary_chunk", self.vocabulary_chunk, 1)
         _at_least("training.losses", "reward_samples", self.reward_samples, 2)
+        if not 0 <= self.reward_unsure <= 1:
+            raise ConfigError(f"training.losses.reward_unsure is {self.reward_unsure}; it must be in [0, 1]")
         if not 0 < self.hidden_share <= 1:
             raise ConfigError(f"training.losses.hidden_share is {self.hidden_share}; it must be in (0, 1]")
         if self.alignment_temperature <= 0:

@@ -257,7 +257,9 @@ def test_areas_are_scikit_learns_over_known_labels():
         assert scores.findings[name] == {
             "auc": pytest.approx(roc_auc_score(truth, predicted)),
             "average_precision": pytest.approx(average_precision_score(truth, predicted)),
+            "certain_auc": pytest.approx(roc_auc_score(truth, predicted)),
             "positives": truth.sum(),
+            "uncertain": 0,
             "studies": known.sum(),
         }
         assert known.sum() < len(labels)
@@ -270,8 +272,20 @@ def test_an_area_by_hand():
     scores = score_head(labels, pd.DataFrame({"edema": [0.9, 0.8, 0.7, 0.1, 0.99]}), min_positives=2)
     # Of the four pairs three are in order; precision is 1/1 and 2/3 at the two positives.
     assert scores.findings["edema"] == pytest.approx(
-        {"auc": 0.75, "average_precision": 5 / 6, "positives": 2, "studies": 4}
-    )
+        {
+            "auc": 0.75, "average_precision": 5 / 6, "certain_auc": 0.75, "positives": 2, "uncertain": 0, "studies": 4,
+        }
+    )  # fmt: skip
+
+
+def test_an_uncertain_finding_is_positive_and_stays_out_of_the_certain_area():
+    labels = pd.DataFrame({"edema": [1, 0, -1, 0]}, dtype="Int8")
+    probabilities = pd.DataFrame({"edema": [0.9, 0.8, 0.7, 0.1]})
+    found = score_head(labels, probabilities).findings["edema"]
+    assert (found["auc"], found["certain_auc"], found["positives"], found["uncertain"]) == (0.75, 1.0, 2, 1)
+    assert calibration_bins(labels, probabilities).share_positive[10] == 1  # 0.7
+    alone = score_head(labels.iloc[1:], probabilities.iloc[1:]).findings["edema"]
+    assert (alone["auc"], alone["certain_auc"]) == (0.5, None)
 
 
 def test_means_leave_out_rare_findings_and_those_of_one_class():
@@ -279,7 +293,9 @@ def test_means_leave_out_rare_findings_and_those_of_one_class():
     labels["fracture"] = pd.array([1] * 3 + [0] * 77, dtype="Int8")
     labels["granuloma"] = pd.array([1] * 80, dtype="Int8")
     scores = score_head(labels, probabilities, min_positives=4)
-    assert scores.findings["granuloma"] == {"auc": None, "average_precision": None, "positives": 80, "studies": 80}
+    assert scores.findings["granuloma"] == {
+        "auc": None, "average_precision": None, "certain_auc": None, "positives": 80, "uncertain": 0, "studies": 80,
+    }  # fmt: skip
     assert scores.findings["fracture"]["auc"] is not None
     assert scores.mean_auc == scores.findings["edema"]["auc"]
     assert scores.mean_average_precision == scores.findings["edema"]["average_precision"]
@@ -347,7 +363,7 @@ HEAD_LABELS, HEAD_PROBABILITIES = head_tables(5)
         ),
         (HEAD_LABELS, HEAD_PROBABILITIES.assign(edema=[0, -0.1, 0, 0, 0]), "'edema' in row 1 is -0.1"),
         (HEAD_LABELS, HEAD_PROBABILITIES.assign(edema=[0, 0, 0, np.nan, 0]), "'edema' in row 3 is nan"),
-        (HEAD_LABELS.assign(edema=[0, 0, 0, 0, -1]), HEAD_PROBABILITIES, "labels hold -1 for 'edema' in row 4"),
+        (HEAD_LABELS.assign(edema=[0, 0, 0, 0, 2]), HEAD_PROBABILITIES, "labels hold 2 for 'edema' in row 4"),
         (HEAD_LABELS.assign(edema=NA, fracture=NA, granuloma=NA), HEAD_PROBABILITIES, "no label is known"),
     ],
 )

@@ -58,6 +58,10 @@ def made_up_scores(start, findings, micro_14, distinct):
     return {"language": language, "clinical": clinical, "intervals": intervals, "distinct_findings": distinct}
 
 
+def made_up_finding(*values):
+    return dict(zip(("auc", "average_precision", "certain_auc", "positives", "uncertain", "studies"), values, strict=True))
+
+
 def made_up_metrics():
     silent = {name: (support, 0, 0) for name, (support, _, _) in FINDINGS.items()}
     lucky = {name: (support, support, support // 2) for name, (support, _, _) in FINDINGS.items()}
@@ -79,8 +83,8 @@ def made_up_metrics():
             "ece": 0.033,
             "min_positives": 15,
             "findings": {
-                "fracture": {"auc": None, "average_precision": None, "positives": 0, "studies": 580},
-                "cardiomegaly": {"auc": 0.812, "average_precision": 0.413, "positives": 28, "studies": 585},
+                "fracture": made_up_finding(None, None, None, 0, 0, 580),
+                "cardiomegaly": made_up_finding(0.812, 0.413, 0.844, 28, 6, 585),
             },
         },
         "baselines": {
@@ -249,6 +253,7 @@ def test_the_finding_head_is_shown_where_there_is_one(metrics):
     table = read_tables(text)[3]
     assert [row["Finding"] for row in table] == ["cardiomegaly", "fracture"]
     assert table[0]["AUC"] == "0.812"
+    assert (table[0]["AUC, certain"], table[0]["Of them uncertain"]) == ("0.844", "6")
     assert table[0]["Average precision"] == "0.413"
     assert (table[1]["AUC"], table[1]["Positives"], table[1]["Studies"]) == ("–", "0", "580")
     assert "at least 15 positives: mean AUC 0.801, mean average precision 0.402" in text

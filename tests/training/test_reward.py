@@ -31,6 +31,14 @@ def test_findings_beyond_chexperts_count_where_they_are_asked_for():
     assert report_rewards([reference] * 2, written, 1.0, findings=names) - alone == pytest.approx([2 / 3, 2 / 3])
 
 
+def test_a_finding_that_only_one_text_is_certain_of_counts_as_far_as_asked_for():
+    enlarged, unsure = "The heart is enlarged.", "The heart is at the upper limits of normal."
+    references, written = [enlarged, enlarged, unsure], [enlarged, unsure, unsure]
+    alone = report_rewards(references, written, 0.0)
+    assert report_rewards(references, written, 1.0) - alone == pytest.approx([1, 1, 1])
+    assert report_rewards(references, written, 1.0, unsure_match=0.25) - alone == pytest.approx([1, 0.25, 1])
+
+
 def test_recall_counts_by_its_weight():
     half = "The heart is enlarged."
     alone = report_rewards([REFERENCE] * 2, [half, REFERENCE], 0.0)

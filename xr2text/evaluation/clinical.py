@@ -208,11 +208,13 @@ def _interval(values: np.ndarray) -> tuple[float, float] | None:
 
 
 class HeadFinding(TypedDict):
-    """One finding of a head: both areas are None where its known labels are all of one class."""
+    """One finding of a head: an area is None where the labels that it counts are all of one class."""
 
     auc: float | None
     average_precision: float | None
-    positives: int
+    certain_auc: float | None  # without the uncertain
+    positives: int  # present or uncertain
+    uncertain: int
     studies: int  # studies whose label is known
 
 
@@ -257,8 +259,8 @@ def score_head(labels: pd.DataFrame, probabilities: pd.DataFrame, min_positives:
     binary form, with 15 equal-width bins over all known (study, finding) pairs pooled.
 
     Args:
-        labels: 1 present, 0 absent, missing where not known; rows and columns as in `probabilities`, the columns in
-            any order.
+        labels: 1 present, -1 uncertain, 0 absent, missing where not known; rows and columns as in `probabilities`, the
+            columns in any order. Uncertain counts as positive, but for `certain_auc`.
         probabilities: of presence, 0 to 1.
         min_positives: at least 1.
 
@@ -286,7 +288,7 @@ def calibration_bins(labels: pd.DataFrame, probabilities: pd.DataFrame) -> Calib
     """Bins all known (study, finding) pairs by their probability; arguments and errors as for `score_head`."""
     truth, predicted = _read_head_tables(labels, probabilities)
     known = ~np.isnan(truth)
-    truth, predicted = truth[known], predicted[known]
+    truth, predicted = np.abs(truth[known]), predicted[known]
     edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
     bins = np.clip(np.searchsorted(edges, predicted, side="left") - 1, 0, None)  # a probability of 0 is in the first
     counts = np.bincount(bins, minlength=CALIBRATION_BINS)
@@ -299,11 +301,20 @@ def calibration_bins(labels: pd.DataFrame, probabilities: pd.DataFrame) -> Calib
 def _head_finding(truth: np.ndarray, predicted: np.ndarray) -> HeadFinding:
     known = ~np.isnan(truth)
     truth, predicted = truth[known], predicted[known]
-    positives = int(truth.sum())
-    auc = precision = None
-    if 0 < positives < len(truth):
-        auc, precision = float(roc_auc_score(truth, predicted)), float(average_precision_score(truth, predicted))
-    return {"auc": auc, "average_precision": precision, "positives": positives, "studies": len(truth)}
+    certain, positive = truth >= 0, truth != 0
+    two_classes = 0 < positive.sum() < len(truth)
+    return {
+        "auc": _auc(positive, predicted),
+        "average_precision": float(average_precision_score(positive, predicted)) if two_classes else None,
+        "certain_auc": _auc(positive[certain], predicted[certain]),
+        "positives": int(positive.sum()),
+        "uncertain": int((~certain).sum()),
+        "studies": len(truth),
+    }
+
+
+def _auc(positive: np.ndarray, predicted: np.ndarray) -> float | None:
+    return float(roc_auc_score(positive, predicted)) if 0 < positive.sum() < len(positive) else None
 
 
 def _mean(values: Iterable[float]) -> float | None:
@@ -313,7 +324,7 @@ def _mean(values: Iterable[float]) -> float | None:
 
 def _read_head_tables(labels: pd.DataFrame, probabilities: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Labels, NaN where not known, and probabilities, both [N, F] in the labels' order of columns."""
-    _require_values(labels, (1, 0), "labels")
+    _require_values(labels, (1, 0, -1), "labels")
     probabilities = _matched(labels, probabilities, "labels", "probabilities")
     if labels.isna().all(axis=None):
         raise ValueError("no label is known; a head is scored against at least one 1 or 0")

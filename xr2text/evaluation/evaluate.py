@@ -20,7 +20,6 @@ from tqdm.auto import tqdm
 
 from xr2text import __version__
 from xr2text.config import DataConfig
-from xr2text.data.examples import finding_row
 from xr2text.data.sources import SPLITS, DataError, Study, load_studies, read_table
 from xr2text.evaluation import clinical, language, pictures, tables
 from xr2text.evaluation.baselines import best_constant, retrieve
@@ -246,7 +245,7 @@ def _head_tables(
     if predictions[0].probabilities is None or not any(name in study.labels for study in studies for name in names):
         return None
     ids = [study.id for study in studies]
-    labels = pd.DataFrame([finding_row(study, names) for study in studies], index=ids, columns=names)
+    labels = pd.DataFrame([{name: study.labels.get(name) for name in names} for study in studies], index=ids)
     return labels, pd.DataFrame([one.probabilities for one in predictions], index=ids, columns=names)
 
 

@@ -211,12 +211,15 @@ def _finding_scores(scores: Sequence[Metrics]) -> list[str]:
 
 def _head_section(head: Metrics) -> str:
     findings = head["findings"]
+    header = ["Finding", "Positives", "Of them uncertain", "Studies", "AUC", "AUC, certain", "Average precision"]
     rows = [
         [
             finding_name(key),
             str(findings[key]["positives"]),
+            str(findings[key]["uncertain"]),
             str(findings[key]["studies"]),
             _number(findings[key]["auc"]),
+            _number(findings[key]["certain_auc"]),
             _number(findings[key]["average_precision"]),
         ]
         for key in sorted(findings, key=lambda key: (-findings[key]["positives"], key))
@@ -224,9 +227,10 @@ def _head_section(head: Metrics) -> str:
     return "\n\n".join(
         [
             "## Finding head",
-            aligned_table(["Finding", "Positives", "Studies", "AUC", "Average precision"], rows),
+            aligned_table(header, rows),
             f"Over the findings with at least {head['min_positives']} positives: mean AUC {_number(head['mean_auc'])}, "
             f"mean average precision {_number(head['mean_average_precision'])}. "
-            f"Expected calibration error {_number(head['ece'])}.",
+            f"Expected calibration error {_number(head['ece'])}. A finding that a report has as uncertain counts as "
+            'positive; in "AUC, certain" its studies are left out.',
         ]
     )

@@ -19,13 +19,17 @@ def report_rewards(
     findings_weight: float,
     recall_weight: float = 0.0,
     findings: Sequence[str] = CHEXPERT_14,
+    unsure_match: float = 1.0,
 ) -> np.ndarray:
     """Scores of N findings sections that are written for one batch.
+
+    Args:
+        unsure_match: how far a finding that one text asserts and the other has as uncertain counts as the same.
 
     Returns:
         [N] under the protocol `full`, what each adds to the batch's BLEU-4 (see `bleu_gains`) and its ROUGE-L;
         `recall_weight` times METEOR's mean of precision and recall over equal words, where recall counts nine tenths;
-        and `findings_weight` times the F1 of those of `findings` that the two assert as present or uncertain (1 where
+        and `findings_weight` times the F1 of those of `findings` that the two have as present or uncertain (1 where
         neither text has any); 0 where there is no reference.
     """
     rewards, known = np.zeros(len(references)), [bool(text.strip()) for text in references]
@@ -38,8 +42,9 @@ def report_rewards(
         own, right, wanted = language.bleu_statistics[:, [0, 4, 9]].T  # words
         rewards[known] += recall_weight * right / np.maximum(METEOR_ALPHA * wanted + (1 - METEOR_ALPHA) * own, 1)
     if findings_weight:
-        reference, own = (_asserted(texts, findings) for texts in zip(*pairs, strict=True))
-        both, either = (reference & own).sum(1), reference.sum(1) + own.sum(1)
+        reference, own = (_positive(texts, findings) for texts in zip(*pairs, strict=True))
+        same = np.where(reference == own, 1.0, unsure_match) * ((reference != 0) & (own != 0))
+        both, either = same.sum(1), (reference != 0).sum(1) + (own != 0).sum(1)
         rewards[known] += findings_weight * np.where(either > 0, 2 * both / np.maximum(either, 1), 1.0)
     return rewards
 
@@ -63,6 +68,6 @@ def bleu_gains(statistics: np.ndarray) -> np.ndarray:
     return len(statistics) * bleu_from_statistics(totals[None])[0, 3] * gains
 
 
-def _asserted(texts: Sequence[str], findings: Sequence[str]) -> np.ndarray:
-    """[N, F] bool."""
-    return label_reports(list(texts))[list(findings)].fillna(0).to_numpy(int) != 0
+def _positive(texts: Sequence[str], findings: Sequence[str]) -> np.ndarray:
+    """[N, F]: 1 present, -1 uncertain, 0 neither."""
+    return label_reports(list(texts))[list(findings)].fillna(0).to_numpy(int)
