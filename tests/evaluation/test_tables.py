@@ -59,7 +59,9 @@ def made_up_scores(start, findings, micro_14, distinct):
 
 
 def made_up_finding(*values):
-    return dict(zip(("auc", "average_precision", "certain_auc", "positives", "uncertain", "studies"), values, strict=True))
+    return dict(
+        zip(("auc", "average_precision", "certain_auc", "positives", "uncertain", "studies"), values, strict=True)
+    )
 
 
 def made_up_metrics():
