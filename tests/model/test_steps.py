@@ -57,6 +57,41 @@ def test_a_product_is_that_of_its_layers(rows):
     torch.testing.assert_close(product(states), torch.cat([one(states) for one in layers], -1), rtol=1e-4, atol=1e-5)
 
 
+def test_products_are_kept_until_the_weights_change(tokens):
+    bart = build(False).bart
+    kept = bart.products()
+    assert bart.products() is kept
+    with torch.autocast("cpu", torch.bfloat16):
+        assert bart.products() is not kept
+    kept = bart.products()
+    narrow, states = bart.model.decoder.layers[1].fc2, torch.randn(2, 1, 64)
+    with torch.no_grad():
+        narrow.weight.mul_(2)
+        changed = bart.products()
+        assert changed is not kept
+        torch.testing.assert_close(changed.layers[1][-1](states), narrow(states), rtol=1e-4, atol=1e-4)
+    bart.load_state_dict(bart.state_dict())
+    assert bart.products() is not changed
+    changed = bart.products()
+    bart.train()
+    assert bart.products() is not bart.products()  # in training nothing is kept
+    bart.eval()
+    assert bart.products() is not changed
+
+
+def test_a_search_goes_by_the_weights_as_they_are(tokens):
+    decoder, settings = build(False), GenerationConfig(num_beams=3, max_tokens=20, findings_tokens=12)
+    first = decoder.generate(tokens, settings, FINDINGS, IMPRESSION)
+    with torch.no_grad():
+        for parameter in decoder.bart.model.decoder.layers.parameters():
+            parameter.copy_(parameter.flip(0))
+    changed = decoder.generate(tokens, settings, FINDINGS, IMPRESSION)
+    again = build(False)
+    again.load_state_dict(decoder.state_dict())
+    assert changed.shape != first.shape or not torch.equal(changed, first)
+    assert torch.equal(changed, again.generate(tokens, settings, FINDINGS, IMPRESSION))
+
+
 @torch.inference_mode()
 def test_rows_change_places_within_their_study(tokens):
     decoder = build(False)

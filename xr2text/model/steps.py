@@ -6,6 +6,7 @@ tokens, A heads, D width.
 
 import functools
 import inspect
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -27,9 +28,36 @@ PACKS = torch.backends.mkldnn.is_available() and all(
 
 
 class SteppingBart(BartForConditionalGeneration):
-    """transformers' BART; a search that hands it `Steps` for a cache goes through these."""
+    """transformers' BART; a search that hands it `Steps` for a cache goes through these.
 
-    @functools.wraps(BartForConditionalGeneration.forward)  # generate() reads the names of its arguments
+    generate() reads the names of these methods' arguments, so that they must bear those of transformers.
+    """
+
+    def train(self, mode: bool = True) -> "SteppingBart":
+        _PRODUCTS.pop(self, None)
+        return super().train(mode)
+
+    @functools.wraps(BartForConditionalGeneration.prepare_inputs_for_generation)
+    def prepare_inputs_for_generation(self, input_ids: torch.Tensor, *args, **options) -> dict:
+        steps = options.get(CACHE)
+        if isinstance(steps, Steps):  # which need nothing else
+            return {"decoder_input_ids": input_ids[:, steps.length :], CACHE: steps}
+        return super().prepare_inputs_for_generation(input_ids, *args, **options)
+
+    def products(self) -> "Products":
+        """The products of its layers, in evaluation kept from search to search while the weights are the same ones."""
+        weights = (*self.model.decoder.layers.parameters(), self.lm_head.weight, self.final_logits_bias)
+        made_from = tuple((one.data_ptr(), one.dtype, _version(one)) for one in weights)
+        kind = weights[0].device.type
+        made_from += (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
+        known, products = _PRODUCTS.get(self, (None, None))
+        if known != made_from:
+            products = Products(self)
+        if not self.training:
+            _PRODUCTS[self] = made_from, products
+        return products
+
+    @functools.wraps(BartForConditionalGeneration.forward)
     def forward(self, *args, **options):
         steps = options.get(CACHE)
         if isinstance(steps, Steps):
@@ -71,6 +99,26 @@ class Product:
         return F.linear(states, self.weight, self.bias)
 
 
+class Products:
+    """Those of a decoder: of each layer, in the order in which `Steps` takes them, and of its head."""
+
+    def __init__(self, bart: BartForConditionalGeneration):
+        self.head, self.layers = Product(bart.lm_head.weight, bart.final_logits_bias[0]), []
+        for layer in bart.model.decoder.layers:
+            own, cross = layer.self_attn, layer.encoder_attn
+            rest = (own.out_proj, cross.q_proj, cross.out_proj, layer.fc1, layer.fc2)
+            self.layers.append((Product.of(own.q_proj, own.k_proj, own.v_proj), *(Product.of(one) for one in rest)))
+
+
+# What they were made from, and they. Beside the models, so that neither a copy of one nor its pickle holds them.
+_PRODUCTS: WeakKeyDictionary[SteppingBart, tuple[tuple, Products]] = WeakKeyDictionary()
+
+
+def _version(weight: torch.Tensor) -> int:
+    """How often it was changed in place."""
+    return 0 if weight.is_inference() else weight._version
+
+
 class Steps:
     """A search's keys and values, and the step that adds to them. For evaluation mode: nothing is dropped.
 
@@ -88,16 +136,12 @@ class Steps:
     is_compileable = False
     is_linear = (False,)
 
-    def __init__(self, bart: BartForConditionalGeneration, read: torch.Tensor, rows: int, longest: int):
-        self.decoder, self.head = bart.model.decoder, Product(bart.lm_head.weight, bart.final_logits_bias[0])
+    def __init__(self, bart: SteppingBart, read: torch.Tensor, rows: int, longest: int):
+        self.decoder, self.products = bart.model.decoder, bart.products()
         self.heads, self.rows, self.longest, self.length = bart.config.decoder_attention_heads, rows, longest, 0
-        self.products, self.seen = [], []
-        for layer in self.decoder.layers:
-            own, cross = layer.self_attn, layer.encoder_attn
-            rest = (own.out_proj, cross.q_proj, cross.out_proj, layer.fc1, layer.fc2)
-            together = Product.of(own.q_proj, own.k_proj, own.v_proj)
-            self.products.append((together, *(Product.of(one) for one in rest)))
-            self.seen.append((self._of_heads(cross.k_proj(read)), self._of_heads(cross.v_proj(read))))  # [B, A, Q, D/A]
+        self.seen = []  # keys and values [B, A, Q, D/A] of each layer
+        for cross in (layer.encoder_attn for layer in self.decoder.layers):
+            self.seen.append((self._of_heads(cross.k_proj(read)), self._of_heads(cross.v_proj(read))))
         self.text: torch.Tensor | None = None  # [layers, 2, R, A, T, D/A] keys and values
 
     def _of_heads(self, states: torch.Tensor) -> torch.Tensor:
@@ -119,7 +163,7 @@ class Steps:
         offset = decoder.embed_positions.offset
         states = decoder.embed_tokens(ids) + decoder.embed_positions.weight[start + offset : end + offset]
         states = decoder.layernorm_embedding(states)  # [R, n, D]
-        for index, (layer, products) in enumerate(zip(decoder.layers, self.products, strict=True)):
+        for index, (layer, products) in enumerate(zip(decoder.layers, self.products.layers, strict=True)):
             together, own_out, query, seen_out, widen, narrow = products
             mixed = self._look_back(together(states), index)
             states = layer.self_attn_layer_norm(states + own_out(mixed))
@@ -127,14 +171,14 @@ class Steps:
             states = layer.encoder_attn_layer_norm(states + seen_out(mixed))
             states = layer.final_layer_norm(states + narrow(layer.activation_fn(widen(states))))
         self.length = end
-        return self.head(states[:, -1:])
+        return self.products.head(states[:, -1:])
 
     def _look_back(self, parts: torch.Tensor, index: int) -> torch.Tensor:
         """Queries, keys and values [R, n, 3D] -> what is seen of the text so far [R, n, D]."""
         start, end = self.length, self.length + parts.shape[1]
         parts = parts.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # [3, R, A, n, D/A]
         if self.text is None:
-            self.text = parts.new_empty(len(self.products), 2, *parts.shape[1:3], self.longest, parts.shape[-1])
+            self.text = parts.new_empty(len(self.seen), 2, *parts.shape[1:3], self.longest, parts.shape[-1])
         text = self.text[index]
         text[:, :, :, start:end] = parts[1:]
         keys, values = text[:, :, :, :end]
