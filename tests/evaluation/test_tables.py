@@ -55,7 +55,8 @@ def made_up_scores(start, findings, micro_14, distinct):
         "language": {protocol: around(scores) for protocol, scores in language.items()},
         "clinical": {name: around(clinical[name]) for name in ("micro_14", "macro_14", "micro_5", "macro_5")},
     }
-    return {"language": language, "clinical": clinical, "intervals": intervals, "distinct_findings": distinct}
+    counts = {"distinct_findings": distinct, "slips": {"a sentence repeated": 3, "a word twice in a row": 0}}
+    return {"language": language, "clinical": clinical, "intervals": intervals, **counts}
 
 
 def made_up_finding(*values):
@@ -318,3 +319,7 @@ def test_published_scores_are_fractions_and_bleu_falls_with_its_order(dataset):
         assert 0 < row.bleu_4 < row.rouge_l < 1
         assert bleu == sorted(bleu, reverse=True)
         assert row.source
+
+
+def test_slips_of_the_model_are_counted(metrics):
+    assert "Its findings texts with a sentence repeated 3, a word twice in a row 0." in markdown_table(metrics)

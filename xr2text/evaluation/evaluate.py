@@ -26,6 +26,7 @@ from xr2text.evaluation.baselines import best_constant, retrieve
 from xr2text.evaluation.examples import worst_and_best
 from xr2text.evaluation.predict import Prediction, image_features, write_predictions
 from xr2text.evaluation.processes import Processes
+from xr2text.evaluation.slips import count_slips
 from xr2text.inference.reporter import Reporter
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.findings import label_reports
@@ -233,6 +234,7 @@ class _Scorer:
                 "clinical": clinical.clinical_intervals(self.reference_labels, labels, samples),
             },
             "distinct_findings": len(set(texts)),
+            "slips": count_slips(texts),
         }
         return _SystemScores(metrics, labels, results["full"].rouge_l)
 

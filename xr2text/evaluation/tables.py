@@ -162,10 +162,12 @@ def _r2gen_row(name: str, scores: Metrics) -> list[str]:
 def _variety(metrics: Metrics) -> str:
     """How many different texts each wrote: a model that writes one text for every film can score well on language."""
     counts = [f"{name} {scores['distinct_findings']}" for name, scores in systems(metrics).items()]
+    slips = [f"{slip} {count}" for slip, count in metrics["slips"].items()]
     contradicted = metrics["clinical"]["studies_with_contradiction"]
     return (
         f"Different findings texts for {metrics['studies']} studies: {', '.join(counts)}. "
-        f"Studies in which {metrics['model']} contradicts the reference: {contradicted}."
+        f"Studies in which {metrics['model']} contradicts the reference: {contradicted}. "
+        f"Its findings texts with {', '.join(slips)}."
     )
 
 
