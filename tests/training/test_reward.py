@@ -39,6 +39,13 @@ def test_a_finding_that_only_one_text_is_certain_of_counts_as_far_as_asked_for()
     assert report_rewards(references, written, 1.0, unsure_match=0.25) - alone == pytest.approx([1, 0.25, 1])
 
 
+def test_a_finding_that_the_reference_has_not_costs():
+    reference = "The heart is enlarged. No pneumothorax."
+    written = [reference, "The heart is enlarged. Possible pneumonia. Pleural effusion.", "The lungs are clear."]
+    alone = report_rewards([reference] * 3, written, 0.0)
+    assert report_rewards([reference] * 3, written, 0.0, false_cost=0.5) - alone == pytest.approx([0, -1, 0])
+
+
 def test_recall_counts_by_its_weight():
     half = "The heart is enlarged."
     alone = report_rewards([REFERENCE] * 2, [half, REFERENCE], 0.0)

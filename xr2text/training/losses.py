@@ -182,8 +182,10 @@ class Objective(nn.Module):
         repeated = [reference for reference in references for _ in range(samples)]
         config = self.config
         findings = FINDING_NAMES if config.reward_all_findings else CHEXPERT_14
-        weights = (config.reward_findings, config.reward_recall)
-        rewards = report_rewards(repeated, texts, *weights, findings, config.reward_unsure)
+        rewards = report_rewards(
+            repeated, texts, config.reward_findings, config.reward_recall, findings, config.reward_unsure,
+            config.reward_false,
+        )  # fmt: skip
         scores = torch.from_numpy(rewards)
         rows, drawn = reported.repeat_interleave(samples), ids.masked_fill(ids == PAD, IGNORED)
         if self.first_decoder is not None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from xr2text.evaluation.language import bleu_from_statistics, score_language
-from xr2text.text.findings import CHEXPERT_14, label_reports
+from xr2text.text.findings import CHEXPERT_14, NO_FINDING, label_reports
 
 METEOR_ALPHA = 0.9  # how far METEOR's mean counts recall above precision (Lavie and Agarwal, WMT 2007)
 
@@ -20,6 +20,7 @@ def report_rewards(
     recall_weight: float = 0.0,
     findings: Sequence[str] = CHEXPERT_14,
     unsure_match: float = 1.0,
+    false_cost: float = 0.0,
 ) -> np.ndarray:
     """Scores of N findings sections that are written for one batch.
 
@@ -29,8 +30,9 @@ def report_rewards(
     Returns:
         [N] under the protocol `full`, what each adds to the batch's BLEU-4 (see `bleu_gains`) and its ROUGE-L;
         `recall_weight` times METEOR's mean of precision and recall over equal words, where recall counts nine tenths;
-        and `findings_weight` times the F1 of those of `findings` that the two have as present or uncertain (1 where
-        neither text has any); 0 where there is no reference.
+        `findings_weight` times the F1 of those of `findings` that the two have as present or uncertain (1 where
+        neither text has any); and minus `false_cost` for each of `findings` but "no finding" that the reference has not
+        so; 0 where there is no reference.
     """
     rewards, known = np.zeros(len(references)), [bool(text.strip()) for text in references]
     if not any(known):
@@ -41,11 +43,13 @@ def report_rewards(
     if recall_weight:
         own, right, wanted = language.bleu_statistics[:, [0, 4, 9]].T  # words
         rewards[known] += recall_weight * right / np.maximum(METEOR_ALPHA * wanted + (1 - METEOR_ALPHA) * own, 1)
-    if findings_weight:
+    if findings_weight or false_cost:
         reference, own = (_positive(texts, findings) for texts in zip(*pairs, strict=True))
         same = np.where(reference == own, 1.0, unsure_match) * ((reference != 0) & (own != 0))
         both, either = same.sum(1), (reference != 0).sum(1) + (own != 0).sum(1)
         rewards[known] += findings_weight * np.where(either > 0, 2 * both / np.maximum(either, 1), 1.0)
+        abnormal = np.array(findings) != NO_FINDING
+        rewards[known] -= false_cost * ((own != 0) & (reference == 0))[:, abnormal].sum(1)
     return rewards
 
 
