@@ -64,6 +64,7 @@ def test_overrides_win_and_keep_their_type(yaml):
         ("training.losses.reward_distance=0.1", "measured from training.start_from"),
         ("training.losses.hidden=1", "names none"),
         ("training.losses.hidden_share=0", "in (0, 1]"),
+        ("training.losses.reward_unsure=1.5", "in [0, 1]"),
         ("training.losses.overlap=1", "names no outlines"),
         ("data.mask_holdout=5", "names none"),
     ],

@@ -279,6 +279,27 @@ def test_drawn_reports_become_as_likely_as_they_score(make_tiny, batch, monkeypa
     assert unreported.losses["reward"] == 0
 
 
+@pytest.mark.parametrize(
+    "weights, reference, other",
+    [  # what hedges and what is said beside the reference fall behind the reference's own words
+        ({"reward_unsure": 0.0}, "The heart is enlarged.", "The heart is borderline enlarged."),
+        ({"reward_false": 0.5}, "The lungs are clear.", "The lungs are clear. Pleural effusion."),
+    ],
+)
+def test_hedging_and_false_findings_cost_a_draw(make_tiny, batch, monkeypatch, weights, reference, other):
+    model = make_tiny()
+    texts = [encode_report(model.tokenizer, ReportText(one, "No acute disease."), 60) for one in (reference, other)]
+    batch["labels"] = pad_labels([texts[0]] * 4)
+    drawn = pad_labels([row[: row.index(5) + 1] for row in texts] * 4).clamp_min(PAD)
+    monkeypatch.setattr(model, "draw_findings", lambda tokens, samples: drawn.clone())
+
+    def lead(**others):
+        config = LossConfig(reward=1, reward_samples=2, reward_findings=1.0, **others)
+        return Objective(model, config).train()._draw_reports(torch.zeros(4, 1, 32), batch["labels"])[2][::2]
+
+    assert (lead(**weights) > lead() + 0.4).all()
+
+
 def test_a_draw_pays_for_being_likelier_than_it_first_was(make_tiny, batch, monkeypatch):
     model = make_tiny()
     text = encode_report(model.tokenizer, ReportText("The heart is enlarged.", "No acute disease."), 40)
