@@ -353,8 +353,14 @@ def test_an_image_gets_the_same_draws_in_any_batch_and_another_image_others(tiny
 
 def test_draws_are_as_likely_as_the_model_has_them():
     scores = torch.tensor([[0.0, 1.0, -torch.inf]]).expand(4000, -1)
-    drawn = SeededNoise([7], 4000)(torch.zeros(4000, 1, dtype=torch.long), scores).argmax(-1)[1:]
+    drawn = SeededNoise([7], 4000, impression_id=5)(torch.zeros(4000, 1, dtype=torch.long), scores).argmax(-1)[1:]
     torch.testing.assert_close(drawn.bincount(minlength=3) / 3999, scores[0].softmax(-1), atol=0.03, rtol=0)
+
+
+def test_an_impression_is_the_likeliest_that_follows_from_its_findings():
+    scores, ids = torch.randn(4, 9), torch.tensor([[2, 6], [2, 6], [2, 5], [5, 6]])
+    noisy = SeededNoise([7], 4, impression_id=5)(ids, scores)
+    assert torch.equal(noisy[[0, 2, 3]], scores[[0, 2, 3]]) and not torch.equal(noisy[1], scores[1])
 
 
 @pytest.mark.parametrize("change", [{"temperature": 1e-6}, {"top_p": 1e-6}])

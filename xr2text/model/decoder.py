@@ -186,7 +186,7 @@ class TextDecoder(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         drawing = [
             TemperatureLogitsWarper(settings.temperature), LikeliestTokens(settings.top_p),
-            SeededNoise(seeds, settings.draws),
+            SeededNoise(seeds, settings.draws, impression_id),
         ]  # fmt: skip
         found = self._search(tokens, settings, findings_id, impression_id, marks, None, drawing=drawing)
         ids = found.sequences[:, 1:].unflatten(0, (len(tokens), settings.draws))
@@ -311,10 +311,13 @@ class SeededNoise(LogitsProcessor):
     Args:
         seeds: of B studies.
         draws: S rows of each study; the first of them sees no noise.
+        impression_id: after it a row sees none either. The drafts' findings are weighed against each other, so that an
+            odd word among them is outvoted; an impression is what follows from the findings, and must be the likeliest.
     """
 
-    def __init__(self, seeds: Sequence[int], draws: int):
+    def __init__(self, seeds: Sequence[int], draws: int, impression_id: int):
         self.random, self.draws = [torch.Generator().manual_seed(seed) for seed in seeds], draws
+        self.impression_id = impression_id
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """Ids so far [B*S, T] and scores of the next token [B*S, V] -> scores with noise."""
@@ -322,7 +325,8 @@ class SeededNoise(LogitsProcessor):
         noise = torch.stack([torch.empty(shape).exponential_(generator=random) for random in self.random])
         noise = noise.log_().neg_()  # [B, S, V]
         noise[:, 0] = 0
-        return scores + noise.flatten(0, 1).to(scores)
+        concluding = (input_ids == self.impression_id).any(-1, keepdim=True)  # [B*S, 1]
+        return scores + noise.flatten(0, 1).to(scores).masked_fill(concluding, 0)
 
 
 class NoRepeatedSentences(LogitsProcessor):
