@@ -41,7 +41,7 @@ def image(tmp_path):
     one = Dataset()
     one.SOPClassUID, one.SOPInstanceUID = ComputedRadiographyImageStorage, generate_uid()
     one.StudyInstanceUID, one.SeriesInstanceUID = generate_uid(), generate_uid()
-    one.PatientName, one.PatientID, one.PatientBirthDate, one.PatientSex = "Doe^Jane", "4711", "19700101", "F"
+    one.PatientName, one.PatientID, one.PatientBirthDate, one.PatientSex = "Doe^Jane", "PAT-4711", "19700101", "F"
     one.StudyDate, one.StudyTime, one.AccessionNumber, one.StudyID = "20200102", "101112", "A-1970-1", "S1"
     one.ReferringPhysicianName = "House^Gregory"
     one.file_meta = FileMetaDataset()
@@ -80,9 +80,9 @@ def test_a_structured_report_refers_to_its_image(edited, image, tmp_path):
 def test_the_patient_is_named_only_when_asked_for(report, image, tmp_path):
     structured_report(report, image.read_bytes()).save_as(tmp_path / "without.dcm")
     content = (tmp_path / "without.dcm").read_bytes()
-    assert not any(word in content for word in (b"Jane", b"4711", b"19700101", b"House", b"A-1970-1"))
+    assert not any(word in content for word in (b"Jane", b"PAT-4711", b"19700101", b"House", b"A-1970-1"))
     named = structured_report(report, image, identity=True)
-    assert (named.PatientName, named.PatientID, named.AccessionNumber) == ("Doe^Jane", "4711", "A-1970-1")
+    assert (named.PatientName, named.PatientID, named.AccessionNumber) == ("Doe^Jane", "PAT-4711", "A-1970-1")
 
 
 @pytest.mark.skipif(VERIFIER is None, reason="dciodvfy (Debian's dicom3tools) is not installed")
@@ -143,7 +143,7 @@ def test_documents_stand_beside_the_reports_other_files(report, image, tmp_path)
     assert DiagnosticReport.model_validate_json(paths[4].read_text())
     assert (
         srread(write_report(report, tmp_path, documents=["dicom-sr"], source=image, identity=True)[-1]).PatientID
-        == "4711"
+        == "PAT-4711"
     )
     for source in (None, paths[3]):
         with pytest.raises(ExportError):

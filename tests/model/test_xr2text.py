@@ -2,6 +2,7 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -384,14 +385,16 @@ def test_the_draft_that_the_others_share_most_is_taken(tiny_model, batch, monkey
         consensus([[1]])
 
 
-def test_longer_drafts_are_taken_by_their_length_bonus(tiny_model, batch):
+def test_longer_drafts_are_taken_by_their_length_bonus(tiny_model, batch, monkeypatch):
     tokens = tiny_model.look(*batch).tokens
     sections = tiny_model.tokenizer.convert_tokens_to_ids(["<findings>", "<impression>"])
+    rows = torch.tensor([[EOS, 2, *[9] * length, EOS, *[PAD] * (20 - length)] for length in (4, 4, 5, 6, 6, 20)] * 2)
+    monkeypatch.setattr(tiny_model.decoder, "_search", lambda *_, **__: SimpleNamespace(sequences=rows))
     ids, plain = tiny_model.decoder.candidates(tokens, DRAWS, *sections, None, [3, 4])
     same, longer = tiny_model.decoder.candidates(tokens, replace(DRAWS, length_bonus=0.1), *sections, None, [3, 4])
-    ends = [[row.index(sections[1]) if sections[1] in row else row.index(EOS) for row in one] for one in ids.tolist()]
     assert torch.equal(ids, same)
-    torch.testing.assert_close(longer - plain, 0.1 * (torch.tensor(ends) - 1).float())
+    # The median is 5.5: what runs on beyond 1.4 times as many tokens gains no more.
+    torch.testing.assert_close(longer - plain, 0.1 * torch.tensor([[4, 4, 5, 6, 6, 5.5 * 1.4]] * 2))
 
 
 def test_a_draft_that_leaves_less_unsaid_is_taken_where_recall_counts():

@@ -26,6 +26,9 @@ from xr2text.model.steps import CACHE, SteppingBart, Steps
 from xr2text.text.tokenizer import BOS, EOS, IGNORED, PAD, UNK, SentenceMarks
 
 
+LONGEST = 1.4  # times as long as the median of a study's drafts: what is longer has lost its way, and gains no more by it
+
+
 class TextDecoder(nn.Module):
     """BART between visual tokens and report tokens.
 
@@ -193,7 +196,8 @@ class TextDecoder(nn.Module):
         ends = {EOS, PAD, impression_id}
         sections = [[list(takewhile(lambda id: id not in ends, one[1:])) for one in rows] for rows in ids.tolist()]
         shared = np.stack([consensus(drafts, settings.consensus_beta) for drafts in sections])
-        shared += settings.length_bonus * np.array([[len(draft) for draft in drafts] for drafts in sections])
+        lengths = np.array([[len(draft) for draft in drafts] for drafts in sections])
+        shared += settings.length_bonus * np.minimum(lengths, LONGEST * np.median(lengths, axis=1, keepdims=True))
         return ids, torch.from_numpy(shared).to(tokens)
 
     def _search(
