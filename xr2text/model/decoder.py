@@ -25,8 +25,8 @@ from xr2text.model.consensus import consensus
 from xr2text.model.steps import CACHE, SteppingBart, Steps
 from xr2text.text.tokenizer import BOS, EOS, IGNORED, PAD, UNK, SentenceMarks
 
-
-LONGEST = 1.4  # times as long as the median of a study's drafts: what is longer has lost its way, and gains no more by it
+# Times as long as the median of a study's drafts: what is longer has lost its way, and gains no more by it.
+LONGEST = 1.4
 
 
 class TextDecoder(nn.Module):
