@@ -1,8 +1,13 @@
 import pytest
 
 from xr2text.evaluation.slips import count_slips
+from xr2text.text.words import report_words
 
-REPEATED, DENIED, TWICE, REDACTED = count_slips([])
+WORDS = report_words(
+    ["The heart is enlarged: cardiomegaly. XXXX opacity at the left base. The lungs are clear. No pleural effusion."]
+    * 2
+)
+REPEATED, DENIED, TWICE, REDACTED, STRANGE = count_slips([], WORDS)
 
 
 @pytest.mark.parametrize(
@@ -11,14 +16,16 @@ REPEATED, DENIED, TWICE, REDACTED = count_slips([])
         ("The heart is enlarged. No pleural effusion.", set()),
         ("The lungs are clear. No effusion. The lungs are  clear", {REPEATED}),
         ("The heart is enlarged. No cardiomegaly.", {DENIED}),
-        ("Degenerative degenerative changes of the spine.", {TWICE}),
+        ("Enlarged enlarged heart.", {TWICE}),
+        ("The hearungs are clear.", {STRANGE}),
         ("XXXX opacity at the left base.", {REDACTED}),
         ("", set()),
     ],
 )
 def test_a_slip_is_found_where_it_is(text, slips):
-    assert {name for name, count in count_slips([text]).items() if count} == slips
+    assert {name for name, count in count_slips([text], WORDS).items() if count} == slips
 
 
 def test_texts_are_counted_and_not_slips():
-    assert count_slips(["Clear clear lungs lungs.", "Clear lungs.", "The the heart."])[TWICE] == 2
+    assert count_slips(["Clear clear lungs lungs.", "Clear lungs.", "The the heart."], WORDS)[TWICE] == 2
+    assert count_slips(["Cleart lungz.", "Clear lungs."], WORDS)[STRANGE] == 1

@@ -14,7 +14,7 @@ from xr2text.model.consensus import consensus
 from xr2text.model.decoder import SeededNoise
 from xr2text.model.xr2text import CheckpointError, XR2Text
 from xr2text.text.sections import ReportText
-from xr2text.text.tokenizer import EOS, IGNORED, PAD, encode_report, pad_labels
+from xr2text.text.tokenizer import EOS, IGNORED, PAD, encode_report, pad_labels, remember_words
 
 K = len(REGIONS)
 
@@ -325,6 +325,8 @@ def test_among_beams_the_one_that_agrees_with_the_finding_head_is_taken(make_tin
     assert [one.findings for one in model.generate(*batch, settings).reports] == [texts[1], texts[0]]
     monkeypatch.setattr(model.finding_head, "forward", lambda tokens: torch.zeros(2, 1))  # it does not know
     assert {one.findings for one in model.generate(*batch, settings).reports} == {texts[0]}
+    remember_words(model.tokenizer, ["The heart is enlarged. No acute disease."] * 2)  # "normal" is none of its words
+    assert {one.findings for one in model.generate(*batch, settings).reports} == {texts[1]}
     model.config.findings = {"right lung nodule": ["right lung"]}
     with pytest.raises(ConfigError, match=r"none of model\.findings is read"):
         model.generate(*batch, settings)

@@ -1,4 +1,5 @@
 import pytest
+from transformers import PreTrainedTokenizerFast
 
 from xr2text.text.sections import ReportText
 from xr2text.text.tokenizer import (
@@ -7,11 +8,14 @@ from xr2text.text.tokenizer import (
     IGNORED,
     decode_report,
     encode_report,
+    known_words,
     locate_sentences,
     pad_labels,
+    remember_words,
     sentence_marks,
     train_tokenizer,
 )
+from xr2text.text.words import strange_words
 
 TEXTS = ["The heart is normal in size. The lungs are clear.", "No acute disease.", "Small left pleural effusion."] * 5
 
@@ -54,6 +58,16 @@ def test_sentences_know_their_tokens(tokenizer):
         assert tokenizer.decode([ids[position] for position in own]).strip() == text
     positions = [position for *_, own in located for position in own]
     assert positions == sorted(set(positions)) and len(positions) == len(ids) - 3  # all but <findings>, ..., </s>
+
+
+def test_words_are_kept_with_the_tokenizer(tmp_path):
+    tokenizer = train_tokenizer(TEXTS, 350)
+    assert known_words(tokenizer) == frozenset()
+    remember_words(tokenizer, ["No effusion.", "NO 2nd Effusion; cardiomegaly cardiomegaly."])
+    remember_words(tokenizer, ["Größe normal."] * 2)
+    tokenizer.save_pretrained(str(tmp_path))
+    assert known_words(PreTrainedTokenizerFast.from_pretrained(str(tmp_path))) == {"no", "effusion", "größe", "normal"}
+    assert strange_words("No 3 normal-size Effusions.", known_words(tokenizer)) == ["size", "effusions"]
 
 
 def test_the_tokens_that_end_a_sentence(tokenizer):

@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 import train as train_script
 from xr2text.config import TrainingConfig
 from xr2text.model.xr2text import XR2Text
+from xr2text.text.tokenizer import known_words
 from xr2text.training import memory
 from xr2text.training.losses import TERMS, Objective
 from xr2text.training.optim import StageSpan, build_optimizer, build_schedule
@@ -266,6 +267,8 @@ def test_a_second_phase_starts_from_a_checkpoint(config, tmp_path):
     assert all(equal for key, equal in same.items() if key.startswith("encoder."))
     assert not any(equal for key, equal in same.items() if key.endswith("query_proj.weight"))
     assert (first / "tokenizer.json").read_text() == (tmp_path / "second" / "best" / "tokenizer.json").read_text()
+    words = known_words(XR2Text.from_pretrained(tmp_path / "second" / "best").tokenizer)
+    assert {"the", "lungs"} <= words and "<findings>" not in words
     with pytest.raises(SystemExit, match="does not fit"):
         run(config, f"training.start_from={first}", "model.haqt.global_queries=3", f"output={tmp_path / 'third'}")
 

@@ -30,6 +30,7 @@ from xr2text.evaluation.slips import count_slips
 from xr2text.inference.reporter import Reporter
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.findings import label_reports
+from xr2text.text.words import report_words
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,7 @@ class _Scorer:
     vocabulary: language.R2GenVocabulary
     dataset: str | None
     settings: EvaluationSettings
+    known_words: set[str]
 
     @classmethod
     def of(cls, train: Sequence[Study], scored: Sequence[Study], settings: EvaluationSettings) -> "_Scorer":
@@ -204,7 +206,8 @@ class _Scorer:
             [study.source_findings for study in train], dataset or "iu_xray"
         )
         references = [study.source_findings for study in scored]
-        return cls(references, label_reports(references), vocabulary, dataset, settings)
+        words = report_words(text for study in train for text in (study.source_findings, study.impression))
+        return cls(references, label_reports(references), vocabulary, dataset, settings, words)
 
     @property
     def rules(self) -> str:
@@ -234,7 +237,7 @@ class _Scorer:
                 "clinical": clinical.clinical_intervals(self.reference_labels, labels, samples),
             },
             "distinct_findings": len(set(texts)),
-            "slips": count_slips(texts),
+            "slips": count_slips(texts, self.known_words),
         }
         return _SystemScores(metrics, labels, results["full"].rouge_l)
 

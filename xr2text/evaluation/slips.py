@@ -1,15 +1,22 @@
 """What is wrong with a written text whatever the radiograph shows."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from xr2text.model.xr2text import TWICE
 from xr2text.text.findings import contradictions, report_sentences
+from xr2text.text.words import strange_words
 
 
-def count_slips(texts: Sequence[str]) -> dict[str, int]:
-    """How many of N texts have each slip, under the slip's name."""
-    return {name: sum(map(has_slip, texts)) for name, has_slip in _SLIPS.items()}
+def count_slips(texts: Sequence[str], known_words: Collection[str]) -> dict[str, int]:
+    """How many of N texts have each slip, under the slip's name.
+
+    Args:
+        known_words: of the training reports, see `text.words.report_words`.
+    """
+    counts = {name: sum(map(has_slip, texts)) for name, has_slip in _SLIPS.items()}
+    strange = sum(bool(strange_words(text, known_words)) for text in texts)
+    return {**counts, "a word of no two training reports": strange}
 
 
 def _repeats_a_sentence(text: str) -> bool:

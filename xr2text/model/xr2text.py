@@ -37,14 +37,16 @@ from xr2text.text.tokenizer import (
     IMPRESSION_TOKEN,
     SentenceMarks,
     decode_report,
+    known_words,
     sentence_marks,
 )
+from xr2text.text.words import strange_words
 
 CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE = "config.json", "model.safetensors", "preprocessor_config.json"
 
 
-# What a finding both asserted and denied, and a word that stands twice in a row, count for among a report's differences
-# from the head.
+# What a finding both asserted and denied, a word that stands twice in a row, and one that the training reports lack
+# count for among a report's differences from the head.
 FAULT = 20.0
 TWICE = re.compile(r"\b(\w+) \1\b", re.IGNORECASE)
 STATE_SLOPE = 2.0  # of a finding's state at its threshold, per unit of logit
@@ -318,7 +320,8 @@ class XR2Text(nn.Module):
 
     def _differences(self, ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """In how many findings each of a study's drafts [B, n, T] is not what the head's logits [B, F] say, and FAULT
-        for each one that it both asserts and denies, and for each word that stands twice in a row: [B, n]."""
+        for each one that it both asserts and denies, for each word that stands twice in a row, and for each that the
+        training reports lack, where the tokenizer knows their words: [B, n]."""
         from xr2text.text.findings import FINDING_NAMES, contradictions, label_reports  # they take seconds to load
 
         names = [name for name in self.config.findings if name in FINDING_NAMES]
@@ -331,6 +334,8 @@ class XR2Text(nn.Module):
         states = self.finding_states(logits)[:, None, columns]  # [B, 1, F]
         differences = (asserted.view(*ids.shape[:2], -1).float() - states).abs().sum(-1)  # [B, n]
         faults = [len(contradictions(text)) + len(TWICE.findall(text)) for text in texts]
+        if known := known_words(self.tokenizer):
+            faults = [count + len(strange_words(text, known)) for count, text in zip(faults, texts, strict=True)]
         return differences + FAULT * torch.tensor(faults, device=logits.device).view_as(differences)
 
     @torch.no_grad()

@@ -12,11 +12,13 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from xr2text.config import ConfigError
 from xr2text.text.sections import ReportText, split_sentences
+from xr2text.text.words import report_words
 
 BOS, PAD, EOS, UNK = 0, 1, 2, 3  # ids, as in BART
 BASE_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
 FINDINGS_TOKEN, IMPRESSION_TOKEN = "<findings>", "<impression>"
 IGNORED = -100  # label of a token that the loss passes over
+WORDS = "report_words"  # the entry of tokenizer_config.json that `remember_words` makes
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
@@ -51,6 +53,16 @@ def load_bart_tokenizer(name: str) -> PreTrainedTokenizerBase:
         raise ConfigError(f"model.decoder.weights: no tokenizer of {name!r}: {error}") from error
     tokenizer.add_special_tokens({"additional_special_tokens": [FINDINGS_TOKEN, IMPRESSION_TOKEN]})
     return tokenizer
+
+
+def remember_words(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> None:
+    """Has the tokenizer keep, and save, the words of the reports that it is to write; those that it kept stay."""
+    tokenizer.init_kwargs[WORDS] = sorted(report_words(texts) | known_words(tokenizer))
+
+
+def known_words(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
+    """What `remember_words` kept; empty where it never was called."""
+    return frozenset(tokenizer.init_kwargs.get(WORDS, ()))
 
 
 def encode_report(

@@ -21,7 +21,7 @@ from xr2text.data.index import StudyTable, open_studies
 from xr2text.data.sources import DataError, Study
 from xr2text.imaging.transform import ImageTransform
 from xr2text.model.xr2text import XR2Text
-from xr2text.text.tokenizer import load_bart_tokenizer, train_tokenizer
+from xr2text.text.tokenizer import load_bart_tokenizer, remember_words, train_tokenizer
 from xr2text.training.teachers import taught_findings
 
 TARGETS_FILE = "finding_targets.safetensors"  # in a run's folder: what its teachers said
@@ -78,15 +78,22 @@ def build_curriculum(config: Config, studies: Sequence[Study], progress: bool = 
 
 
 def prepare_tokenizer(config: Config, studies: Sequence[Study], resumed: bool) -> PreTrainedTokenizerBase:
-    """The resumed run's tokenizer, BART's own, or one learned from the training reports."""
+    """The resumed run's tokenizer, the first phase's, BART's own, or one learned from the training reports;
+    with the words of these reports."""
     if resumed:
         return AutoTokenizer.from_pretrained(str(Path(config.output) / "tokenizer"))
+
+    def texts() -> Iterator[str]:
+        return (text for study in studies for text in (study.findings, study.impression) if text)
+
     if config.training.start_from is not None:
-        return XR2Text.from_pretrained(config.training.start_from).tokenizer
-    if config.model.decoder.weights is not None:
-        return load_bart_tokenizer(config.model.decoder.weights)
-    texts = (text for study in studies for text in (study.findings, study.impression) if text)
-    return train_tokenizer(texts, config.model.decoder.vocab_size)
+        tokenizer = XR2Text.from_pretrained(config.training.start_from).tokenizer
+    elif config.model.decoder.weights is not None:
+        tokenizer = load_bart_tokenizer(config.model.decoder.weights)
+    else:
+        tokenizer = train_tokenizer(texts(), config.model.decoder.vocab_size)
+    remember_words(tokenizer, texts())
+    return tokenizer
 
 
 def prepare_data(config: Config, resumed: bool, progress: bool) -> TrainingData:
