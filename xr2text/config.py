@@ -229,8 +229,7 @@ class LossConfig:
     # above those of the others of the same study.
     reward: float = 0.0
     reward_samples: int = 4  # drawn of each study
-    reward_bleu: float = 1.0  # of what a draw adds to the batch's BLEU-4, beside its ROUGE-L of 1
-    reward_findings: float = 0.5  # of the F1 of what they assert
+    reward_findings: float = 0.5  # of the F1 of what they assert, beside the batch's BLEU-4 and ROUGE-L of 1
     reward_unsure: float = 1.0  # what a finding counts in that F1 where only one of the two texts is certain of it
     reward_false: float = 0.0  # cost of each finding that a draw has as present or uncertain and the reference has not
     reward_all_findings: bool = False  # every finding that text.findings reads counts, in place of CheXpert's 14
@@ -243,8 +242,7 @@ class LossConfig:
             "tokens", "focal", "regions", "consistency", "anatomy", "overlap", "grounding", "findings", "hidden",
             "alignment", "rdrop", "reward",
         )  # fmt: skip
-        rewards = ("reward_bleu", "reward_findings", "reward_false", "reward_recall", "reward_distance")
-        for name in (*weights, "focal_gamma", *rewards):
+        for name in (*weights, "focal_gamma", "reward_findings", "reward_false", "reward_recall", "reward_distance"):
             _at_least("training.losses", name, getattr(self, name), 0)
         if not any(getattr(self, name) for name in weights):
             raise ConfigError("training.losses: at least one weight must be above 0")

@@ -281,13 +281,12 @@ def test_drawn_reports_become_as_likely_as_they_score(make_tiny, batch, monkeypa
 
 @pytest.mark.parametrize(
     "weights, reference, other",
-    [  # what hedges, what is said beside the reference, and other words fall behind the reference's own
+    [  # what hedges and what is said beside the reference fall behind the reference's own words
         ({"reward_unsure": 0.0}, "The heart is enlarged.", "The heart is borderline enlarged."),
         ({"reward_false": 0.5}, "The lungs are clear.", "The lungs are clear. Pleural effusion."),
-        ({"reward_bleu": 3.0}, "The lungs are clear.", "Clear lungs."),
     ],
 )
-def test_hedging_false_findings_and_other_words_cost_a_draw(make_tiny, batch, monkeypatch, weights, reference, other):
+def test_hedging_and_false_findings_cost_a_draw(make_tiny, batch, monkeypatch, weights, reference, other):
     model = make_tiny()
     texts = [encode_report(model.tokenizer, ReportText(one, "No acute disease."), 60) for one in (reference, other)]
     batch["labels"] = pad_labels([texts[0]] * 4)

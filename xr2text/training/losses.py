@@ -184,7 +184,7 @@ class Objective(nn.Module):
         findings = FINDING_NAMES if config.reward_all_findings else CHEXPERT_14
         rewards = report_rewards(
             repeated, texts, config.reward_findings, config.reward_recall, findings, config.reward_unsure,
-            config.reward_false, config.reward_bleu,
+            config.reward_false,
         )  # fmt: skip
         scores = torch.from_numpy(rewards)
         rows, drawn = reported.repeat_interleave(samples), ids.masked_fill(ids == PAD, IGNORED)

@@ -21,7 +21,6 @@ def report_rewards(
     findings: Sequence[str] = CHEXPERT_14,
     unsure_match: float = 1.0,
     false_cost: float = 0.0,
-    bleu_weight: float = 1.0,
 ) -> np.ndarray:
     """Scores of N findings sections that are written for one batch.
 
@@ -29,8 +28,7 @@ def report_rewards(
         unsure_match: how far a finding that one text asserts and the other has as uncertain counts as the same.
 
     Returns:
-        [N] under the protocol `full`, `bleu_weight` times what each adds to the batch's BLEU-4 (see `bleu_gains`); its
-        ROUGE-L;
+        [N] under the protocol `full`, what each adds to the batch's BLEU-4 (see `bleu_gains`) and its ROUGE-L;
         `recall_weight` times METEOR's mean of precision and recall over equal words, where recall counts nine tenths;
         `findings_weight` times the F1 of those of `findings` that the two have as present or uncertain (1 where
         neither text has any); and minus `false_cost` for each of `findings` but "no finding" that the reference has not
@@ -41,7 +39,7 @@ def report_rewards(
         return rewards
     pairs = [(one, other) for one, other, there in zip(references, written, known, strict=True) if there]
     language = score_language(*zip(*pairs, strict=True), "full", meteor=False)
-    rewards[known] = bleu_weight * bleu_gains(language.bleu_statistics) + language.rouge_l
+    rewards[known] = bleu_gains(language.bleu_statistics) + language.rouge_l
     if recall_weight:
         own, right, wanted = language.bleu_statistics[:, [0, 4, 9]].T  # words
         rewards[known] += recall_weight * right / np.maximum(METEOR_ALPHA * wanted + (1 - METEOR_ALPHA) * own, 1)
