@@ -54,10 +54,11 @@ def table(people: HeadScores, reader: HeadScores) -> str:
         "|---|---:|---:|---:|---:|---:|",
         f"| **mean** of those with {FEWEST} or more | | **{people.mean_auc:.3f}** | | | **{reader.mean_auc:.3f}** |",
     ]
-    for name, one in sorted(people.findings.items(), key=lambda item: -item[1].positives):
+    for name, one in sorted(people.findings.items(), key=lambda item: -item[1]["positives"]):
         read = reader.findings[name]
-        areas = [f"{area:.3f}" if area is not None else "–" for area in (one.auc, read.auc)]
-        lines.append(f"| {name} | {one.positives} | {areas[0]} | {read.positives} | {read.uncertain} | {areas[1]} |")
+        areas = [f"{area:.3f}" if area is not None else "–" for area in (one["auc"], read["auc"])]
+        read_in = f"{read['positives']} | {read['uncertain']}"
+        lines.append(f"| {name} | {one['positives']} | {areas[0]} | {read_in} | {areas[1]} |")
     return "\n".join(lines)
 
 

@@ -4,10 +4,10 @@ from xr2text.evaluation.slips import count_slips
 from xr2text.text.words import report_words
 
 WORDS = report_words(
-    ["The heart is enlarged: cardiomegaly. XXXX opacity at the left base. The lungs are clear. No pleural effusion."]
-    * 2
-)
-REPEATED, DENIED, TWICE, REDACTED, STRANGE = count_slips([], WORDS)
+    ["The heart is enlarged. No cardiomegaly. XXXX opacity at the left base.",
+     "The lungs are clear. No pleural effusion.", "No effusion. Enlarged heart."] * 2
+)  # fmt: skip
+REPEATED, DENIED, TWICE, REDACTED, STRANGE, UNHEARD = count_slips([], WORDS)
 
 
 @pytest.mark.parametrize(
@@ -16,8 +16,9 @@ REPEATED, DENIED, TWICE, REDACTED, STRANGE = count_slips([], WORDS)
         ("The heart is enlarged. No pleural effusion.", set()),
         ("The lungs are clear. No effusion. The lungs are  clear", {REPEATED}),
         ("The heart is enlarged. No cardiomegaly.", {DENIED}),
-        ("Enlarged enlarged heart.", {TWICE}),
+        ("Enlarged enlarged heart.", {TWICE, UNHEARD}),
         ("The hearungs are clear.", {STRANGE}),
+        ("The are clear.", {UNHEARD}),
         ("XXXX opacity at the left base.", {REDACTED}),
         ("", set()),
     ],

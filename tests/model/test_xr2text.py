@@ -327,6 +327,10 @@ def test_among_beams_the_one_that_agrees_with_the_finding_head_is_taken(make_tin
     assert {one.findings for one in model.generate(*batch, settings).reports} == {texts[0]}
     remember_words(model.tokenizer, ["The heart is enlarged. No acute disease."] * 2)  # "normal" is none of its words
     assert {one.findings for one in model.generate(*batch, settings).reports} == {texts[1]}
+    remember_words(model.tokenizer, ["Normal: the heart."] * 2)  # now it is, but nowhere after "is"
+    assert {one.findings for one in model.generate(*batch, settings).reports} == {texts[1]}
+    remember_words(model.tokenizer, ["The heart is normal."] * 2)
+    assert {one.findings for one in model.generate(*batch, settings).reports} == {texts[0]}
     model.config.findings = {"right lung nodule": ["right lung"]}
     with pytest.raises(ConfigError, match=r"none of model\.findings is read"):
         model.generate(*batch, settings)

@@ -15,7 +15,6 @@ from xr2text.text.tokenizer import (
     sentence_marks,
     train_tokenizer,
 )
-from xr2text.text.words import strange_words
 
 TEXTS = ["The heart is normal in size. The lungs are clear.", "No acute disease.", "Small left pleural effusion."] * 5
 
@@ -62,12 +61,12 @@ def test_sentences_know_their_tokens(tokenizer):
 
 def test_words_are_kept_with_the_tokenizer(tmp_path):
     tokenizer = train_tokenizer(TEXTS, 350)
-    assert known_words(tokenizer) == frozenset()
+    assert known_words(tokenizer) == {}
     remember_words(tokenizer, ["No effusion.", "NO 2nd Effusion; cardiomegaly cardiomegaly."])
     remember_words(tokenizer, ["Größe normal."] * 2)
     tokenizer.save_pretrained(str(tmp_path))
-    assert known_words(PreTrainedTokenizerFast.from_pretrained(str(tmp_path))) == {"no", "effusion", "größe", "normal"}
-    assert strange_words("No 3 normal-size Effusions.", known_words(tokenizer)) == ["size", "effusions"]
+    known = known_words(PreTrainedTokenizerFast.from_pretrained(str(tmp_path)))
+    assert known == {".": {"no", "größe"}, "no": {"effusion"}, "effusion": {"."}, "größe": {"normal"}, "normal": {"."}}
 
 
 def test_the_tokens_that_end_a_sentence(tokenizer):

@@ -268,7 +268,7 @@ def test_a_second_phase_starts_from_a_checkpoint(config, tmp_path):
     assert not any(equal for key, equal in same.items() if key.endswith("query_proj.weight"))
     assert (first / "tokenizer.json").read_text() == (tmp_path / "second" / "best" / "tokenizer.json").read_text()
     words = known_words(XR2Text.from_pretrained(tmp_path / "second" / "best").tokenizer)
-    assert {"the", "lungs"} <= words and "<findings>" not in words
+    assert {"the", "lungs"} <= words.keys() and "<findings>" not in words
     with pytest.raises(SystemExit, match="does not fit"):
         run(config, f"training.start_from={first}", "model.haqt.global_queries=3", f"output={tmp_path / 'third'}")
 

@@ -197,7 +197,7 @@ class _Scorer:
     vocabulary: language.R2GenVocabulary
     dataset: str | None
     settings: EvaluationSettings
-    known_words: set[str]
+    known_words: dict[str, set[str]]
 
     @classmethod
     def of(cls, train: Sequence[Study], scored: Sequence[Study], settings: EvaluationSettings) -> "_Scorer":
@@ -206,7 +206,7 @@ class _Scorer:
             [study.source_findings for study in train], dataset or "iu_xray"
         )
         references = [study.source_findings for study in scored]
-        words = report_words(text for study in train for text in (study.source_findings, study.impression))
+        words = report_words(text for study in train for text in (study.findings, study.impression))
         return cls(references, label_reports(references), vocabulary, dataset, settings, words)
 
     @property

@@ -1,14 +1,14 @@
 """What is wrong with a written text whatever the radiograph shows."""
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from xr2text.model.xr2text import TWICE
 from xr2text.text.findings import contradictions, report_sentences
-from xr2text.text.words import strange_words
+from xr2text.text.words import strange_pairs, strange_words
 
 
-def count_slips(texts: Sequence[str], known_words: Collection[str]) -> dict[str, int]:
+def count_slips(texts: Sequence[str], known_words: Mapping[str, Collection[str]]) -> dict[str, int]:
     """How many of N texts have each slip, under the slip's name.
 
     Args:
@@ -16,7 +16,8 @@ def count_slips(texts: Sequence[str], known_words: Collection[str]) -> dict[str,
     """
     counts = {name: sum(map(has_slip, texts)) for name, has_slip in _SLIPS.items()}
     strange = sum(bool(strange_words(text, known_words)) for text in texts)
-    return {**counts, "a word of no two training reports": strange}
+    unheard = sum(bool(strange_pairs(text, known_words)) for text in texts)
+    return {**counts, "a word of no two training reports": strange, "words that never follow each other there": unheard}
 
 
 def _repeats_a_sentence(text: str) -> bool:

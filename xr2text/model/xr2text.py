@@ -40,7 +40,7 @@ from xr2text.text.tokenizer import (
     known_words,
     sentence_marks,
 )
-from xr2text.text.words import strange_words
+from xr2text.text.words import strange_pairs, strange_words
 
 CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE = "config.json", "model.safetensors", "preprocessor_config.json"
 
@@ -320,8 +320,11 @@ class XR2Text(nn.Module):
 
     def _differences(self, ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """In how many findings each of a study's drafts [B, n, T] is not what the head's logits [B, F] say, and FAULT
-        for each one that it both asserts and denies, for each word that stands twice in a row, and for each that the
-        training reports lack, where the tokenizer knows their words: [B, n]."""
+        for each one that it both asserts and denies, and for each word that stands twice in a row: [B, n].
+
+        Where the tokenizer knows the training reports' words, FAULT for each that they lack, too, and one more
+        difference wherever a word follows another that it follows in none of them.
+        """
         from xr2text.text.findings import FINDING_NAMES, contradictions, label_reports  # they take seconds to load
 
         names = [name for name in self.config.findings if name in FINDING_NAMES]
@@ -333,10 +336,12 @@ class XR2Text(nn.Module):
         asserted = torch.tensor(label_reports(texts)[names].fillna(0).to_numpy(int) != 0, device=logits.device)
         states = self.finding_states(logits)[:, None, columns]  # [B, 1, F]
         differences = (asserted.view(*ids.shape[:2], -1).float() - states).abs().sum(-1)  # [B, n]
-        faults = [len(contradictions(text)) + len(TWICE.findall(text)) for text in texts]
+        faults = torch.tensor([FAULT * (len(contradictions(text)) + len(TWICE.findall(text))) for text in texts])
         if known := known_words(self.tokenizer):
-            faults = [count + len(strange_words(text, known)) for count, text in zip(faults, texts, strict=True)]
-        return differences + FAULT * torch.tensor(faults, device=logits.device).view_as(differences)
+            faults += torch.tensor(
+                [FAULT * len(strange_words(text, known)) + len(strange_pairs(text, known)) for text in texts]
+            )
+        return differences + faults.to(logits.device).view_as(differences)
 
     @torch.no_grad()
     def draw_findings(self, tokens: torch.Tensor, samples: int) -> torch.Tensor:

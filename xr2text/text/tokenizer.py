@@ -56,13 +56,17 @@ def load_bart_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 
 def remember_words(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> None:
-    """Has the tokenizer keep, and save, the words of the reports that it is to write; those that it kept stay."""
-    tokenizer.init_kwargs[WORDS] = sorted(report_words(texts) | known_words(tokenizer))
+    """Has the tokenizer keep, and save, the words of the reports that it is to write, each with those that follow it;
+    those that it kept stay."""
+    words, kept = report_words(texts), known_words(tokenizer)
+    words |= {word: followers | words.get(word, set()) for word, followers in kept.items()}
+    tokenizer.init_kwargs[WORDS] = [" ".join([word, *sorted(followers)]) for word, followers in sorted(words.items())]
 
 
-def known_words(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
-    """What `remember_words` kept; empty where it never was called."""
-    return frozenset(tokenizer.init_kwargs.get(WORDS, ()))
+def known_words(tokenizer: PreTrainedTokenizerBase) -> dict[str, set[str]]:
+    """What `remember_words` kept, as `text.words.report_words` has it; empty where it never was called."""
+    lines = (line.split(" ") for line in tokenizer.init_kwargs.get(WORDS, ()))
+    return {word: set(followers) for word, *followers in lines}
 
 
 def encode_report(
