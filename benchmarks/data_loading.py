@@ -28,10 +28,10 @@ from xr2text.data.cache import ImageCache
 from xr2text.data.dataset import ReportDataset, collate
 from xr2text.data.index import read_index, write_index
 from xr2text.data.study import ImageFile, Study
-from xr2text.imaging.phantom import draw_phantom
 from xr2text.imaging.transform import ImageTransform
-from xr2text.text.finding_table import FINDING_NAMES
-from xr2text.text.findings import label_reports
+from xr2text.phantom.phantom import draw_phantom
+from xr2text.text.findings.labeler import label_reports
+from xr2text.text.findings.table import FINDING_NAMES
 from xr2text.text.tokenizer import train_tokenizer
 from xr2text.training.data import build_curriculum
 

@@ -21,7 +21,7 @@ from xr2text.config import DataConfig
 from xr2text.data.sources import load_studies
 from xr2text.inference.reporter import Reporter
 from xr2text.model.xr2text import XR2Text
-from xr2text.text.findings import find_mentions
+from xr2text.text.findings.labeler import find_mentions
 from xr2text.text.tokenizer import IGNORED, locate_sentences
 
 SEED = 0

@@ -17,7 +17,7 @@ from itertools import count
 from pathlib import Path
 
 from xr2text.data.sources import read_table
-from xr2text.text import findings
+from xr2text.text.findings import labeler as findings
 
 MIMIC_CXR = 377_110  # its images, more than its reports
 

@@ -24,11 +24,11 @@ from transformers import VisionEncoderDecoderModel
 
 from benchmarks.stock import machine, parameters, stock_model
 from xr2text.config import GenerationConfig, load_config
-from xr2text.imaging.phantom import draw_phantom
 from xr2text.imaging.read import ImageError, Radiograph, read_radiograph
 from xr2text.inference.overlay import make_canvas, paint
 from xr2text.inference.reporter import Reporter
 from xr2text.model.xr2text import XR2Text
+from xr2text.phantom.phantom import draw_phantom
 from xr2text.text.tokenizer import EOS
 
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16}

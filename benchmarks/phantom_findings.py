@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
-from xr2text.imaging.phantom import FINDINGS, draw_phantom, findings_in, unknown_sentences
 from xr2text.model.xr2text import XR2Text
+from xr2text.phantom.phantom import FINDINGS, draw_phantom, findings_in, unknown_sentences
 
 FIRST_SEED = 20_000_000  # training and validation draw from lower seeds
 

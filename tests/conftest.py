@@ -15,8 +15,8 @@ from xr2text.config import (
     ImageConfig,
     ModelConfig,
 )
-from xr2text.imaging.phantom import draw_phantom
 from xr2text.model.xr2text import XR2Text
+from xr2text.phantom.phantom import draw_phantom
 from xr2text.text.tokenizer import train_tokenizer
 
 

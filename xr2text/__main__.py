@@ -125,8 +125,8 @@ def positive(text: str) -> int:
 def run_report(args: argparse.Namespace) -> int:
     """Reports file by file; a file that is refused is named with the reason, and the exit code is then 1."""
     from xr2text.config import ConfigError
+    from xr2text.export.files import ExportError, write_report
     from xr2text.imaging.read import ImageError
-    from xr2text.inference.export import ExportError, write_report
     from xr2text.inference.gate import DoubtfulImageError
     from xr2text.inference.reporter import Reporter
     from xr2text.model.xr2text import CheckpointError
@@ -180,7 +180,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     from xr2text.evaluation.predict import PredictionError
     from xr2text.evaluation.processes import LauncherError, Processes
     from xr2text.model.xr2text import CheckpointError, XR2Text
-    from xr2text.text.finding_table import FINDING_NAMES
+    from xr2text.text.findings.table import FINDING_NAMES
 
     paths = {"root": args.root, "split_file": args.split_file}
     settings = EvaluationSettings(
@@ -225,7 +225,7 @@ def run_localize(args: argparse.Namespace) -> int:
 def run_findings(args: argparse.Namespace) -> int:
     """Labels reports: 1 present, 0 absent, -1 uncertain, empty not mentioned; rows stay in their order."""
     from xr2text.data.sources import DataError, read_table
-    from xr2text.text.findings import label_reports
+    from xr2text.text.findings.labeler import label_reports
 
     try:
         reports = read_table(args.reports, (args.column, *args.keep))
@@ -291,12 +291,12 @@ def run_data_check(args: argparse.Namespace) -> int:
 def run_data_prepare(args: argparse.Namespace) -> int:
     """Prepares a source, alone or as one of the processes of `accelerate launch`; exit code 1: not all images."""
     from xr2text.config import ConfigError
-    from xr2text.data.download import download_openi
-    from xr2text.data.files import remove_drafts
     from xr2text.data.index import open_studies
     from xr2text.data.prepare import prepare_images
     from xr2text.data.sources import DataError
+    from xr2text.data.sources.download import download_openi
     from xr2text.evaluation.processes import LauncherError, Processes
+    from xr2text.files import remove_drafts
 
     try:
         config = data_config(args.source, args.root, [*([f"data.cache={args.cache}"] if args.cache else []), *args.set])

@@ -19,11 +19,11 @@ from xr2text.__main__ import main
 from xr2text.config import ConfigError, DataConfig, layout_config
 from xr2text.data import cache as cache_module
 from xr2text.data.cache import ImageCache, canvas_of
-from xr2text.data.files import ABANDONED, remove_drafts, whole_file
-from xr2text.data.hub import TableImage
 from xr2text.data.index import open_studies
 from xr2text.data.prepare import prepare_images, shown_images
 from xr2text.data.sources import ImageFile, PhantomImage, UnreadableImageError
+from xr2text.data.sources.hub import TableImage
+from xr2text.files import ABANDONED, atomic_write, remove_drafts
 
 
 @pytest.fixture
@@ -100,11 +100,11 @@ def test_rows_of_a_table_have_entries_of_their_own_and_phantoms_none(tmp_path):
 
 
 def test_a_file_is_whole_or_not_there(tmp_path):
-    with pytest.raises(RuntimeError), whole_file(tmp_path / "a" / "b") as draft:
+    with pytest.raises(RuntimeError), atomic_write(tmp_path / "a" / "b") as draft:
         draft.write_text("half")
         raise RuntimeError
     assert list((tmp_path / "a").iterdir()) == []
-    with whole_file(tmp_path / "a" / "b") as draft:
+    with atomic_write(tmp_path / "a" / "b") as draft:
         draft.write_text("whole")
         assert not (tmp_path / "a" / "b").exists()
     assert (tmp_path / "a" / "b").read_text() == "whole"

@@ -5,7 +5,7 @@ import torch
 
 from xr2text.anatomy import REGION_NAMES
 from xr2text.data.dataset import ReportDataset, collate, vary
-from xr2text.data.region_masks import OUTLINED
+from xr2text.data.segmentation import OUTLINED
 from xr2text.data.sources import ImageFile, PhantomImage, Study
 from xr2text.imaging.transform import ImageTransform
 from xr2text.text.tokenizer import IGNORED, train_tokenizer

@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from xr2text.data import download
-from xr2text.data.download import download_openi, fetch, unpack
+from xr2text.data.sources import download
+from xr2text.data.sources.download import download_openi, fetch, unpack
 from xr2text.data.study import DataError
 
 

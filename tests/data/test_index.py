@@ -12,11 +12,11 @@ from mimic_tree import make_tree
 from xr2text.config import DataConfig, layout_config
 from xr2text.data.dataset import ReportDataset, collate
 from xr2text.data.examples import examples_of, finding_rows, label_names, report_lengths
-from xr2text.data.films import MASK_FOLDERS
 from xr2text.data.index import StudyTable, open_studies, write_index
 from xr2text.data.sources import DataError, load_studies
+from xr2text.data.sources.labelled import MASK_FOLDERS
 from xr2text.imaging.transform import ImageTransform
-from xr2text.text.finding_table import FINDING_NAMES
+from xr2text.text.findings.table import FINDING_NAMES
 from xr2text.text.tokenizer import train_tokenizer
 from xr2text.training.data import build_curriculum
 

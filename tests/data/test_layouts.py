@@ -12,8 +12,8 @@ import pytest
 from mimic_tree import make_tree
 
 from xr2text.config import DataConfig
-from xr2text.data.hub import TableImage, shuffled_splits
 from xr2text.data.sources import DataError, Faults, UnreadableImageError, load_studies
+from xr2text.data.sources.hub import TableImage, shuffled_splits
 
 OPENI_REPORT = """<?xml version="1.0" encoding="utf-8"?>
 <eCitation><uId id="CXR{uid}"/><pmcId id="{uid}"/>

@@ -6,8 +6,8 @@ import pytest
 
 from xr2text.config import DataConfig
 from xr2text.data.sources import MASK_FOLDERS, DataError, load_studies, masked_films
-from xr2text.imaging.phantom import FINDINGS
-from xr2text.text.finding_table import FINDING_NAMES
+from xr2text.phantom.phantom import FINDINGS
+from xr2text.text.findings.table import FINDING_NAMES
 
 REPORTS = """uid,MeSH,Problems,image,indication,comparison,findings,impression
 1,x,Cardiomegaly;Pleural Effusion,Chest,cough,None.,The heart is normal. The XXXX are clear.,No acute disease.

@@ -7,7 +7,7 @@ import torch
 
 from xr2text.__main__ import main
 from xr2text.anatomy import REGION_NAMES
-from xr2text.data.region_masks import OUTLINED
+from xr2text.data.segmentation import OUTLINED
 from xr2text.evaluation import localization
 from xr2text.evaluation.localization import MOVES, localize, overlap, read_outlines, table
 from xr2text.model.haqt_arr import VisualTokens

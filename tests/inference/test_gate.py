@@ -7,7 +7,6 @@ import pytest
 from PIL import Image, ImageDraw
 
 from xr2text.__main__ import main
-from xr2text.imaging.phantom import draw_phantom
 from xr2text.imaging.read import ImageError, Radiograph, radiograph_from_array
 from xr2text.inference.gate import (
     DOUBTFUL,
@@ -23,6 +22,7 @@ from xr2text.inference.gate import (
 )
 from xr2text.inference.reporter import Reporter
 from xr2text.model.xr2text import CheckpointError
+from xr2text.phantom.phantom import draw_phantom
 
 
 @pytest.fixture(scope="module")

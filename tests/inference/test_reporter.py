@@ -13,11 +13,11 @@ from PIL import Image
 
 from xr2text.__main__ import main, output_folders
 from xr2text.anatomy import REGION_NAMES
-from xr2text.imaging.phantom import draw_phantom
 from xr2text.imaging.read import ImageError, Radiograph
 from xr2text.inference.reporter import Reporter
 from xr2text.model.steps import Steps
 from xr2text.model.xr2text import CheckpointError
+from xr2text.phantom.phantom import draw_phantom
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import pytest
 from finding_sentences import FINDINGS, NO_FINDING, REGIONS, REGIONS_AMONG_OTHERS, SENTENCES, SEVERITIES, SIDES
 
-from xr2text.text.findings import find_mentions, label_report
+from xr2text.text.findings.labeler import find_mentions, label_report
 
 
 def numbered(cases):

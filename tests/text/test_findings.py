@@ -5,8 +5,8 @@ import pytest
 
 from xr2text.__main__ import main
 from xr2text.anatomy import REGION_NAMES
-from xr2text.text import findings
-from xr2text.text.findings import (
+from xr2text.text.findings import labeler as findings
+from xr2text.text.findings.labeler import (
     CHEXPERT_5,
     CHEXPERT_14,
     FINDING_NAMES,

@@ -2,13 +2,9 @@
 
 import csv
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
-
-sys.path.append(str(Path(__file__).parents[1] / "data"))
 from mimic_tree import make_tree
 
 import train as train_script

@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import PngImagePlugin
 
-from xr2text.data.files import whole_file
-from xr2text.data.hub import TableImage
+from xr2text.data.sources.hub import TableImage
 from xr2text.data.study import Image, PhantomImage, UnreadableImageError
+from xr2text.files import atomic_write
 from xr2text.imaging.transform import Geometry, expose, letterbox
 
 RECIPE = 1  # raised when the way from file to canvas changes
@@ -94,7 +94,7 @@ class ImageCache:
         canvas, geometry = canvas_of(image, self.size)
         about = PngImagePlugin.PngInfo()
         about.add_text(_MARK, f"{stamp} {geometry.height} {geometry.width}")
-        with whole_file(self.path(image)) as draft:
+        with atomic_write(self.path(image)) as draft:
             Pillow.fromarray(canvas[_inside(geometry)]).save(draft, format="PNG", pnginfo=about, compress_level=_LEVEL)
         return canvas, geometry
 

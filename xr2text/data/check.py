@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from xr2text.config import Config, ConfigError, StageConfig
 from xr2text.data.curriculum import Curriculum, measure_difficulty
 from xr2text.data.examples import examples_of, has_report
-from xr2text.data.hub import TableImage
 from xr2text.data.parallel import on_each
 from xr2text.data.sources import SPLITS, Faults, Study, UnreadableImageError, load_studies
+from xr2text.data.sources.hub import TableImage
 from xr2text.data.study import Image, ImageFile
 from xr2text.imaging.read import ImageError, read_radiograph
 

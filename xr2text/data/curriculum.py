@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xr2text.config import ConfigError, StageConfig
-from xr2text.text.findings import find_mentions
+from xr2text.text.findings.labeler import find_mentions
 from xr2text.text.sections import ReportText
 
 SEVERITIES = ("mild", "moderate", "severe")

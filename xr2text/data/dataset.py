@@ -15,10 +15,10 @@ from transformers import PreTrainedTokenizerBase
 from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.data.cache import ImageCache, canvas_of
 from xr2text.data.examples import Lazy, examples_of, finding_rows, has_report, report_lengths
-from xr2text.data.region_masks import all_regions, region_targets
+from xr2text.data.segmentation import all_regions, region_targets
 from xr2text.data.sources import DataError, Study, UnreadableImageError
 from xr2text.imaging.transform import ImageTransform, letterbox
-from xr2text.text.findings import find_mentions
+from xr2text.text.findings.labeler import find_mentions
 from xr2text.text.tokenizer import encode_report, locate_sentences, pad_labels
 
 

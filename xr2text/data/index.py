@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 
 from xr2text.config import DataConfig
 from xr2text.data.curriculum import SEVERITIES, Difficulty, measure_difficulty
-from xr2text.data.files import whole_file
-from xr2text.data.hub import TableImage
 from xr2text.data.parallel import on_each, report_readers
 from xr2text.data.sources import FRONTAL, SPLITS, DataError, ImageFile, Study, load_studies
+from xr2text.data.sources.hub import TableImage
+from xr2text.files import atomic_write
 
 VERSION = 1  # of the file's columns and of what the readers make of a source
 UNKNOWN = -2  # a label of which nothing is known
@@ -166,7 +166,7 @@ def write_index(path: Path, splits: dict[str, Sequence[Study]], names: Iterable[
         ],
         metadata={"xr2text": about},
     )
-    with whole_file(path) as draft, pa.OSFile(str(draft), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+    with atomic_write(path) as draft, pa.OSFile(str(draft), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for split in SPLITS:
             reports, processes = [study.report for study in splits[split]], report_readers(len(splits[split]))
             difficulties = on_each(measure_difficulty, reports, processes, "measuring", processes > 1, "report")

@@ -21,15 +21,16 @@ from tqdm.auto import tqdm
 from xr2text import __version__
 from xr2text.config import DataConfig
 from xr2text.data.sources import SPLITS, DataError, Study, load_studies, read_table
-from xr2text.evaluation import clinical, language, pictures, tables
+from xr2text.evaluation import clinical, language, tables
+from xr2text.evaluation import plots as pictures
 from xr2text.evaluation.baselines import best_constant, retrieve
+from xr2text.evaluation.degeneration import count_slips
 from xr2text.evaluation.examples import worst_and_best
 from xr2text.evaluation.predict import Prediction, image_features, write_predictions
 from xr2text.evaluation.processes import Processes
-from xr2text.evaluation.slips import count_slips
 from xr2text.inference.reporter import Reporter
 from xr2text.model.xr2text import XR2Text
-from xr2text.text.findings import label_reports
+from xr2text.text.findings.labeler import label_reports
 from xr2text.text.words import report_words
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from xr2text.data.sources import Study
 from xr2text.evaluation.clinical import NO_FINDING
-from xr2text.evaluation.pictures import EXAMPLES_OF_A_KIND, Example
+from xr2text.evaluation.plots import EXAMPLES_OF_A_KIND, Example
 from xr2text.inference.overlay import Canvas, draw_grey, make_canvas
 from xr2text.inference.reporter import Reporter
 

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from xr2text.anatomy import REGION_NAMES
 from xr2text.config import DataConfig
-from xr2text.data.region_masks import OUTLINED
+from xr2text.data.segmentation import OUTLINED
 from xr2text.data.sources import DataError, Study, masked_films
 from xr2text.imaging.transform import expose, letterbox
 from xr2text.model.xr2text import XR2Text

@@ -17,7 +17,7 @@ from pydicom import Dataset, dcmread
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
-from xr2text.imaging.dicom_pixels import presented_pixels
+from xr2text.imaging.lut import presented_pixels
 from xr2text.imaging.read import (
     MAX_BYTES,
     ImageError,

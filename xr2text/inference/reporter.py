@@ -21,7 +21,7 @@ from xr2text import __version__
 from xr2text.anatomy import REGION_NAMES
 from xr2text.imaging.read import Radiograph, radiograph_from_array, read_radiograph
 from xr2text.imaging.transform import Geometry
-from xr2text.inference.agreement import FindingReading, disagreements, read_findings, sentence_confidence
+from xr2text.inference.confidence import FindingReading, disagreements, read_findings, sentence_confidence
 from xr2text.inference.gate import Gate
 from xr2text.model.xr2text import CheckpointError, GeneratedReports, XR2Text
 from xr2text.text.sections import split_sentences

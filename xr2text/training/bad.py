@@ -10,8 +10,8 @@ from torch.utils.data import Subset
 from tqdm.auto import tqdm
 
 from xr2text.data.dataset import ReportDataset
-from xr2text.data.files import whole_file
 from xr2text.data.study import DataError, UnreadableImageError
+from xr2text.files import atomic_write
 from xr2text.training.state import Progress
 
 FILE = "left_out.csv"
@@ -92,7 +92,7 @@ class LeftOut:
         for one in gather_object([self.progress.left_out]):
             self.progress.left_out |= one
         if self.accelerator.is_main_process and self.progress.left_out:
-            with whole_file(output / FILE) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+            with atomic_write(output / FILE) as draft, draft.open("w", newline="", encoding="utf-8") as file:
                 table = csv.writer(file)
                 table.writerow(["study", "reason"])
                 table.writerows((name, reason) for reason, name in self.progress.left_out.items())

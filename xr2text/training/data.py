@@ -16,9 +16,9 @@ from xr2text.data.cache import ImageCache
 from xr2text.data.curriculum import Curriculum, Difficulty, measure_difficulty
 from xr2text.data.dataset import ReportDataset, collate
 from xr2text.data.examples import examples_of, label_names
-from xr2text.data.files import whole_file
 from xr2text.data.index import StudyTable, open_studies
 from xr2text.data.sources import DataError, Study
+from xr2text.files import atomic_write
 from xr2text.imaging.transform import ImageTransform
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.tokenizer import load_bart_tokenizer, remember_words, train_tokenizer
@@ -137,7 +137,7 @@ def _finding_targets(config: Config, train: ReportDataset, resumed: bool, progre
         return targets
     names = list(config.model.findings)
     targets = taught_findings(train, settings.teachers, names, settings.teacher_share, progress)
-    with whole_file(file) as draft:
+    with atomic_write(file) as draft:
         save_file({"targets": targets}, draft)
     return targets
 

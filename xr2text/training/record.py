@@ -22,7 +22,7 @@ from xr2text.data.sources import DataError
 from xr2text.evaluation.clinical import score_clinical
 from xr2text.evaluation.language import score_language
 from xr2text.model.xr2text import XR2Text
-from xr2text.text.findings import label_reports
+from xr2text.text.findings.labeler import label_reports
 from xr2text.text.sections import ReportText
 from xr2text.training.calibration import fit_temperature, fit_thresholds, mean_auc
 from xr2text.training.data import TrainingData

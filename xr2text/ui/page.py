@@ -14,11 +14,11 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from xr2text.inference.examples import ExampleShelf
-from xr2text.inference.export import NOTICE
+from xr2text.export.files import NOTICE
 from xr2text.inference.reporter import Reporter
 from xr2text.ui import handlers
 from xr2text.ui.endpoints import MAX_FILE_SIZE, add_endpoints
+from xr2text.ui.examples import ExampleShelf
 from xr2text.ui.handlers import EXPORTS, MAX_BATCH, PANEL, WELCOME, labels_of
 from xr2text.ui.panels import message
 from xr2text.ui.session import Opened

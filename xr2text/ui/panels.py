@@ -3,7 +3,7 @@
 from html import escape
 
 from xr2text.anatomy import REGIONS
-from xr2text.inference.agreement import FindingReading
+from xr2text.inference.confidence import FindingReading
 from xr2text.inference.reporter import Report
 
 SHOWN_FINDINGS, SHOWN_DOUBTS = 10, 4

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from pydicom import Dataset
 
+from xr2text.export.dicom_sr import image_reference
+from xr2text.export.files import DOCUMENTS, FILES, ExportError, document
 from xr2text.imaging.read import ImageError, read_radiograph
 from xr2text.imaging.transform import Geometry
-from xr2text.inference.export import DOCUMENTS, FILES, ExportError, document
 from xr2text.inference.overlay import draw_grey
 from xr2text.inference.reporter import Report, Reporter
-from xr2text.inference.structured_report import image_reference
 
 LONG_SIDE = 1024  # pixels of a radiograph as it is shown and kept
 KEPT = 8  # studies of a session

@@ -13,7 +13,7 @@ import gradio as gr
 import numpy as np
 
 from xr2text.anatomy import REGION_NAMES, REGIONS
-from xr2text.inference.agreement import confidence_in_words
+from xr2text.inference.confidence import confidence_in_words
 from xr2text.inference.reporter import Report
 
 MAP_SIDE = 384  # pixels of a region's map as it is sent

@@ -1,0 +1,37 @@
+import numpy as np
+
+from xr2text.anatomy import REGION_NAMES
+from xr2text.data.segmentation import all_regions, region_targets
+
+
+def outlines():
+    """A schematic chest: two lungs with sloping bases, and a heart between them."""
+    y, x = np.mgrid[:200, :200]
+    right = (x > 20) & (x < 85) & (y > 30) & (y < 150 - 0.5 * (x - 20))
+    left = (x > 115) & (x < 180) & (y > 30) & (y < 150 - 0.5 * (180 - x))
+    heart = (x - 105) ** 2 / 30**2 + (y - 120) ** 2 / 28**2 < 1
+    return right & ~heart, left & ~heart, heart
+
+
+def test_the_other_regions_stand_where_anatomy_has_them():
+    right, left, heart = outlines()
+    masks = dict(zip(REGION_NAMES, all_regions(right, left, heart), strict=True))
+    centre = {name: np.argwhere(mask).mean(0) for name, mask in masks.items()}
+    assert (masks["right lung"] == right).all() and (masks["heart"] == heart).all()
+    assert 85 < centre["mediastinum"][1] < 115 and centre["mediastinum"][0] < centre["heart"][0]
+    assert not (masks["mediastinum"] & (right | left | heart)).any()
+    assert 90 < centre["spine"][1] < 110 and np.ptp(np.argwhere(masks["spine"])[:, 1]) < 25
+    assert centre["diaphragm"][0] > 110 and masks["diaphragm"][:, :100].any() and masks["diaphragm"][:, 100:].any()
+    for side, column in ((slice(0, 100), 22), (slice(100, 200), 178)):
+        row, beside = np.argwhere(masks["costophrenic angles"][:, side]).mean(0)
+        assert abs(side.start + beside - column) < 10 and abs(row - 148) < 10
+    assert not (masks["diaphragm"] & masks["costophrenic angles"]).any()
+
+
+def test_targets_sum_to_one_and_what_has_left_the_picture_is_unknown():
+    masks = all_regions(*outlines())
+    masks[REGION_NAMES.index("spine")] = False
+    targets = region_targets(masks, (10, 10))
+    assert np.isnan(targets[REGION_NAMES.index("spine")]).all()
+    known = [index for index, name in enumerate(REGION_NAMES) if name != "spine"]
+    np.testing.assert_allclose(targets[known].sum((1, 2)), 1, rtol=1e-5)

@@ -1,0 +1,164 @@
+"""The documents that other systems read, each checked against its standard."""
+
+import base64
+import json
+import shutil
+import subprocess
+from datetime import UTC, date, datetime
+from io import BytesIO
+
+import pytest
+from example_report import make_report
+from fhir.resources.R4B.diagnosticreport import DiagnosticReport
+from highdicom.sr import srread
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+from pypdf import PdfReader
+
+from xr2text.export.dicom_sr import structured_report
+from xr2text.export.fhir import diagnostic_report
+from xr2text.export.files import DOCUMENTS, NOTICE, ExportError, document, write_report
+from xr2text.export.pdf import report_pdf
+from xr2text.inference.confidence import FindingReading
+
+VERIFIER = shutil.which("dciodvfy")
+
+
+@pytest.fixture
+def report():
+    return make_report(readings=(FindingReading("cardiomegaly", 0.7, 0.3, "absent"),))
+
+
+@pytest.fixture
+def edited(report):
+    return report.with_text("The heart is normal. Ärztlich geändert ≥ 2 cm.", report.impression)
+
+
+@pytest.fixture
+def image(tmp_path):
+    """A DICOM radiograph's header, of a patient with a name."""
+    one = Dataset()
+    one.SOPClassUID, one.SOPInstanceUID = ComputedRadiographyImageStorage, generate_uid()
+    one.StudyInstanceUID, one.SeriesInstanceUID = generate_uid(), generate_uid()
+    one.PatientName, one.PatientID, one.PatientBirthDate, one.PatientSex = "Doe^Jane", "PAT-4711", "19700101", "F"
+    one.StudyDate, one.StudyTime, one.AccessionNumber, one.StudyID = "20200102", "101112", "A-1970-1", "S1"
+    one.ReferringPhysicianName = "House^Gregory"
+    one.file_meta = FileMetaDataset()
+    one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    one.save_as(tmp_path / "image.dcm", enforce_file_format=True)
+    return tmp_path / "image.dcm"
+
+
+def texts_of(item):
+    """The texts of an SR document's tree, with the names of the sections above them."""
+    found = {}
+    for child in item.get("ContentSequence", ()):
+        name = child.ConceptNameCodeSequence[0].CodeMeaning
+        if child.ValueType == "TEXT":
+            found[name] = str(child.TextValue)
+        found |= texts_of(child)
+    return found
+
+
+def test_a_structured_report_refers_to_its_image(edited, image, tmp_path):
+    structured_report(edited, image).save_as(tmp_path / "report.dcm")
+    read = srread(tmp_path / "report.dcm")  # highdicom checks the content tree
+    source = dcmread(image)
+    texts = texts_of(read)
+    assert texts["Finding"] == edited.findings and texts["Impression"] == edited.impression
+    assert (
+        "edited by a person" in texts["Comment"] and "example 0.1.0" in texts["Comment"] and NOTICE in texts["Comment"]
+    )
+    assert read.StudyInstanceUID == source.StudyInstanceUID
+    (series,) = read.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    assert series.SeriesInstanceUID == source.SeriesInstanceUID != read.SeriesInstanceUID
+    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+    assert (read.PreliminaryFlag, read.VerificationFlag) == ("PRELIMINARY", "UNVERIFIED")
+
+
+def test_the_patient_is_named_only_when_asked_for(report, image, tmp_path):
+    structured_report(report, image.read_bytes()).save_as(tmp_path / "without.dcm")
+    content = (tmp_path / "without.dcm").read_bytes()
+    assert not any(word in content for word in (b"Jane", b"PAT-4711", b"19700101", b"House", b"A-1970-1"))
+    named = structured_report(report, image, identity=True)
+    assert (named.PatientName, named.PatientID, named.AccessionNumber) == ("Doe^Jane", "PAT-4711", "A-1970-1")
+
+
+@pytest.mark.skipif(VERIFIER is None, reason="dciodvfy (Debian's dicom3tools) is not installed")
+@pytest.mark.parametrize("identity", [False, True])
+def test_a_structured_report_holds_to_the_standard(edited, image, tmp_path, identity):
+    structured_report(edited, image, identity).save_as(tmp_path / "report.dcm")
+    told = subprocess.run([VERIFIER, "-new", tmp_path / "report.dcm"], capture_output=True, text=True).stderr
+    assert "EnhancedSR" in told and "Error" not in told, told
+    broken = dcmread(tmp_path / "report.dcm")
+    del broken.PreliminaryFlag, broken.ValueType
+    broken.save_as(tmp_path / "broken.dcm")
+    assert "Error" in subprocess.run([VERIFIER, tmp_path / "broken.dcm"], capture_output=True, text=True).stderr
+
+
+@pytest.mark.parametrize("given", [b"", b"\x89PNG\r\n\x1a\n" + bytes(200), b"hello" * 100])
+def test_only_a_dicom_image_can_be_referred_to(report, given):
+    with pytest.raises(ExportError, match="DICOM Structured Report refers to"):
+        structured_report(report, given)
+
+
+def test_a_diagnostic_report_is_valid_and_complete(edited):
+    issued = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    text = diagnostic_report(edited, issued).model_dump_json()
+    read = DiagnosticReport.model_validate_json(text)
+    assert read.status == "preliminary" and read.conclusion == edited.impression and read.subject is None
+    assert read.issued == issued
+    device, findings, impression = read.contained
+    assert device.deviceName[0].name == "example 0.1.0"
+    assert (findings.valueString, impression.valueString) == (edited.findings, edited.impression)
+    assert findings.device.reference == "#model" and "edited by a person" in findings.note[0].text
+    assert {one.reference for one in read.result} == {"#findings", "#impression"}
+    whole = base64.b64decode(json.loads(text)["presentedForm"][0]["data"]).decode()
+    assert edited.findings in whole and "edited by a person" in whole
+    with pytest.raises(ValueError, match="status"):
+        DiagnosticReport.model_validate({**json.loads(text), "status": None})
+
+
+def test_markup_in_a_report_is_text(report):
+    told = diagnostic_report(report.with_text("<script>1 < 2</script>", "&")).model_dump_json()
+    assert "<script>" not in json.loads(told)["text"]["div"] and "&lt;script&gt;" in told
+
+
+def test_a_pdf_holds_the_report_and_its_doubts(edited):
+    pages = PdfReader(BytesIO(report_pdf(edited, date(2026, 1, 2))), strict=True)
+    text = " ".join(page.extract_text() for page in pages.pages)
+    text = " ".join(text.split())
+    for part in (edited.findings, edited.impression, NOTICE, "edited by a person", "2026-01-02", "denies cardiomegaly"):
+        assert part in text
+    assert pages.metadata.creator == "example 0.1.0" and pages.metadata.author is None
+    assert len(pages.pages[0].images) == 1
+
+
+def test_documents_stand_beside_the_reports_other_files(report, image, tmp_path):
+    paths = write_report(report, tmp_path / "all", documents=["dicom-sr", "fhir", "pdf"], source=image)
+    assert [path.name for path in paths[3:]] == list(DOCUMENTS.values())
+    assert sorted(paths) == sorted((tmp_path / "all").iterdir())
+    assert srread(paths[-1]).PatientName == "" and paths[3].read_bytes().startswith(b"%PDF")
+    assert DiagnosticReport.model_validate_json(paths[4].read_text())
+    assert (
+        srread(write_report(report, tmp_path, documents=["dicom-sr"], source=image, identity=True)[-1]).PatientID
+        == "PAT-4711"
+    )
+    for source in (None, paths[3]):
+        with pytest.raises(ExportError):
+            write_report(report, tmp_path / "png", documents=["pdf", "dicom-sr"], source=source)
+    assert sorted(path.name for path in (tmp_path / "png").iterdir()) == [
+        "overlay.png", "report.json", "report.pdf", "report.txt",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="accepted: txt, json, png, pdf, fhir"):
+        document(report, "doc")
+    with pytest.raises(ValueError, match="accepted: pdf, fhir"):
+        write_report(report, tmp_path / "nothing", documents=["doc"])
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_long_report_takes_more_pages(report):
+    long = report.with_text("The lungs are clear. " * 400, "")
+    assert len(PdfReader(BytesIO(report_pdf(long)), strict=True).pages) > 1
+    assert "(none written)" in PdfReader(BytesIO(report_pdf(long))).pages[-1].extract_text()

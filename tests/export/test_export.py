@@ -1,0 +1,89 @@
+import json
+
+import numpy as np
+import pytest
+from example_report import make_report
+from PIL import Image
+
+from xr2text.anatomy import REGION_NAMES
+from xr2text.export.files import NOTICE, replacing, report_json, report_text, write_report
+from xr2text.inference.confidence import FindingReading
+
+
+def test_the_text_reads_from_findings_to_notice():
+    text = report_text(make_report(warnings=("The image is small.",)))
+    parts = [
+        "Findings:\nThe heart is normal. The lungs are clear.",
+        "Impression:\nNo acute disease.",
+        "Warning: The image is small.",
+        NOTICE,
+        "Model: example 0.1.0",
+    ]
+    assert text == "\n\n".join(parts) + "\n"
+    assert "not a medical device" in NOTICE
+
+
+def test_the_json_is_plain_and_complete():
+    report = make_report(warnings=("The image is small.",))
+    data = json.loads(json.dumps(report_json(report)))
+    assert data["findings"] == report.findings
+    assert data["impression"] == report.impression
+    assert [sentence["section"] for sentence in data["sentences"]] == ["findings", "findings", "impression"]
+    assert [sentence["text"] for sentence in data["sentences"]] == [sentence.text for sentence in report.sentences]
+    assert data["sentences"][0]["regions"] == report.sentences[0].region_weights
+    assert [region["name"] for region in data["regions"]] == list(REGION_NAMES)
+    assert sum(region["weight"] for region in data["regions"]) == pytest.approx(1)
+    assert data["model"] == "example 0.1.0"
+    assert data["warnings"] == data["doubts"] == ["The image is small."]
+    assert data["edited"] is False and data["findings_seen"] == []
+
+
+def test_an_edited_report_says_so_and_by_which_model_it_was_drafted():
+    report = make_report(readings=[FindingReading("nodule", 0.6, 0.5, None)])
+    edited = report.with_text("There is a mass.", "A mass.")
+    assert "Drafted by example 0.1.0 and edited by a person." in report_text(edited)
+    assert "edited" not in report_text(report)
+    data = report_json(edited)
+    assert data["edited"] and data["findings"] == "There is a mass."
+    assert data["sentences"][0] == {
+        "section": "findings",
+        "text": "There is a mass.",
+        "regions": {},
+        "confidence": None,
+    }
+    assert data["findings_seen"] == [{"name": "nodule", "probability": 0.6, "threshold": 0.5, "written": None}]
+    assert len(data["doubts"]) == 1 and "nodule" in data["doubts"][0]
+
+
+def test_the_files_of_a_report(tmp_path):
+    report = make_report()
+    folder = tmp_path / "made" / "on the way"
+    paths = write_report(report, folder, with_maps=True)
+    assert [path.name for path in paths] == ["report.txt", "report.json", "overlay.png", "maps.npz"]
+    assert sorted(folder.iterdir()) == sorted(paths)
+    assert paths[0].read_text(encoding="utf-8") == report_text(report)
+    assert json.loads(paths[1].read_text(encoding="utf-8")) == report_json(report)
+    with Image.open(paths[2]) as picture:
+        assert picture.format == "PNG"
+        picture.verify()
+    with np.load(paths[3], allow_pickle=False) as archive:
+        assert archive["regions"].tolist() == list(REGION_NAMES)
+        assert archive["maps"].shape == (7, report.radiograph.height, report.radiograph.width)
+        np.testing.assert_allclose(archive["maps"], report.maps, atol=1e-3)
+
+
+def test_maps_are_written_only_when_asked_for_and_a_second_report_replaces_the_first(tmp_path):
+    (tmp_path / "report.txt").write_text("an older report")
+    paths = write_report(make_report(), tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+    assert "an older report" not in paths[0].read_text()
+
+
+def test_a_file_whose_writing_fails_keeps_its_former_content(tmp_path):
+    path = tmp_path / "report.txt"
+    path.write_text("whole")
+    with pytest.raises(RuntimeError, match="interrupted"), replacing(path) as file:
+        file.write(b"ha")
+        raise RuntimeError("interrupted")
+    assert path.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,75 @@
+"""A report as an HL7 FHIR R4 DiagnosticReport, by fhir.resources, which checks it against the standard.
+
+The sections stand in contained Observations, which name the model as the device that made them. The status is
+"preliminary": a person who answers for the text makes it final in their own system. No patient is named.
+"""
+
+import base64
+from datetime import UTC, datetime
+from html import escape
+from typing import TYPE_CHECKING
+
+from fhir.resources.R4B.diagnosticreport import DiagnosticReport
+
+from xr2text.export.files import NOT_WRITTEN, NOTICE, origin, report_text
+
+if TYPE_CHECKING:
+    from xr2text.inference.reporter import Report
+
+LOINC = "http://loinc.org"
+CATEGORY = "http://terminology.hl7.org/CodeSystem/v2-0074"
+SECTIONS = {
+    "findings": ("59776-5", "Procedure findings Narrative"),
+    "impression": ("19005-8", "Radiology Imaging study [Impression] (narrative)"),
+}
+
+
+def diagnostic_report(report: "Report", issued: datetime | None = None) -> DiagnosticReport:
+    """The report as a resource; its JSON is `model_dump_json()`.
+
+    Args:
+        issued: when it was made, with a time zone; None: now.
+    """
+    issued = issued or datetime.now(UTC)
+    texts = {"findings": report.findings or NOT_WRITTEN, "impression": report.impression or NOT_WRITTEN}
+    device = {
+        "resourceType": "Device",
+        "id": "model",
+        "deviceName": [{"name": report.model, "type": "model-name"}],
+        "note": [{"text": NOTICE}],
+    }
+    observations = [
+        {
+            "resourceType": "Observation",
+            "id": section,
+            "status": "preliminary",
+            "code": {"coding": [{"system": LOINC, "code": code, "display": display}], "text": section},
+            "device": {"reference": "#model"},
+            "valueString": texts[section],
+            "note": [{"text": note} for note in (origin(report), *report.warnings)],
+        }
+        for section, (code, display) in SECTIONS.items()
+    ]
+    paragraphs = [
+        *(f"<p><b>{section.capitalize()}</b><br/>{escape(text)}</p>" for section, text in texts.items()),
+        *(f"<p>{escape(line)}</p>" for line in (origin(report), *report.warnings, NOTICE)),
+    ]
+    return DiagnosticReport.model_validate({
+        "resourceType": "DiagnosticReport",
+        "text": {
+            "status": "generated",
+            "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{"".join(paragraphs)}</div>',
+        },
+        "contained": [device, *observations],
+        "status": "preliminary",
+        "category": [{"coding": [{"system": CATEGORY, "code": "RAD", "display": "Radiology"}]}],
+        "code": {"coding": [{"system": LOINC, "code": "18748-4", "display": "Diagnostic imaging study"}]},
+        "issued": issued.isoformat(timespec="seconds"),
+        "result": [{"reference": f"#{section}"} for section in SECTIONS],
+        "conclusion": texts["impression"],
+        "presentedForm": [{
+            "contentType": "text/plain; charset=utf-8",
+            "data": base64.b64encode(report_text(report).encode()).decode(),
+            "title": "Report",
+        }],
+    })  # fmt: skip

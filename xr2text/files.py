@@ -1,0 +1,34 @@
+"""Files that are there only once they are whole."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+DRAFT = ".draft"
+ABANDONED = 3600  # seconds after which nobody is still at work on a draft
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A draft to fill, which takes the place of `path` at the end. Whenever the process stops, `path` is as it was or
+    whole; a draft may be left, see `remove_drafts`. Processes of several machines may write the same file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}{DRAFT}")
+    try:
+        yield draft
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Removes what killed processes left."""
+    for draft in folder.rglob(f".*{DRAFT}"):
+        try:
+            if time.time() - draft.stat().st_mtime > ABANDONED:
+                draft.unlink()
+        except FileNotFoundError:
+            pass  # its process has just ended

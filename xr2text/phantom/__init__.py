@@ -1,0 +1,1 @@
+"""Synthetic chest radiographs with true masks and a true report."""

@@ -1,0 +1,231 @@
+"""What a report asserts: free text -> findings, each present, absent or uncertain, with its side, regions and severity.
+
+The words for each finding stand in `finding_table`, those that deny or doubt it in `negation`, and those that say where
+it is in `placement`.
+"""
+
+import multiprocessing
+import re
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from xr2text.text.findings.negation import ABSENT, PRESENT, UNCERTAIN, read_statuses
+from xr2text.text.findings.placement import place
+from xr2text.text.findings.table import CHEXPERT_5, CHEXPERT_14, FINDING_NAMES, FINDINGS, Finding
+from xr2text.text.sections import split_sentences
+
+__all__ = [
+    "CHEXPERT_5", "CHEXPERT_14", "FINDINGS", "FINDING_NAMES", "LABELS", "Mention", "contradictions", "find_mentions",
+    "label_report", "label_reports", "report_sentences",
+]  # fmt: skip
+
+WORTH_PROCESSES = 20_000  # distinct sentences: fewer are read before another process has started
+NO_FINDING, SUPPORT_DEVICES = "no finding", "support devices"
+LABELS = {PRESENT: 1, ABSENT: 0, UNCERTAIN: -1}
+_WEIGHT = {0: 0, -1: 1, 1: 2}
+
+
+@dataclass(frozen=True)
+class Mention:
+    """One finding that one sentence speaks of.
+
+    Attributes:
+        finding: a name out of `FINDING_NAMES`.
+        status: "present", "absent" or "uncertain".
+        side: the patient's "right" or "left", "bilateral", or None where the sentence does not say.
+        regions: names out of `anatomy.REGION_NAMES`.
+        severity: the word that grades it ("mild", "moderate", "small", ...), or None.
+        sentence: that it stands in, as written.
+    """
+
+    finding: str
+    status: str
+    side: str | None
+    regions: tuple[str, ...]
+    severity: str | None
+    sentence: str
+
+
+def find_mentions(text: str) -> list[Mention]:
+    """The findings that a report speaks of, sentence by sentence, in order."""
+    return [mention for sentence in report_sentences(text) for mention in _read_sentence(sentence)]
+
+
+def contradictions(text: str) -> frozenset[str]:
+    """The findings that a report asserts as present in one place and denies in another, of the same side."""
+    said: dict[str, set[tuple[str, str | None]]] = {}
+    for mention in find_mentions(text):
+        said.setdefault(mention.finding, set()).add((mention.status, mention.side))
+    return frozenset(
+        finding
+        for finding, own in said.items()
+        if any(
+            (status, other) == (PRESENT, ABSENT) and {side, denied} != {"right", "left"}
+            for status, side in own
+            for other, denied in own
+        )
+    )
+
+
+def label_report(text: str) -> dict[str, int]:
+    """Each finding that a report mentions: 1 present, 0 absent, -1 uncertain.
+
+    Present in one sentence outweighs uncertain in another, and that absent. "no finding" is 1 where nothing but support
+    devices is present or uncertain, else 0; an empty text has no labels at all.
+    """
+    return _combine(_sentence_labels(sentence) for sentence in report_sentences(text))
+
+
+def label_reports(texts: Sequence[str], processes: int = 1, progress: bool = False) -> pd.DataFrame:
+    """Labels of many reports.
+
+    Args:
+        texts: N reports.
+        processes: that share the work.
+        progress: show a progress bar.
+
+    Returns:
+        N rows in the order of `texts`, a column per finding in the order of `FINDING_NAMES`, nullable Int8: 1 present,
+        0 absent, -1 uncertain, missing where the report does not mention it.
+    """
+    reports = [list(report_sentences(text)) for text in texts]
+    distinct = list(
+        dict.fromkeys(sentence for report in reports for sentence in report)
+    )  # many are said again and again
+    bar = tqdm(total=len(distinct), desc="reading sentences", unit="sentence", disable=not progress, mininterval=1)
+    labels: dict[str, dict[str, int]] = {}
+    if processes > 1 and len(distinct) > WORTH_PROCESSES:
+        # Started afresh: a fork would copy the locks of libraries that run threads.
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+            answers = pool.map(_sentence_labels, distinct, chunksize=200)
+            for sentence, answer in zip(distinct, answers, strict=True):
+                labels[sentence] = answer
+                bar.update()
+    else:
+        for sentence in distinct:
+            labels[sentence] = _sentence_labels(sentence)
+            bar.update()
+    bar.close()
+    rows = [_combine(labels[sentence] for sentence in report) for report in reports]
+    return pd.DataFrame(rows, index=range(len(rows)), columns=list(FINDING_NAMES)).astype("Int8")
+
+
+def _sentence_labels(sentence: str) -> dict[str, int]:
+    return _strongest((match.finding.name, LABELS[status]) for match, status in _assertions(sentence) if status)
+
+
+def _strongest(labels: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """The label that outweighs the others, by finding."""
+    strongest: dict[str, int] = {}
+    for name, label in labels:
+        strongest[name] = max(strongest.get(name, 0), label, key=_WEIGHT.__getitem__)
+    return strongest
+
+
+def _combine(sentences: Iterable[dict[str, int]]) -> dict[str, int]:
+    sentences = list(sentences)
+    labels = _strongest(pair for sentence in sentences for pair in sentence.items())
+    if sentences:
+        labels[NO_FINDING] = int(not any(label for name, label in labels.items() if name != SUPPORT_DEVICES))
+    return labels
+
+
+# One sentence ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Match:
+    """Where a sentence speaks of a finding; `kind` is the pattern's: "says", "denies" or "doubts"."""
+
+    finding: Finding
+    kind: str
+    start: int
+    end: int
+    hedged: bool  # it holds a word of doubt, as in "the heart is probably enlarged"
+
+
+_BREAK = re.compile(r"\n\s*\n|\n\s*(?=(?:[-*•]|\d{1,2}[.)])\s|[A-Z][a-z])")
+_HEDGE = re.compile(
+    r"\b(?:may|might|could|possibl[ey]|probabl[ey]|likely|borderline|questionabl[ey]|perhaps|suspected)\b"
+)
+
+
+def report_sentences(text: str) -> list[str]:
+    """A report's sentences as they are read.
+
+    A list's items, paragraphs and lines before a capital end like sentences, and so does a full stop that has lost its
+    space; other line breaks are a page's, and "vs." ends nothing.
+    """
+    parts = _BREAK.split(re.sub(r"\bvs\.", "vs", text))
+    parts = [re.sub(r"(?<=[a-z])\.(?=[A-Z][a-z])", ". ", " ".join(part.split())) for part in parts]
+    return [sentence for part in parts for sentence in split_sentences(part)]
+
+
+def _read_sentence(sentence: str) -> list[Mention]:
+    text, assertions = sentence.lower(), _assertions(sentence)
+    spans = [(match.start, match.end) for match, _ in assertions]
+    mentions = []
+    for index, (match, status) in enumerate(assertions):
+        if status is not None:
+            where = place(text, index, spans, match.finding)
+            mentions.append(Mention(match.finding.name, status, where.side, where.regions, where.severity, sentence))
+    return list(dict.fromkeys(mentions))
+
+
+@lru_cache(maxsize=100_000)
+def _assertions(sentence: str) -> tuple[tuple[_Match, str | None], ...]:
+    """What a sentence says of each finding that it names; None where it names one without asserting anything."""
+    text = sentence.lower()
+    matches = _matches(text)
+    # A denial as a whole needs no look at the words around it.
+    open_spans = [(match.start, match.end) for match in matches if match.kind != "denies"]
+    statuses = iter(read_statuses(text, open_spans) if open_spans else ())
+    assertions = []
+    for match in matches:
+        status = ABSENT if match.kind == "denies" else next(statuses)
+        if status == PRESENT and (match.kind == "doubts" or match.hedged):
+            status = UNCERTAIN
+        assertions.append((match, status))
+    return tuple(assertions)
+
+
+def _matches(text: str) -> list[_Match]:
+    found = [
+        _Match(finding, kind, match.start(), match.end(), _HEDGE.search(match[0]) is not None)
+        for finding, kind, pattern in _patterns()
+        for match in pattern.finditer(text)
+    ]
+    found = [one for one in found if not any(_overrules(other, one) for other in found)]
+    return sorted(found, key=lambda one: (one.start, one.end))
+
+
+def _overrules(one: _Match, other: _Match) -> bool:
+    """A doubt is more than the denial beside it; a denial as a whole is more than the words that it holds."""
+    if one.finding is not other.finding:
+        return False
+    if one.kind == "doubts":
+        return other.kind == "denies"
+    return one.kind == "denies" and other.kind == "says" and one.start <= other.start and other.end <= one.end
+
+
+@cache
+def _patterns() -> list[tuple[Finding, str, re.Pattern]]:
+    return [
+        (finding, kind, re.compile("|".join(rf"\b(?:{_careful(one)})(?!\w)" for one in getattr(finding, kind))))
+        for finding in FINDINGS
+        for kind in ("says", "denies", "doubts")
+        if getattr(finding, kind)
+    ]
+
+
+def _careful(pattern: str) -> str:
+    """Keeps the free words of a pattern from being a negation or another verdict."""
+    word = r"(?!(?:no|not|nor|without|normal|unremarkable|but|with|clear)\b)\w+"
+    for loose in (r"(?: \w+)", r"(?:\w+ )", r"(?:,? \w+)"):
+        pattern = pattern.replace(loose, loose.replace(r"\w+", word))
+    return pattern

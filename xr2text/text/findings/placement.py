@@ -1,0 +1,109 @@
+"""Where a report places a finding and how it grades it: side, severity and regions, by the words that belong to it.
+
+The words between a finding's neighbours in its sentence are its own, up to the next "and", "with" or comma.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xr2text.anatomy import REGIONS
+from xr2text.text.findings.table import Finding
+
+Span = tuple[int, int]  # start and end in the sentence, in characters
+
+_SIDE_WORDS = {
+    "right": r"right(?:ward|-sided)?|rul|rml|rll|azygos",
+    "left": r"left(?:ward|-sided)?|lul|lll|lingula\w*",
+    "bilateral": r"bilateral(?:ly)?|both|bi-?basilar|bibasal|bi-?apical",
+}
+_SIDE = re.compile("|".join(rf"(?P<{side}>\b(?:{words})\b)" for side, words in _SIDE_WORDS.items()))
+_SEVERITY = re.compile(r"\b(minimal|trace|tiny|small|mild|moderate|large|severe|marked|massive|extensive)(?:ly)?\b")
+_JOINT = re.compile(r"\band\b|\bor\b|\bwith\b|,|;|\bwithout\b|\bbut\b")
+_ONLY_JOINED = re.compile(r"\s*(?:,|and|or|and/or|/|with|, and|, or)\s*(?:\w+\s)?")
+_BOTH_COMPARED = re.compile(
+    r",? (?:\w+ )?(?:left|right) (?:\w+ )?(?:greater|larger|more|less|worse|smaller)(?: \w+)? than"
+)
+_PLACES = [
+    (region.name, re.compile("|".join(rf"\b{re.escape(word)}" for word in region.vocabulary))) for region in REGIONS
+]
+
+
+@dataclass(frozen=True)
+class Place:
+    """See `findings.Mention`."""
+
+    side: str | None
+    severity: str | None
+    regions: tuple[str, ...]
+
+
+def place(sentence: str, index: int, spans: Sequence[Span], finding: Finding) -> Place:
+    """Places one of a sentence's findings.
+
+    Args:
+        sentence: in lower case.
+        index: of the finding among `spans`.
+        spans: of every finding that the sentence names.
+        finding: its row of the table.
+    """
+    span = spans[index]
+    side = _side(sentence, span, spans)
+    before, inside, after = _own_words(sentence, span, spans)
+    return Place(side, _severity(before, inside, after), _regions(before + inside + after, finding, side))
+
+
+def _zones(sentence: str, span: Span, spans: Sequence[Span]) -> tuple[str, str]:
+    """The words before a finding and after it, up to its neighbours."""
+    before = max((end for _, end in spans if end <= span[0]), default=0)
+    after = min((start for start, _ in spans if start >= span[1]), default=len(sentence))
+    return sentence[before : span[0]], sentence[span[1] : after]
+
+
+def _own_words(sentence: str, span: Span, spans: Sequence[Span]) -> tuple[str, str, str]:
+    """The words before a finding, in it and after it, as far as nothing parts them from it."""
+    before, after = _zones(sentence, span, spans)
+    return _JOINT.split(before)[-1], sentence[slice(*span)], _JOINT.split(after)[0]
+
+
+def _side_of(words: str) -> str | None:
+    sides = {found.lastgroup for found in _SIDE.finditer(words)}
+    if not sides:
+        return None
+    return sides.pop() if len(sides) == 1 else "bilateral"
+
+
+def _side(sentence: str, span: Span, spans: Sequence[Span]) -> str | None:
+    before, after = _zones(sentence, span, spans)
+    if _BOTH_COMPARED.match(after):
+        return "bilateral"
+    own, inside, behind = _own_words(sentence, span, spans)
+    if _side_of(behind) and after == sentence[span[1] :]:
+        behind = after  # "in the right upper and left lower lobes"
+    return _side_of(own + inside) or _side_of(behind) or _side_of(before) or _shared_side(sentence, span, spans)
+
+
+def _shared_side(sentence: str, span: Span, spans: Sequence[Span]) -> str | None:
+    """ "Right effusion and atelectasis", "consolidation or atelectasis of the right base": what is joined shares it."""
+    others = [one for one in spans if one != span]
+    earlier = [one for one in others if one[1] <= span[0]]
+    if earlier and _ONLY_JOINED.fullmatch(sentence[earlier[-1][1] : span[0]]):
+        return _side(sentence, earlier[-1], others)
+    later = [one for one in others if one[0] >= span[1]]
+    if later and _ONLY_JOINED.match(sentence[span[1] : later[0][0]]):
+        return _side(sentence, later[0], others)
+    return None
+
+
+def _severity(before: str, inside: str, after: str) -> str | None:
+    found = _SEVERITY.search(inside) or next(reversed(list(_SEVERITY.finditer(before))), None)
+    found = found or _SEVERITY.search(after)
+    return found[1] if found else None
+
+
+def _regions(words: str, finding: Finding, side: str | None) -> tuple[str, ...]:
+    possible = finding.regions + finding.elsewhere
+    named = tuple(name for name, pattern in _PLACES if name in possible and pattern.search(words))
+    regions = named or finding.regions
+    other_lung = {"right": "left lung", "left": "right lung"}.get(side)
+    return tuple(name for name in regions if name != other_lung) or regions
