@@ -23,7 +23,8 @@ import torch
 from tqdm.auto import tqdm
 
 from benchmarks.altered_films import ALTERATIONS, altered
-from xr2text.imaging.read import ImageError, Radiograph, read_radiograph
+from xr2text.imaging.radiograph import ImageError, Radiograph
+from xr2text.imaging.read import read_radiograph
 from xr2text.inference.gate import LATERAL, OTHER, PASSES, REFUSED, SHIPPED_GATE, TURNS, Gate, gate_canvas
 from xr2text.model.encoder import load_backbone_weights
 from xr2text.phantom.phantom import draw_phantom

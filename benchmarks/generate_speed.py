@@ -24,7 +24,8 @@ from transformers import VisionEncoderDecoderModel
 
 from benchmarks.stock import machine, parameters, stock_model
 from xr2text.config import GenerationConfig, load_config
-from xr2text.imaging.read import ImageError, Radiograph, read_radiograph
+from xr2text.imaging.radiograph import ImageError, Radiograph
+from xr2text.imaging.read import read_radiograph
 from xr2text.inference.overlay import make_canvas, paint
 from xr2text.inference.reporter import Reporter
 from xr2text.model.xr2text import XR2Text

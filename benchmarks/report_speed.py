@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
-from xr2text.imaging.read import Radiograph, read_radiograph
+from xr2text.imaging.radiograph import Radiograph
+from xr2text.imaging.read import read_radiograph
 from xr2text.inference.gate import PASSES
 from xr2text.inference.overlay import make_canvas, paint
 from xr2text.inference.reporter import Reporter

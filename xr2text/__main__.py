@@ -126,7 +126,7 @@ def run_report(args: argparse.Namespace) -> int:
     """Reports file by file; a file that is refused is named with the reason, and the exit code is then 1."""
     from xr2text.config import ConfigError
     from xr2text.export.files import ExportError, write_report
-    from xr2text.imaging.read import ImageError
+    from xr2text.imaging.radiograph import ImageError
     from xr2text.inference.gate import DoubtfulImageError
     from xr2text.inference.reporter import Reporter
     from xr2text.model.xr2text import CheckpointError

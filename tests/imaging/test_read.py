@@ -28,7 +28,8 @@ from pydicom.uid import (
 )
 
 from xr2text.imaging import read
-from xr2text.imaging.read import ImageError, Radiograph, radiograph_from_array, read_radiograph
+from xr2text.imaging.radiograph import ACCEPTED, PERCENTILES, ImageError, Radiograph
+from xr2text.imaging.read import radiograph_from_array, read_radiograph
 
 H, W = 72, 80
 Y, X = np.mgrid[:H, :W]
@@ -49,7 +50,7 @@ def saved(array, file_format, mode=None, **options) -> bytes:
 
 
 def stretched(values):
-    low, high = np.percentile(values.astype(np.float64), read.PERCENTILES)
+    low, high = np.percentile(values.astype(np.float64), PERCENTILES)
     return np.clip((values - low) / (high - low), 0, 1)
 
 
@@ -430,7 +431,7 @@ def test_missing_folder_and_unreadable(tmp_path, monkeypatch):
 )  # fmt: skip
 def test_other_formats(data):
     sentence = refusal(data)
-    assert "not an accepted image" in sentence and read.ACCEPTED in sentence
+    assert "not an accepted image" in sentence and ACCEPTED in sentence
 
 
 def test_empty_and_too_large(monkeypatch):
@@ -500,10 +501,10 @@ def test_several_pictures():
     others = {"save_all": True, "append_images": [Image.fromarray(GREY8.T[:H, :H])]}
     for file_format in ("PNG", "TIFF", "WebP"):
         data = saved(GREY8[:H, :H].copy(), file_format, **others)
-        assert f"This {file_format} file holds several pictures" in refusal(data)
+        assert f"This {file_format} file holds several images" in refusal(data)
     two = dataset(GREY8, NumberOfFrames=2)
     two.PixelData = GREY8.tobytes() * 2
-    assert "This DICOM file holds several pictures" in refusal(file_bytes(two))
+    assert "This DICOM file holds several images" in refusal(file_bytes(two))
 
 
 def test_a_phone_photograph_with_a_preview_is_read():
@@ -514,10 +515,10 @@ def test_a_phone_photograph_with_a_preview_is_read():
 def test_dicom_without_a_picture():
     made = dataset(GREY8, Modality="", SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11")
     del made.PixelData, made.Rows, made.Columns
-    assert "holds no picture" in refusal(file_bytes(made))
+    assert "holds no image" in refusal(file_bytes(made))
     directory = dataset(GREY8, SOPClassUID=MediaStorageDirectoryStorage, Modality="")
     del directory.PixelData, directory.Rows, directory.Columns
-    assert "holds no picture" in refusal(file_bytes(directory))
+    assert "holds no image" in refusal(file_bytes(directory))
     lost = dataset(GREY8)
     del lost.PixelData
     assert "pixel data is missing" in refusal(file_bytes(lost))

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from xr2text.imaging.read import Radiograph
-from xr2text.imaging.transform import Geometry, ImageTransform, expose, letterbox
+from xr2text.imaging.radiograph import Radiograph
+from xr2text.imaging.transform import Geometry, ImageTransform, autocontrast, letterbox
 
 SHAPES = [(2000, 1000), (700, 2100), (512, 512), (4280, 3520), (313, 256), (100, 90)]
 SIZE = 224
@@ -96,13 +96,13 @@ def test_the_transform_normalises_per_channel():
 
 def test_a_washed_out_film_gets_its_contrast_and_others_stay():
     film = np.linspace(0.2, 0.9, 400, dtype=np.float32).reshape(20, 20)
-    assert expose(film) is film
+    assert autocontrast(film) is film
     washed = 0.93 + 0.07 * film
-    shown = expose(washed)
+    shown = autocontrast(washed)
     assert shown.dtype == np.float32 and shown.min() == 0 and shown.max() == 1
     np.testing.assert_allclose(shown[5:15], (film[5:15] - 0.207) / 0.686, atol=0.01)
     blank = np.full((20, 20), 0.5, np.float32)
-    assert expose(blank) is blank
+    assert autocontrast(blank) is blank
 
 
 def test_a_canvas_seen_larger_moves_its_pixels_and_its_place():

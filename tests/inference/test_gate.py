@@ -7,7 +7,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from xr2text.__main__ import main
-from xr2text.imaging.read import ImageError, Radiograph, radiograph_from_array
+from xr2text.imaging.radiograph import ImageError, Radiograph
+from xr2text.imaging.read import radiograph_from_array
 from xr2text.inference.gate import (
     DOUBTFUL,
     PASSES,

@@ -13,7 +13,7 @@ from PIL import Image
 
 from xr2text.__main__ import main, output_folders
 from xr2text.anatomy import REGION_NAMES
-from xr2text.imaging.read import ImageError, Radiograph
+from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.inference.reporter import Reporter
 from xr2text.model.steps import Steps
 from xr2text.model.xr2text import CheckpointError

@@ -24,7 +24,7 @@ from running_app import running_app
 import app
 from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.export.files import NOTICE
-from xr2text.imaging.read import ImageError
+from xr2text.imaging.radiograph import ImageError
 from xr2text.inference.confidence import FindingReading
 from xr2text.inference.gate import DOUBTFUL, Gate, GateResult
 from xr2text.inference.reporter import Reporter

@@ -22,7 +22,7 @@ from PIL import PngImagePlugin
 from xr2text.data.sources.hub import TableImage
 from xr2text.data.study import Image, PhantomImage, UnreadableImageError
 from xr2text.files import atomic_write
-from xr2text.imaging.transform import Geometry, expose, letterbox
+from xr2text.imaging.transform import Geometry, autocontrast, letterbox
 
 RECIPE = 1  # raised when the way from file to canvas changes
 _MARK = "xr2text"
@@ -31,7 +31,7 @@ _LEVEL = 1  # of PNG's compression: the fastest
 
 def canvas_of(image: Image, size: int) -> tuple[np.ndarray, Geometry]:
     """A radiograph on the model's canvas, uint8 [S, S]. Raises UnreadableImageError."""
-    pixels, geometry = letterbox(expose(image.read().pixels), size)
+    pixels, geometry = letterbox(autocontrast(image.read().pixels), size)
     return np.round(pixels * 255).astype(np.uint8), geometry
 
 

@@ -13,7 +13,8 @@ from xr2text.data.parallel import on_each
 from xr2text.data.sources import SPLITS, Faults, Study, UnreadableImageError, load_studies
 from xr2text.data.sources.hub import TableImage
 from xr2text.data.study import Image, ImageFile
-from xr2text.imaging.read import ImageError, read_radiograph
+from xr2text.imaging.radiograph import ImageError
+from xr2text.imaging.read import read_radiograph
 
 # The stages that are counted where no config gives others.
 STAGES = (

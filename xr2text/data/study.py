@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from xr2text.imaging.read import ImageError, Radiograph, read_radiograph
+from xr2text.imaging.radiograph import ImageError, Radiograph
+from xr2text.imaging.read import read_radiograph
 from xr2text.phantom.phantom import draw_phantom
 from xr2text.text.sections import ReportText
 

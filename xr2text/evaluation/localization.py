@@ -20,7 +20,7 @@ from xr2text.anatomy import REGION_NAMES
 from xr2text.config import DataConfig
 from xr2text.data.segmentation import OUTLINED
 from xr2text.data.sources import DataError, Study, masked_films
-from xr2text.imaging.transform import expose, letterbox
+from xr2text.imaging.transform import autocontrast, letterbox
 from xr2text.model.xr2text import XR2Text
 
 # What is done to a film: (shift to the right, shift down, scale about the centre), in fractions of its sides.
@@ -101,7 +101,7 @@ def read_outlines(study: Study) -> list[np.ndarray]:
 @torch.inference_mode()
 def film_maps(model: XR2Text, films: Sequence[np.ndarray]) -> np.ndarray:
     """Films [H, W] of one size, in [0, 1] -> [N, K, H, W] attention on their own pixels."""
-    placed = [letterbox(expose(film.astype(np.float32)), model.transform.size) for film in films]
+    placed = [letterbox(autocontrast(film.astype(np.float32)), model.transform.size) for film in films]
     device = next(model.parameters()).device
     pixels = torch.stack([model.transform.normalise(torch.from_numpy(canvas)) for canvas, _ in placed]).to(device)
     box = torch.tensor([geometry.box for _, geometry in placed], device=device)

@@ -18,20 +18,20 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from xr2text.imaging.lut import presented_pixels
-from xr2text.imaging.read import (
+from xr2text.imaging.radiograph import (
     MAX_BYTES,
     ImageError,
     Radiograph,
     check_size,
     damaged,
     not_an_image,
-    several_pictures,
+    several_images,
 )
 
 RADIOGRAPHY = {"CR", "DX", "DR", "RG", "XR"}
 """Accepted modalities. DR and XR are no codes of the standard, but devices write them."""
 UNSPECIFIC = {"OT", "SC"}
-"""Accepted too: secondary captures, such as scanned films, that do not say what they show."""
+"""Accepted too: secondary captures, such as scanned radiographs, that do not say what they show."""
 
 _WANTED = "chest radiographs are accepted (modality CR or DX)"
 
@@ -83,12 +83,12 @@ _DICOM_ERRORS = (
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _LONG_VRS = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 
-_LOGGERS = ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils", "openjpeg._openjpeg", "openjpeg.utils")
+_LOGGERS = ("pydicom", "openjpeg")
 _QUIET = threading.Lock()
 
 
 def read_dicom(data: bytes) -> Radiograph:
-    """Read a DICOM object with or without preamble, file meta information and transfer syntax.
+    """Reads a DICOM object with or without preamble, file meta information and transfer syntax.
 
     Accepted: one frame of 8 to 16 bits, grey or RGB or YBR, of the modalities in `RADIOGRAPHY` and `UNSPECIFIC` or
     of none, whose body part is the chest, is not given, or is a word that is not known (its content is judged later).
@@ -96,12 +96,12 @@ def read_dicom(data: bytes) -> Radiograph:
     How values become [0, 1], after the modality LUT or rescale:
     - VOI LUT sequence: the first table, by its bits (PS3.3 C.11.2.1.1);
     - else the first window: LINEAR, LINEAR_EXACT or SIGMOID (C.11.2.1.2, C.11.2.1.3), unless it would leave the
-      picture blank;
+      image blank;
     - else up to 8 stored bits and no modality LUT: divided by the largest value, as in a PNG;
-    - else stretched by percentiles. Pixel padding (C.7.5.1.1.2) has no say in them and becomes black.
+    - else scaled by percentiles. Pixel padding (C.7.5.1.1.2) has no say in them and becomes black.
 
     Raises:
-        ImageError: not DICOM, damaged, too large, too small, several frames, no picture, or not a chest radiograph.
+        ImageError: not DICOM, damaged, too large, too small, several frames, no image, or not a chest radiograph.
     """
     bare = data[128:132] != b"DICM"
     with _quietly():
@@ -134,14 +134,14 @@ def _quietly() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     with _QUIET, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        disabled = [logger.disabled for logger in loggers]
+        levels = [logger.level for logger in loggers]
         try:
             for logger in loggers:
-                logger.disabled = True
+                logger.setLevel(logging.CRITICAL + 1)  # of its children too
             yield
         finally:
-            for logger, was in zip(loggers, disabled, strict=True):
-                logger.disabled = was
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 def _inflate(data: bytes) -> bytes:
@@ -222,9 +222,9 @@ def _check_frame(dataset: Dataset) -> None:
     if "Rows" not in dataset or "Columns" not in dataset:
         if "PixelData" in dataset or "Image Storage" in UID(str(dataset.get("SOPClassUID") or "")).name:
             raise damaged("DICOM")
-        raise ImageError("This DICOM file holds no picture; please choose the radiograph itself.")
+        raise ImageError("This DICOM file holds no image; please choose the radiograph itself.")
     if int(dataset.get("NumberOfFrames") or 1) > 1:
-        raise several_pictures("DICOM")
+        raise several_images("DICOM")
     check_size(int(dataset.Columns), int(dataset.Rows))
     if "PixelData" not in dataset:
         raise ImageError("This DICOM file is incomplete: its pixel data is missing or cut short.")

@@ -1,9 +1,9 @@
-"""A DICOM object's stored values -> the picture that it presents.
+"""A DICOM object's stored values -> the image that it presents.
 
 Stored values pass the modality LUT, then the VOI LUT or window, then the inversion of MONOCHROME1: the grayscale
 pipeline of DICOM PS3.3 C.11.1, C.11.2 and C.7.6.3.1.2. Non-square pixels are left as they are.
 
-Letters: H rows, W columns, N entries of a table.
+Shapes: H rows, W columns, N entries of a table.
 """
 
 import struct
@@ -14,13 +14,13 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels import pixel_array
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
-from xr2text.imaging.read import ImageError, array_to_unit, damaged, stretch, to_unit
+from xr2text.imaging.radiograph import ImageError, array_to_unit, damaged, percentile_normalize, to_unit
 
 
 def presented_pixels(dataset: Dataset) -> np.ndarray:
-    """Decode and present a data set's picture: float32 [H, W] in [0, 1], dense tissue bright.
+    """Decode and present a data set's image: float32 [H, W] in [0, 1], dense tissue bright.
 
-    How values become [0, 1] is told at `xr2text.imaging.dicom.read_dicom`.
+    How values become [0, 1] stands at `xr2text.imaging.dicom.read_dicom`.
 
     Raises:
         ImageError: a colour palette, or a coded frame of another size than the header says. Damaged data raises
@@ -35,7 +35,7 @@ def presented_pixels(dataset: Dataset) -> np.ndarray:
     if unit is None and dataset.BitsStored <= 8 and not changed and not dataset.PixelRepresentation:
         unit = to_unit(values, 2.0**dataset.BitsStored - 1)
     if unit is None:
-        unit = stretch(values, padding)
+        unit = percentile_normalize(values, padding)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         unit = 1 - unit
     if padding is not None:
@@ -85,7 +85,7 @@ def _coded_size(frame: bytes) -> tuple[int, int] | None:
 
 
 def _padding(dataset: Dataset, stored: np.ndarray) -> np.ndarray | None:
-    """bool [H, W]: stored values that mean "no picture here"; None if there are none, or nothing else."""
+    """bool [H, W]: stored values that mean "no image here"; None if there are none, or nothing else."""
     value = dataset.get("PixelPaddingValue")
     if not isinstance(value, int):
         return None

@@ -1,34 +1,34 @@
 """One reader of radiographs for training, evaluation, the command line and the page.
 
-A file is told by its content, never by its name. Whatever the bytes are, the answer is a `Radiograph` or an
+The format is detected from the content, never from the name. Whatever the bytes are, the answer is a `Radiograph` or an
 `ImageError` whose text can be shown to the person who chose the file.
 
-Letters: H rows, W columns.
+Shapes: H rows, W columns.
 """
 
 import os
 import stat
 import struct
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import replace
 from io import BytesIO
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageChops, TiffImagePlugin
+from PIL import Image, ImageChops
 
-MAX_BYTES = 200 * 2**20
-"""Largest file, and largest inflated DICOM data set, in bytes."""
-MAX_PIXELS = 50_000_000
-"""Largest picture in pixels. The finest flat panels and plates give about 20 million."""
-MIN_SIDE = 64
-"""Shortest side in pixels that can still be a radiograph."""
-MAX_ASPECT = 4
-"""Longest side over shortest: a chest film has less than 2."""
-PERCENTILES = (0.1, 99.9)
-"""The values that become 0 and 1 where the container's range says nothing."""
-
-ACCEPTED = "PNG, JPEG, TIFF, WebP, BMP or DICOM"
+from xr2text.imaging.radiograph import (
+    ACCEPTED,
+    MAX_BYTES,
+    MAX_PIXELS,
+    ImageError,
+    Radiograph,
+    array_to_unit,
+    check_size,
+    damaged,
+    not_an_image,
+    several_images,
+)
 
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -58,50 +58,18 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Pillow knows min-is-white data of 16 bits in little endian alone.
-TiffImagePlugin.OPEN_INFO.setdefault((b"MM", 0, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as in JPEG and Pillow
-
-
-class ImageError(ValueError):
-    """A file that is not read. Its text is one plain sentence, free of file names and of patient identity."""
-
-
-@dataclass(frozen=True, eq=False)
-class Radiograph:
-    """A picture ready for the model's transform. It keeps nothing that identifies the patient.
-
-    Attributes:
-        pixels: float32 [H, W] in [0, 1], dense tissue bright (the sense of DICOM's MONOCHROME2).
-        source: "PNG", "JPEG", "TIFF", "WebP", "BMP", "DICOM", "array" or "phantom".
-        modality: DICOM modality code such as "CR" or "DX"; None where the file does not say.
-        body_part: "CHEST", "THORAX" or "LUNG"; None where the file does not say.
-        view: "PA", "AP", "lateral" (lateral and decubitus positions) or None.
-    """
-
-    pixels: np.ndarray = field(repr=False)
-    source: str
-    modality: str | None = None
-    body_part: str | None = None
-    view: str | None = None
-
-    @property
-    def height(self) -> int:
-        return self.pixels.shape[0]
-
-    @property
-    def width(self) -> int:
-        return self.pixels.shape[1]
+# An entry of a big-endian TIFF's directory: photometric interpretation, one SHORT, 0 (min is white) or 1 (min is black).
+_MIN_IS_WHITE, _MIN_IS_BLACK = b"\1\6\0\3\0\0\0\1\0\0\0\0", b"\1\6\0\3\0\0\0\1\0\1\0\0"
 
 
 def read_radiograph(source: str | os.PathLike | bytes | BinaryIO) -> Radiograph:
-    """Read a radiograph.
+    """Reads a radiograph.
 
     How values become [0, 1]:
     - 8 bits and fewer: divided by the largest value.
     - 16 bits: divided by 65535 where the values use the range (99.9th percentile above the middle). Otherwise, as
-      with 10, 12 or 14 bits in a 16-bit container, stretched so that the 0.1th and 99.9th percentiles become 0 and 1.
-    - floats already in [0, 1] stay; other floats and 32-bit integers are stretched in the same way.
+      with 10, 12 or 14 bits in a 16-bit container, scaled so that the 0.1th and 99.9th percentiles become 0 and 1.
+    - floats already in [0, 1] stay; other floats and 32-bit integers are scaled by percentiles too.
     - DICOM: by its own tables and windows, see `xr2text.imaging.dicom`.
     Colour becomes luminance (BT.601), transparency is laid over black, a min-is-white TIFF is inverted and an EXIF
     orientation is applied. Pillow reads 16-bit colour PNG and TIFF files at 8 bits.
@@ -132,11 +100,11 @@ def read_radiograph(source: str | os.PathLike | bytes | BinaryIO) -> Radiograph:
 
 
 def radiograph_from_array(array: np.ndarray | Image.Image) -> Radiograph:
-    """Make a radiograph of pixels that are already in memory, by the rules of `read_radiograph`.
+    """Makes a radiograph of pixels that are already in memory, by the rules of `read_radiograph`.
 
     Args:
         array: [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA) of bool, integers or floats, or a Pillow image.
-            Floats are best given in [0, 1]; others are stretched.
+            Floats are best given in [0, 1]; others are scaled by percentiles.
 
     Raises:
         ImageError: another shape or type, a value that is not finite, or a size out of bounds.
@@ -147,96 +115,14 @@ def radiograph_from_array(array: np.ndarray | Image.Image) -> Radiograph:
         except ImageError:
             raise
         except _PILLOW_ERRORS:
-            raise ImageError("The picture is damaged or of a kind that is not accepted.") from None
+            raise ImageError("The image is damaged or of a kind that is not accepted.") from None
     array = np.asarray(array)
     if array.dtype.kind not in "buif":
         raise ImageError(f"Pixel values must be integers or floats, not {array.dtype.name}.")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
-        raise ImageError(f"A picture must have the shape [H, W], [H, W, 1], [H, W, 3] or [H, W, 4], not {array.shape}.")
+        raise ImageError(f"An image must have the shape [H, W], [H, W, 1], [H, W, 3] or [H, W, 4], not {array.shape}.")
     check_size(array.shape[1], array.shape[0])
     return Radiograph(array_to_unit(array), "array")
-
-
-def check_size(width: int, height: int) -> None:
-    """Raise an ImageError for a picture that is too large, too small, or too long and thin."""
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"The picture is {width} × {height} pixels; at most {MAX_PIXELS // 10**6} million pixels are accepted."
-        )
-    if min(width, height) < MIN_SIDE:
-        raise ImageError(
-            f"The picture is {width} × {height} pixels, too small for a radiograph; "
-            f"each side must have at least {MIN_SIDE} pixels."
-        )
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        raise ImageError(
-            f"The picture is {width} × {height} pixels, too long and thin for a radiograph; "
-            f"one side may be at most {MAX_ASPECT} times the other."
-        )
-
-
-def array_to_unit(array: np.ndarray) -> np.ndarray:
-    """[H, W] or [H, W, 1, 3 or 4] of any real type -> luminance, float32 [H, W] in [0, 1]."""
-    kind = array.dtype.kind
-    full = {"b": 1.0, "u": float(np.iinfo(array.dtype).max) if kind == "u" else None}.get(kind)
-    values = array.astype(np.float32)
-    if values.ndim == 3:
-        bands = values.shape[2]
-        alpha = values[..., 3] / (full or 1.0) if bands == 4 else None
-        values = values[..., 0] if bands == 1 else values[..., :3] @ _LUMA
-        if alpha is not None:
-            values = values * alpha
-    if not np.isfinite(values).all():
-        raise ImageError("The picture holds values that are not numbers (NaN or infinite).")
-    if kind == "f" and values.min() >= 0 and values.max() <= 1:
-        return values
-    return to_unit(values, full)
-
-
-def to_unit(values: np.ndarray, full: float | None) -> np.ndarray:
-    """Scale float32 [H, W] to [0, 1]: by `full`, the container's largest value, where the picture uses its range.
-
-    Containers of up to 8 bits are always taken at their word: such pictures are made to be looked at.
-    """
-    if full and (full <= 255 or np.percentile(_sample(values), PERCENTILES[1]) > full / 2):
-        return np.clip(values / np.float32(full), 0, 1)
-    return stretch(values)
-
-
-def stretch(values: np.ndarray, padding: np.ndarray | None = None) -> np.ndarray:
-    """Scale float32 [H, W] so that `PERCENTILES` become 0 and 1; a blank picture becomes 0.
-
-    Args:
-        padding: bool [H, W], pixels outside the picture that have no say in the percentiles.
-    """
-    sample = _sample(values)
-    if padding is not None:
-        inside = sample[~_sample(padding)]
-        sample = inside if inside.size else sample
-    low, high = np.percentile(sample, PERCENTILES)
-    if high <= low:  # nearly all pixels are alike
-        low, high = float(sample.min()), float(sample.max())
-    if high <= low:
-        return np.zeros_like(values)
-    return np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
-
-
-def not_an_image() -> ImageError:
-    return ImageError(f"This file is not an accepted image; please choose a {ACCEPTED} file.")
-
-
-def several_pictures(name: str) -> ImageError:
-    return ImageError(f"This {name} file holds several pictures; please choose a file with one radiograph.")
-
-
-def damaged(name: str) -> ImageError:
-    return ImageError(f"This {name} file is damaged, incomplete or of an unsupported kind; please export it again.")
-
-
-def _sample(values: np.ndarray) -> np.ndarray:
-    """At most about a million evenly spaced pixels: percentiles of all would cost more than the decoding."""
-    step = max(1, int(np.ceil(np.sqrt(values.size / 1e6))))
-    return values[::step, ::step]
 
 
 def _load(source: str | os.PathLike | bytes | BinaryIO) -> bytes:
@@ -273,9 +159,13 @@ def _read_raster(data: bytes, name: str) -> Radiograph:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(
-            f"The picture declares too many pixels; at most {MAX_PIXELS // 10**6} million are accepted."
+            f"The image declares too many pixels; at most {MAX_PIXELS // 10**6} million are accepted."
         ) from None
     except Image.UnidentifiedImageError:
+        if name == "TIFF" and _MIN_IS_WHITE in data:
+            # Pillow knows min-is-white data of 16 bits in little endian alone.
+            negative = _read_raster(data.replace(_MIN_IS_WHITE, _MIN_IS_BLACK), name)
+            return replace(negative, pixels=1 - negative.pixels)
         # Two letters are a weak signature: many a text begins with "BM".
         raise (not_an_image() if name == "BMP" else damaged(name)) from None
     except _PILLOW_ERRORS:
@@ -285,9 +175,9 @@ def _read_raster(data: bytes, name: str) -> Radiograph:
 def _decode(image: Image.Image, name: str) -> np.ndarray:
     """A Pillow image, opened but not yet decoded -> float32 [H, W] in [0, 1]. `name` is for refusals."""
     check_size(*image.size)
-    # A phone's JPEG may carry a preview (MPO); the first picture is the photograph.
+    # A phone's JPEG may carry a preview (MPO); the first image is the photograph.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-        raise several_pictures(name)
+        raise several_images(name)
     inverted = False
     if image.format == "TIFF":
         tile = image.tag_v2.get(_TIFF_TILE_WIDTH, 0) * image.tag_v2.get(_TIFF_TILE_LENGTH, 0)

@@ -1,6 +1,6 @@
 """A radiograph onto the model's square canvas, and maps and points back to its own pixels.
 
-Letters: H, W original height and width; S side of the canvas; h, w patch grid; K regions.
+Shapes: H, W original height and width; S side of the canvas; h, w patch grid; K regions.
 
 Points are continuous (x, y) coordinates in which pixel i covers [i, i + 1): the centre of the first pixel is 0.5. This
 is the convention of `cv2.resize`, so that a resized picture and its points move together.
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from xr2text.imaging.read import Radiograph
+from xr2text.imaging.radiograph import Radiograph
 
 LEAST_CONTRAST = 0.3  # between the 1st and the 99th percentile of a radiograph in [0, 1]
 
@@ -95,9 +95,11 @@ class Geometry:
         return np.stack([warp(one * inside) / share for one in maps])
 
 
-def expose(pixels: np.ndarray) -> np.ndarray:
-    """Gives a washed-out radiograph [H, W] in [0, 1] its contrast: where its 1st and 99th percentiles lie closer than
-    LEAST_CONTRAST, they become 0 and 1. Any other stays as it is."""
+def autocontrast(pixels: np.ndarray) -> np.ndarray:
+    """Stretches the contrast of a washed-out image [H, W] in [0, 1].
+
+    Where its 1st and 99th percentiles lie closer than LEAST_CONTRAST, they become 0 and 1. Any other stays as it is.
+    """
     low, high = np.percentile(pixels, (1, 99))
     if not 0 < high - low < LEAST_CONTRAST:
         return pixels
@@ -133,7 +135,7 @@ class ImageTransform:
 
     def __call__(self, radiograph: Radiograph) -> tuple[torch.Tensor, Geometry]:
         """Returns ([3, S, S] float32, Geometry)."""
-        canvas, geometry = letterbox(expose(radiograph.pixels), self.size)
+        canvas, geometry = letterbox(autocontrast(radiograph.pixels), self.size)
         return self.normalise(torch.from_numpy(canvas)), geometry
 
     def normalise(self, canvas: torch.Tensor) -> torch.Tensor:

@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from xr2text.imaging.read import ImageError, Radiograph
-from xr2text.imaging.transform import expose, letterbox
+from xr2text.imaging.radiograph import ImageError, Radiograph
+from xr2text.imaging.transform import autocontrast, letterbox
 from xr2text.model.xr2text import CheckpointError
 
 SHIPPED_GATE = Path(__file__).resolve().parent.parent.parent / "checkpoints" / "xr2text-gate"
@@ -194,7 +194,7 @@ class Gate(nn.Module):
 
 def gate_canvas(pixels: np.ndarray, size: int) -> np.ndarray:
     """Pixels [H, W] in [0, 1] -> float32 [S, S], the picture letterboxed."""
-    return letterbox(expose(pixels), size)[0].astype(np.float32)
+    return letterbox(autocontrast(pixels), size)[0].astype(np.float32)
 
 
 def put_right(radiograph: Radiograph, turned: int, negative: bool) -> Radiograph:

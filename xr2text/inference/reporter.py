@@ -19,7 +19,8 @@ from PIL import Image
 
 from xr2text import __version__
 from xr2text.anatomy import REGION_NAMES
-from xr2text.imaging.read import Radiograph, radiograph_from_array, read_radiograph
+from xr2text.imaging.radiograph import Radiograph
+from xr2text.imaging.read import radiograph_from_array, read_radiograph
 from xr2text.imaging.transform import Geometry
 from xr2text.inference.confidence import FindingReading, disagreements, read_findings, sentence_confidence
 from xr2text.inference.gate import Gate

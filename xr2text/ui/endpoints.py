@@ -6,7 +6,7 @@ import gradio as gr
 
 from xr2text.anatomy import REGION_NAMES
 from xr2text.export.files import NOTICE, report_json
-from xr2text.imaging.read import ACCEPTED, MAX_PIXELS, ImageError
+from xr2text.imaging.radiograph import ACCEPTED, MAX_PIXELS, ImageError
 from xr2text.inference.gate import DoubtfulImageError
 from xr2text.inference.reporter import Reporter
 from xr2text.ui.handlers import MAX_BATCH

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from xr2text.export.files import document
-from xr2text.imaging.read import ACCEPTED, ImageError
+from xr2text.imaging.radiograph import ACCEPTED, ImageError
 from xr2text.inference.gate import DoubtfulImageError
 from xr2text.inference.reporter import Reporter
 from xr2text.ui.panels import doubts_list, findings_chart, message, weights_chart

@@ -12,7 +12,8 @@ from pydicom import Dataset
 
 from xr2text.export.dicom_sr import image_reference
 from xr2text.export.files import DOCUMENTS, FILES, ExportError, document
-from xr2text.imaging.read import ImageError, read_radiograph
+from xr2text.imaging.radiograph import ImageError
+from xr2text.imaging.read import read_radiograph
 from xr2text.imaging.transform import Geometry
 from xr2text.inference.overlay import draw_grey
 from xr2text.inference.reporter import Report, Reporter

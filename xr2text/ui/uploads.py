@@ -14,7 +14,7 @@ from gradio import route_utils
 from gradio.data_classes import ListFiles
 from gradio.exceptions import InvalidPathError
 
-from xr2text.imaging.read import MAX_BYTES, ImageError
+from xr2text.imaging.radiograph import MAX_BYTES, ImageError
 
 NOT_SENT = "Only a file that was sent to this page is read; please send it first."
 UNREADABLE = "The request cannot be read; a file is uploaded first, then named by the path that the upload answers."

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from xr2text.config import DataConfig
 from xr2text.data.study import DataError, Faults, Study, UnreadableImageError
 from xr2text.data.tables import hashed_split, require_columns
-from xr2text.imaging.read import ImageError, Radiograph, read_radiograph
+from xr2text.imaging.radiograph import ImageError, Radiograph
+from xr2text.imaging.read import read_radiograph
 from xr2text.text.sections import clean_section
 
 COLUMNS = ("image", "findings", "impression")
