@@ -29,7 +29,7 @@ from xr2text.data.dataset import ReportDataset, collate
 from xr2text.data.index import read_index, write_index
 from xr2text.data.study import ImageFile, Study
 from xr2text.imaging.transform import ImageTransform
-from xr2text.phantom.phantom import draw_phantom
+from xr2text.phantom.drawing import draw_phantom
 from xr2text.text.findings.labeler import label_reports
 from xr2text.text.findings.table import FINDING_NAMES
 from xr2text.text.tokenizer import train_tokenizer

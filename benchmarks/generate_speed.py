@@ -29,7 +29,7 @@ from xr2text.imaging.read import read_radiograph
 from xr2text.inference.overlay import make_canvas, paint
 from xr2text.inference.reporter import Reporter
 from xr2text.model.xr2text import XR2Text
-from xr2text.phantom.phantom import draw_phantom
+from xr2text.phantom.drawing import draw_phantom
 from xr2text.text.tokenizer import EOS
 
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16}

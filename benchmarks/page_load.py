@@ -35,7 +35,7 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 from tqdm.auto import tqdm
 
 from benchmarks.page_reader import PageReader
-from xr2text.phantom.phantom import draw_phantom
+from xr2text.phantom.drawing import draw_phantom
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 120

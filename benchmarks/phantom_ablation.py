@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from benchmarks.phantom_findings import FIRST_SEED, scores, write_all
 from xr2text.evaluation.language import score_language
 from xr2text.model.xr2text import WEIGHTS_FILE, XR2Text
-from xr2text.phantom.phantom import draw_phantom
+from xr2text.phantom.drawing import draw_phantom
 from xr2text.training.losses import TERMS
 
 CONFIG = "configs/phantom.yaml"

@@ -14,7 +14,8 @@ import torch
 from tqdm.auto import tqdm
 
 from xr2text.model.xr2text import XR2Text
-from xr2text.phantom.phantom import FINDINGS, draw_phantom, findings_in, unknown_sentences
+from xr2text.phantom.drawing import draw_phantom
+from xr2text.phantom.text import FINDINGS, findings_in, unknown_sentences
 
 FIRST_SEED = 20_000_000  # training and validation draw from lower seeds
 

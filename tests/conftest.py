@@ -16,7 +16,7 @@ from xr2text.config import (
     ModelConfig,
 )
 from xr2text.model.xr2text import XR2Text
-from xr2text.phantom.phantom import draw_phantom
+from xr2text.phantom.drawing import draw_phantom
 from xr2text.text.tokenizer import train_tokenizer
 
 

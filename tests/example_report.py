@@ -5,7 +5,7 @@ import numpy as np
 from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.imaging.transform import Geometry
 from xr2text.inference.reporter import Report, Sentence
-from xr2text.phantom.phantom import draw_phantom
+from xr2text.phantom.drawing import draw_phantom
 
 
 def make_report(

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from xr2text.phantom.phantom import draw_phantom
+from xr2text.phantom.drawing import draw_phantom
 
 HEAD = (
     "                                 FINAL REPORT\n EXAMINATION:  CHEST (PA AND LAT)\n\n INDICATION:  Cough. ___.\n\n"

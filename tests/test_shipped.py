@@ -7,7 +7,7 @@ import torch
 
 from xr2text.inference.reporter import Reporter
 from xr2text.model import decoder
-from xr2text.phantom.phantom import draw_phantom
+from xr2text.phantom.drawing import draw_phantom
 from xr2text.text.tokenizer import known_words
 from xr2text.text.words import strange_words
 

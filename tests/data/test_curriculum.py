@@ -2,7 +2,7 @@ import pytest
 
 from xr2text.config import ConfigError, StageConfig
 from xr2text.data.curriculum import Curriculum, Difficulty, admits, criteria, measure_difficulty
-from xr2text.phantom.phantom import draw_phantom
+from xr2text.phantom.drawing import draw_phantom
 from xr2text.text.sections import ReportText
 
 NORMAL, SMALL, GRAVE = Difficulty(0, 0, None), Difficulty(1, 1, "mild"), Difficulty(3, 4, "severe")

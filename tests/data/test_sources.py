@@ -6,7 +6,7 @@ import pytest
 
 from xr2text.config import DataConfig
 from xr2text.data.sources import MASK_FOLDERS, DataError, load_studies, masked_films
-from xr2text.phantom.phantom import FINDINGS
+from xr2text.phantom.text import FINDINGS
 from xr2text.text.findings.table import FINDING_NAMES
 
 REPORTS = """uid,MeSH,Problems,image,indication,comparison,findings,impression

@@ -17,7 +17,7 @@ from xr2text.config import DataConfig
 from xr2text.data.sources import DataError, load_studies
 from xr2text.evaluation.evaluate import EvaluationSettings, dataset_of, evaluate, read_predictions_file
 from xr2text.evaluation.processes import Processes
-from xr2text.phantom.phantom import draw_phantom
+from xr2text.phantom.drawing import draw_phantom
 
 ROOT = Path(__file__).parents[2]
 FILES = {"metrics.json", "table.md", "predictions.csv", "findings.png", "examples.png", "work"}

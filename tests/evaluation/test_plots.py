@@ -13,7 +13,7 @@ from test_tables import made_up_metrics
 from xr2text.evaluation import plots as pictures
 from xr2text.evaluation.plots import Example, examples_page, finding_bars, reliability_figure, wrap
 from xr2text.inference.overlay import Canvas
-from xr2text.phantom.phantom import draw_phantom
+from xr2text.phantom.drawing import draw_phantom
 
 LONG_NAME = "degenerative_change_of_the_thoracic_spine_with_osteophytes"
 SENTENCE = "the heart is enlarged with mild central vascular congestion , and the left base is hazy . "

@@ -17,7 +17,7 @@ from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.inference.reporter import Reporter
 from xr2text.model.steps import Steps
 from xr2text.model.xr2text import CheckpointError
-from xr2text.phantom.phantom import draw_phantom
+from xr2text.phantom.drawing import draw_phantom
 
 
 @pytest.fixture(scope="module")

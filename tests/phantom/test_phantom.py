@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from xr2text.anatomy import REGION_NAMES, REGIONS
-from xr2text.phantom.phantom import FINDINGS, draw_phantom, findings_in, unknown_sentences
-from xr2text.phantom.text import TOPICS
+from xr2text.phantom.drawing import draw_phantom
+from xr2text.phantom.text import FINDINGS, TOPICS, findings_in, unknown_sentences
 
 SIZE = 128
 NORMAL = [draw_phantom(seed, SIZE, []) for seed in range(24)]

@@ -29,7 +29,7 @@ from xr2text.inference.confidence import FindingReading
 from xr2text.inference.gate import DOUBTFUL, Gate, GateResult
 from xr2text.inference.reporter import Reporter
 from xr2text.model.steps import Steps
-from xr2text.phantom.phantom import draw_phantom
+from xr2text.phantom.drawing import draw_phantom
 from xr2text.ui import handlers as ui
 from xr2text.ui import page as layout
 from xr2text.ui import session

@@ -12,7 +12,7 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 from running_app import running_app
 
 from xr2text.anatomy import REGION_NAMES
-from xr2text.phantom.phantom import draw_phantom
+from xr2text.phantom.drawing import draw_phantom
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium import webdriver

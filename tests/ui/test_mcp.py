@@ -13,7 +13,7 @@ from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
 from xr2text.inference.reporter import Reporter
-from xr2text.phantom.phantom import draw_phantom
+from xr2text.phantom.drawing import draw_phantom
 from xr2text.ui.examples import ExampleShelf
 from xr2text.ui.page import build_page
 

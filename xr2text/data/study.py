@@ -7,7 +7,7 @@ from typing import Protocol
 
 from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.imaging.read import read_radiograph
-from xr2text.phantom.phantom import draw_phantom
+from xr2text.phantom.drawing import draw_phantom
 from xr2text.text.sections import ReportText
 
 SPLITS = ("train", "val", "test")

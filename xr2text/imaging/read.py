@@ -58,7 +58,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# An entry of a big-endian TIFF's directory: photometric interpretation, one SHORT, 0 (min is white) or 1 (min is black).
+# An entry of a big-endian TIFF directory: photometric interpretation, one SHORT, 0 (min is white) or 1 (min is black).
 _MIN_IS_WHITE, _MIN_IS_BLACK = b"\1\6\0\3\0\0\0\1\0\0\0\0", b"\1\6\0\3\0\0\0\1\0\1\0\0"
 
 

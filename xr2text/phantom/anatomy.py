@@ -1,7 +1,9 @@
 """The patient of a phantom: outlines of the chest's structures, and of what disease adds to them.
 
-Everything is placed in the patient's frame: x and y in fractions of the picture's width and height, the sides mirrored
-about the midline by a distance from it. N counts the points of an outline.
+Everything is placed in the patient's frame: x and y in fractions of the image's width and height, the sides mirrored
+about the midline by a distance from it.
+
+Shapes: N points of an outline; n paths of m points each.
 """
 
 from collections.abc import Iterable
@@ -18,6 +20,8 @@ SIGN = {"right": -1, "left": 1}
 
 @dataclass(frozen=True, eq=False)
 class Lung:
+    """One lung: `sign` is -1 for the right one and 1 for the left one."""
+
     sign: int
     outline: np.ndarray  # [N, 2] closed
     lateral: np.ndarray  # [N, 2] from the apex along the chest wall to the costophrenic angle
@@ -30,7 +34,9 @@ class Lung:
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    lungs: dict[str, Lung]
+    """The outlines of a healthy chest."""
+
+    lungs: dict[str, Lung]  # by side
     heart: np.ndarray  # [N, 2]
     mediastinum: np.ndarray  # [N, 2]
     spine: np.ndarray  # [N, 2] its axis from top to bottom
@@ -67,6 +73,7 @@ def ribbons(paths: np.ndarray, widths: np.ndarray) -> np.ndarray:
 
 
 def draw_anatomy(rng: np.random.Generator, ratio: float) -> Anatomy:
+    """A random patient with a cardiothoracic ratio of `ratio`."""
     wide, base = rng.uniform(0.94, 1.05), rng.normal(0, 0.012)
     lungs = {}
     for side, sign in SIGN.items():
@@ -112,6 +119,7 @@ def draw_anatomy(rng: np.random.Generator, ratio: float) -> Anatomy:
 
 
 def body_outlines(anatomy: Anatomy) -> list[np.ndarray]:
+    """The two halves of neck, shoulders, arms and trunk, each [N, 2]."""
     hip = 0.445 + 0.075 * anatomy.build
     shapes = []
     for sign in SIGN.values():
@@ -254,7 +262,7 @@ def _nodule(
     anatomy: Anatomy, side: str, rng: np.random.Generator, avoid: list[np.ndarray], patch: Opacity | None
 ) -> Opacity:
     """The first place of a fixed row of tries that nothing else drawn on this side covers."""
-    radius = rng.uniform(0.025, 0.043)  # 17 to 30 mm on a film of 35 cm
+    radius = rng.uniform(0.025, 0.043)  # 17 to 30 mm on a detector of 35 cm
     for _ in range(40):
         detail = ("upper", "lower")[rng.integers(2)]
         centre = _place(anatomy, side, detail, rng, radius + 0.02)
@@ -276,27 +284,22 @@ class Disease:
 
 
 def draw_disease(anatomy: Anatomy, present: frozenset[str], seed: int) -> Disease:
+    """Shapes of the findings in `present`, a subset of FINDINGS; each finding has a random stream of its own."""
     disease = Disease({}, {}, {}, {}, {"cardiomegaly": ""} if "cardiomegaly" in present else {})
-    for side, lung in anatomy.lungs.items():
-
-        def drawn(kind: str, side: str = side) -> np.random.Generator | None:
-            name = f"{side} {kind}"
-            return np.random.default_rng([seed, 1, FINDINGS.index(name)]) if name in present else None
-
-        if rng := drawn("pleural effusion"):
-            disease.effusions[side] = _effusion(lung, rng)
-        if rng := drawn("pneumothorax"):
-            disease.pneumothoraces[side] = _pneumothorax(lung, rng)
-        if rng := drawn("lung consolidation"):
-            disease.consolidations[side] = _consolidation(anatomy, side, present, rng)
-        if rng := drawn("lung nodule"):
+    for index, finding in enumerate(FINDINGS):  # nodules last: they keep clear of the rest
+        side, _, condition = finding.partition(" ")
+        if finding not in present or side not in SIGN:
+            continue
+        lung, rng = anatomy.lungs[side], np.random.default_rng([seed, 1, index])
+        if condition == "pleural effusion":
+            shape = disease.effusions[side] = _effusion(lung, rng)
+        elif condition == "pneumothorax":
+            shape = disease.pneumothoraces[side] = _pneumothorax(lung, rng)
+        elif condition == "lung consolidation":
+            shape = disease.consolidations[side] = _consolidation(anatomy, side, present, rng)
+        else:
             avoid = [disease.effusions[side].outline] if side in disease.effusions else []
             avoid += [disease.pneumothoraces[side].strip] if side in disease.pneumothoraces else []
-            disease.nodules[side] = _nodule(anatomy, side, rng, avoid, disease.consolidations.get(side))
-        for kind, found in (
-            ("pleural effusion", disease.effusions), ("pneumothorax", disease.pneumothoraces),
-            ("lung consolidation", disease.consolidations), ("lung nodule", disease.nodules),
-        ):  # fmt: skip
-            if side in found:
-                disease.details[f"{side} {kind}"] = found[side].detail
+            shape = disease.nodules[side] = _nodule(anatomy, side, rng, avoid, disease.consolidations.get(side))
+        disease.details[finding] = shape.detail
     return disease

@@ -1,95 +1,111 @@
-"""Rasterise a phantom's patient: attenuation summed structure by structure and exposed, and the region masks.
+"""Synthetic frontal chest radiographs drawn from varying anatomy, with true region masks and a true report.
 
-H x W is the picture. Shapes arrive in the patient's frame (see phantom_anatomy).
+A patient's outlines (anatomy.py) are rasterised (canvas.py), summed as attenuation, exposed, and described (text.py).
+The size only rasterises: the same seed is the same patient at every size. Each finding has a random stream of its own,
+so the same seed with and without it differs by the finding alone.
+
+Shapes: H, W height and width of the image.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from xr2text.anatomy import REGION_NAMES
+from xr2text.imaging.radiograph import Radiograph
 from xr2text.phantom.anatomy import (
     MIDLINE,
     Anatomy,
     Disease,
     Opacity,
     body_outlines,
+    draw_anatomy,
+    draw_disease,
     mirrored,
     rib_paths,
     ribbons,
     spline,
     vessel_outlines,
 )
+from xr2text.phantom.canvas import COARSE, Canvas
+from xr2text.phantom.text import FINDINGS, write_report
 
-COARSE = 64  # side of the grid on which smooth fields are computed
 SIDE_NUMBER = {"right": 0, "left": 1}
+NORMAL_RATIO = (0.38, 0.47)  # cardiothoracic ratio: the textbook limit is 0.50, the gap keeps the report true
+ENLARGED_RATIO = (0.56, 0.65)
 
 
-class Canvas:
-    """Rasterises shapes of the patient's frame: [H, W] layers in 0..1, antialiased by supersampling."""
+@dataclass(frozen=True, eq=False)
+class Phantom:
+    """A drawn radiograph and what is true of it.
 
-    def __init__(self, height: int, width: int, rng: np.random.Generator):
-        self.height, self.width = height, width
-        self.factor = 2 if max(height, width) < 400 else 1
-        angle, scale = np.deg2rad(rng.normal(0, 1.3)), rng.uniform(0.95, 1.03)
-        turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        centre = np.array([MIDLINE, 0.45])
-        self.turn, self.origin = turn, centre + rng.normal(0, 0.01, 2) - turn @ centre
+    Attributes:
+        pixels: [H, W] float32 in [0, 1], dense tissue bright; the patient's right is on the left.
+        masks: [7, H, W] bool in the order of `anatomy.REGIONS`. The lungs leave out the heart and are the whole pleural
+            space otherwise: fluid, air and collapsed lung stay inside them.
+        findings: what is drawn, a subset of FINDINGS.
+        findings_text: the Findings section of its report.
+        impression_text: the Impression.
+    """
 
-        self.x, self.y = self._grid(height, width)
-        self.coarse = self._grid(COARSE, COARSE)
+    pixels: np.ndarray
+    masks: np.ndarray
+    findings: frozenset[str]
+    findings_text: str
+    impression_text: str
 
-    def _grid(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """The patient's x and y at the pixel centres, each [height, width] float32."""
-        x = (np.arange(width) + 0.5) / width - self.origin[0]
-        y = ((np.arange(height) + 0.5) / height - self.origin[1])[:, None]
-        back = np.linalg.inv(self.turn)
-        return tuple((row[0] * x + row[1] * y).astype(np.float32) for row in back)
-
-    def fill(self, *groups: tuple[Iterable[np.ndarray], float], fine: bool = True) -> np.ndarray:
-        """Paint groups of (outlines, value 0..1), the later over the earlier -> [H, W] float32.
-
-        `fine` antialiases; without it a pixel is in or out, which is what a mask needs.
-        """
-        shapes = [(outline, int(255 * value)) for outlines, value in groups for outline in outlines]
-        if not shapes:
-            return np.zeros((self.height, self.width), np.float32)
-        factor = self.factor if fine else 1
-        scale = np.array([self.width, self.height]) * factor
-        layer = np.zeros((self.height * factor, self.width * factor), np.uint8)
-        points = np.concatenate([outline for outline, _ in shapes]) @ self.turn.T + self.origin
-        points = np.rint((points * scale - 0.5) * 16).astype(np.int32)  # cv2 counts in sixteenths of a pixel
-        begin, line = 0, cv2.LINE_AA if factor == 1 and fine else cv2.LINE_8
-        for outline, value in shapes:
-            cv2.fillPoly(layer, [points[begin : begin + len(outline)]], value, line, 4)
-            begin += len(outline)
-        if factor > 1:
-            layer = cv2.resize(layer, (self.width, self.height), interpolation=cv2.INTER_AREA)
-        return layer * np.float32(1 / 255)
-
-    def soft(self, layer: np.ndarray, sigma: float) -> np.ndarray:
-        """Blur by a Gaussian of `sigma`, a fraction of the picture; wide ones on a small copy, for speed."""
-        if sigma > 0.012 and min(layer.shape) > COARSE:
-            reduced = cv2.resize(layer, (COARSE, COARSE), interpolation=cv2.INTER_AREA)
-            return self.grow(cv2.GaussianBlur(reduced, (0, 0), sigma * COARSE))
-        return cv2.GaussianBlur(layer, (0, 0), sigma * self.width, sigmaY=sigma * self.height)
-
-    def grow(self, field: np.ndarray) -> np.ndarray:
-        return cv2.resize(field.astype(np.float32), (self.width, self.height), interpolation=cv2.INTER_LINEAR)
-
-    def blob(self, x: float, y: float, radius_x: float, radius_y: float, hardness: float = 1) -> np.ndarray:
-        """exp(-r^(2 hardness) / 2) of the normalised distance r, on a coarse grid for `grow` -> [64, 64]."""
-        return _bell(self.coarse, (x, y), (radius_x, radius_y), hardness)
-
-    def disc(self, centre: np.ndarray, radius: float) -> np.ndarray:
-        """A disc with a soft edge -> [H, W]."""
-        return _bell((self.x, self.y), centre, (radius, radius), 2)
+    @property
+    def radiograph(self) -> Radiograph:
+        return Radiograph(pixels=self.pixels, source="phantom", modality=None, body_part="CHEST", view="PA")
 
 
-def _bell(grid: tuple[np.ndarray, np.ndarray], centre, radii, hardness: float) -> np.ndarray:
-    squared = sum(((axis - float(c)) / float(r)) ** 2 for axis, c, r in zip(grid, centre, radii, strict=True))
-    return np.exp(-0.5 * (squared if hardness == 1 else squared**hardness))
+def _random_findings(rng: np.random.Generator) -> frozenset[str]:
+    """None in two of five patients, otherwise one to three; not fluid and air in the pleura of one side."""
+    if rng.uniform() < 0.4:
+        return frozenset()
+    wanted = int(rng.choice([1, 2, 3], p=[0.55, 0.3, 0.15]))
+    chosen: list[str] = []
+    for i in rng.permutation(len(FINDINGS)):
+        side, _, condition = FINDINGS[i].partition(" ")
+        rival = {"pleural effusion": f"{side} pneumothorax", "pneumothorax": f"{side} pleural effusion"}.get(condition)
+        if len(chosen) < wanted and rival not in chosen:
+            chosen.append(FINDINGS[i])
+    return frozenset(chosen)
+
+
+def draw_phantom(seed: int, size: int | tuple[int, int] = 256, findings: Iterable[str] | None = None) -> Phantom:
+    """Draws a patient.
+
+    Args:
+        seed: >= 0; decides the anatomy, the findings' shapes and the wording. Same arguments, same phantom.
+        size: pixels of a square image, or (height, width); the anatomy fills either, stretched with it.
+        findings: a subset of FINDINGS, drawn as given; None chooses from the seed, normal in about 40 %.
+
+    Returns:
+        The radiograph, its masks and its report.
+
+    Raises:
+        ValueError: an unknown finding, or a side of fewer than 32 pixels.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 32:
+        raise ValueError(f"size {size} is too small to draw a chest: at least 32 pixels a side")
+    if findings is None:
+        present = _random_findings(np.random.default_rng([seed, 6]))
+    else:
+        present = frozenset([findings] if isinstance(findings, str) else findings)
+    if unknown := sorted(present - set(FINDINGS)):
+        raise ValueError(f"unknown findings {unknown}; allowed: {', '.join(FINDINGS)}")
+
+    rng = np.random.default_rng([seed, 0])
+    canvas = Canvas(height, width, rng)
+    normal, enlarged = rng.uniform(*NORMAL_RATIO), rng.uniform(*ENLARGED_RATIO)
+    anatomy = draw_anatomy(rng, enlarged if "cardiomegaly" in present else normal)
+    disease = draw_disease(anatomy, present, seed)
+    text = write_report(disease.details, np.random.default_rng([seed, 7]))
+    return Phantom(radiograph_pixels(canvas, anatomy, disease, seed), region_masks(canvas, anatomy), present, *text)
 
 
 def draw_bones(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -129,7 +145,7 @@ def draw_bones(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> tu
 
 
 def radiograph_pixels(canvas: Canvas, anatomy: Anatomy, disease: Disease, seed: int) -> np.ndarray:
-    """Sum the attenuation of everything drawn and expose it -> [H, W] float32 in [0, 1]."""
+    """Sums the attenuation of everything drawn and exposes it -> [H, W] float32 in [0, 1]."""
     rng = np.random.default_rng([seed, 2])
     strips = [found.strip for found in disease.pneumothoraces.values()]
     lines = [ribbons(found.line[None], np.full((1, len(found.line)), 0.0065))[0]
@@ -139,47 +155,61 @@ def radiograph_pixels(canvas: Canvas, anatomy: Anatomy, disease: Disease, seed: 
     heart, mediastinum = canvas.fill(([anatomy.heart], 1)), canvas.fill(([anatomy.mediastinum], 1))
     blocked = canvas.soft(1 - (1 - 0.86 * heart) * (1 - 0.9 * mediastinum), 0.004)
     fluid = canvas.soft(canvas.fill(([found.outline for found in disease.effusions.values()], 1)), 0.009)
+    strip = canvas.fill((strips, 1))
     bones, spine = draw_bones(canvas, anatomy, rng)
+    marking = _marking(canvas, anatomy, strips, strip, rng)
+    veil, bubble = _soft_tissue(canvas, anatomy, rng)
+
+    filled = 1 - (1 - 0.93 * fluid) * (1 - np.clip(_opacities(canvas, disease, seed), 0, 0.95))
+    near = canvas.soft(lung, 0.04)  # 0 far outside the lungs, 1/2 at their border, 1 deep inside
+    air = lung * (1 - blocked) * (1 - filled) * (0.66 + 0.34 * np.clip(1.9 * near - 0.75, 0, 1))
+    below = np.clip((canvas.y - 0.5) / 0.32, 0, 1) ** 2 * (1 - 0.85 * lung * (1 - blocked) * (1 - fluid))
+    density = 0.24 + 0.17 * canvas.soft(body, 0.05) + 0.07 * anatomy.build + 0.24 * below + veil
+    density += 0.22 * np.clip(near, 0, 0.5) * (1 - lung)  # the chest wall seen edge-on
+    density += 0.07 * heart * (1 - below) + 0.09 * mediastinum * (1 - heart) * (1 - below)
+    density += bones * (0.5 + 0.5 * lung * (1 - 0.8 * blocked)) + spine * (1 - 0.4 * heart - 0.2 * below)
+    trachea = spline(mirrored(1, [(0.0, -0.05), (0.002, 0.15), (-0.004, 0.33)]), closed=False)[None]
+    windpipe = canvas.fill((ribbons(trachea, np.full(trachea.shape[:2], 0.034)), 1))
+    density -= 0.09 * canvas.soft(windpipe, 0.005) + bubble * (1 - lung)
+    density -= (0.37 + 0.04 * strip) * air
+    density += marking * lung * (1 - blocked) * (1 - 0.8 * filled)
+    density += 0.15 * canvas.soft(canvas.fill((lines, 1)), 0.0015) * lung * (1 - blocked)
+    density *= body
+    return _expose(canvas, density, rng, np.random.default_rng([seed, 5, canvas.height, canvas.width]))
+
+
+def _marking(canvas: Canvas, anatomy: Anatomy, strips: list, strip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Attenuation of vessels, hila and mottle in the lungs [H, W]; pleural air has neither vessels nor mottle."""
     trees = np.concatenate([vessel_outlines(found, rng) for found in anatomy.lungs.values()])
     vessels = canvas.fill((trees, 1), (strips, 0))
-    strip = canvas.fill((strips, 1))
     hila = sum(
         canvas.blob(MIDLINE + found.sign * rng.uniform(0.08, 0.10), rng.uniform(0.385, 0.42), 0.028, 0.055)
         for found in anatomy.lungs.values()
     )
     mottle = canvas.grow(rng.normal(size=(72, 72)))
-    # The breasts and the lower chest wall veil the bases of every patient to some degree.
+    return 0.13 * canvas.soft(vessels, 0.003) + canvas.grow(0.13 * hila) + 0.012 * mottle * (1 - strip)
+
+
+def _soft_tissue(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """What veils every patient unevenly, the breasts and the lower chest wall; and the stomach's air. Each [H, W]."""
     veil = rng.uniform(0, 0.08) * sum(canvas.blob(MIDLINE + sign * 0.21, 0.66, 0.13, 0.13, 2) for sign in (-1, 1))
     uneven = canvas.grow(veil + 0.012 * cv2.resize(rng.normal(size=(5, 5)), (COARSE, COARSE)))
     bubble = rng.uniform(0, 0.2) * canvas.blob(
         MIDLINE + rng.uniform(0.16, 0.25), anatomy.lungs["left"].dome[:, 1].min() + rng.uniform(0.09, 0.13),
         rng.uniform(0.03, 0.06), rng.uniform(0.015, 0.035), 2,
     )  # fmt: skip
+    return uneven, canvas.grow(bubble)
 
-    opaque = np.zeros_like(lung)
+
+def _opacities(canvas: Canvas, disease: Disease, seed: int) -> np.ndarray:
+    """Consolidations and nodules [H, W], 0 for clear lung."""
+    opaque = np.zeros((canvas.height, canvas.width), np.float32)
     for side, found in disease.consolidations.items():
         opaque += 0.9 * (1 - np.exp(-1.6 * _patch(canvas, found, np.random.default_rng([seed, 3, SIDE_NUMBER[side]]))))
     for side, found in disease.nodules.items():
         solid = np.random.default_rng([seed, 4, SIDE_NUMBER[side]]).uniform(0.5, 0.68)
         opaque += solid * canvas.disc(found.centre, 0.85 * found.radius)
-
-    filled = 1 - (1 - 0.93 * fluid) * (1 - np.clip(opaque, 0, 0.95))
-    near = canvas.soft(lung, 0.04)  # 0 far outside the lungs, 1/2 at their border, 1 deep inside
-    air = lung * (1 - blocked) * (1 - filled) * (0.66 + 0.34 * np.clip(1.9 * near - 0.75, 0, 1))
-    below = np.clip((canvas.y - 0.5) / 0.32, 0, 1) ** 2 * (1 - 0.85 * lung * (1 - blocked) * (1 - fluid))
-    density = 0.24 + 0.17 * canvas.soft(body, 0.05) + 0.07 * anatomy.build + 0.24 * below + uneven
-    density += 0.22 * np.clip(near, 0, 0.5) * (1 - lung)  # the chest wall seen edge-on
-    density += 0.07 * heart * (1 - below) + 0.09 * mediastinum * (1 - heart) * (1 - below)
-    density += bones * (0.5 + 0.5 * lung * (1 - 0.8 * blocked)) + spine * (1 - 0.4 * heart - 0.2 * below)
-    trachea = spline(mirrored(1, [(0.0, -0.05), (0.002, 0.15), (-0.004, 0.33)]), closed=False)[None]
-    windpipe = canvas.fill((ribbons(trachea, np.full(trachea.shape[:2], 0.034)), 1))
-    density -= 0.09 * canvas.soft(windpipe, 0.005) + canvas.grow(bubble) * (1 - lung)
-    density -= (0.37 + 0.04 * strip) * air
-    marking = 0.13 * canvas.soft(vessels, 0.003) + canvas.grow(0.13 * hila) + 0.012 * mottle * (1 - strip)
-    density += marking * lung * (1 - blocked) * (1 - 0.8 * filled)
-    density += 0.15 * canvas.soft(canvas.fill((lines, 1)), 0.0015) * lung * (1 - blocked)
-    density *= body
-    return _expose(canvas, density, rng, np.random.default_rng([seed, 5, canvas.height, canvas.width]))
+    return opaque
 
 
 def _patch(canvas: Canvas, found: Opacity, rng: np.random.Generator) -> np.ndarray:
@@ -198,7 +228,7 @@ def _expose(canvas: Canvas, density: np.ndarray, rng: np.random.Generator, grain
     beam = 1 - rng.uniform(0, 0.10) * ((canvas.x - 0.5) ** 2 + (canvas.y - 0.5) ** 2) * 2
     beam += tilt[0] * (canvas.x - 0.5) + tilt[1] * (canvas.y - 0.5)
     pixels = np.clip((density * beam - black) / (white - black), 0, None)
-    pixels = pixels / (1 + np.clip(pixels - 0.75, 0, None))  # a shoulder, as of film: the abdomen does not burn out
+    pixels = pixels / (1 + np.clip(pixels - 0.75, 0, None))  # a film's shoulder: the abdomen does not burn out
     pixels = np.clip(pixels, 0, 1) ** gamma
     if rng.uniform() < 0.5:
         x, y = rng.uniform(0.9, 0.95), rng.uniform(0.03, 0.07)
@@ -210,7 +240,7 @@ def _expose(canvas: Canvas, density: np.ndarray, rng: np.random.Generator, grain
 
 
 def region_masks(canvas: Canvas, anatomy: Anatomy) -> np.ndarray:
-    """Contours of the seven regions -> [7, H, W] bool in the order of anatomy.REGIONS."""
+    """Contours of the seven regions -> [7, H, W] bool in the order of `anatomy.REGIONS`."""
     right, left = anatomy.lungs["right"], anatomy.lungs["left"]
     heart = canvas.fill(([anatomy.heart], 1), fine=False) > 0
     domes = np.concatenate([right.dome, left.dome[::-1]])

@@ -11,6 +11,8 @@ from functools import cache
 
 import numpy as np
 
+from xr2text.text.sections import split_sentences
+
 SIDES = ("right", "left")
 
 
@@ -19,7 +21,7 @@ class Topic:
     """What a report says about one thing. `{side}` and `{detail}` in a sentence are filled in.
 
     Attributes:
-        kind: the finding's name without its side; None for a topic that is always normal.
+        condition: the finding's name without its side; None for a topic that is always normal.
         sided: whether the finding belongs to one side ("right pleural effusion") or to the chest ("cardiomegaly").
         details: the words for a sided finding's place or amount, as drawn.
         absent, present: alternative sentences of the Findings section.
@@ -27,7 +29,7 @@ class Topic:
         summary, bilateral_summary: the Impression's sentences for `present` and `bilateral`.
     """
 
-    kind: str | None
+    condition: str | None
     absent: tuple[str, ...]
     sided: bool = True
     details: tuple[str, ...] = ("",)
@@ -38,14 +40,14 @@ class Topic:
 
     @property
     def findings(self) -> tuple[str, ...]:
-        if self.kind is None:
+        if self.condition is None:
             return ()
-        return tuple(f"{side} {self.kind}" for side in SIDES) if self.sided else (self.kind,)
+        return tuple(f"{side} {self.condition}" for side in SIDES) if self.sided else (self.condition,)
 
 
 TOPICS: tuple[Topic, ...] = (
     Topic(
-        kind="cardiomegaly",
+        condition="cardiomegaly",
         sided=False,
         absent=(
             "The heart is normal in size.",
@@ -56,7 +58,7 @@ TOPICS: tuple[Topic, ...] = (
         summary=("Cardiomegaly.", "Enlarged heart."),
     ),
     Topic(
-        kind=None,
+        condition=None,
         absent=(
             "The mediastinal contours are unremarkable.",
             "The mediastinum is normal in contour.",
@@ -64,7 +66,7 @@ TOPICS: tuple[Topic, ...] = (
         ),
     ),
     Topic(
-        kind="lung consolidation",
+        condition="lung consolidation",
         details=("upper", "lower"),
         absent=(
             "There is no focal consolidation.",
@@ -79,7 +81,7 @@ TOPICS: tuple[Topic, ...] = (
         summary=("Consolidation in the {side} {detail} zone.", "{side} {detail} zone consolidation."),
     ),
     Topic(
-        kind="lung nodule",
+        condition="lung nodule",
         details=("upper", "lower"),
         absent=("No pulmonary nodule is seen.", "There is no suspicious pulmonary nodule.", "No lung nodule."),
         present=(
@@ -90,7 +92,7 @@ TOPICS: tuple[Topic, ...] = (
         summary=("Nodule in the {side} {detail} zone.", "{side} {detail} zone nodule."),
     ),
     Topic(
-        kind="pleural effusion",
+        condition="pleural effusion",
         details=("small", "moderate"),
         absent=(
             "There is no pleural effusion.",
@@ -110,7 +112,7 @@ TOPICS: tuple[Topic, ...] = (
         bilateral_summary=("Bilateral pleural effusions.",),
     ),
     Topic(
-        kind="pneumothorax",
+        condition="pneumothorax",
         details=("small", "moderate"),
         absent=("There is no pneumothorax.", "No pneumothorax is seen.", "No evidence of pneumothorax."),
         present=(
@@ -123,7 +125,7 @@ TOPICS: tuple[Topic, ...] = (
         bilateral_summary=("Bilateral pneumothoraces.",),
     ),
     Topic(
-        kind=None,
+        condition=None,
         absent=(
             "The osseous structures are intact.",
             "No acute osseous abnormality is seen.",
@@ -139,14 +141,14 @@ NORMAL_IMPRESSIONS: tuple[str, ...] = (
 )
 
 
-def _ordered_findings() -> tuple[str, ...]:
-    """FINDINGS in the order of the public interface: heart, effusion, consolidation, pneumothorax, nodule."""
-    kinds = ("cardiomegaly", "pleural effusion", "lung consolidation", "pneumothorax", "lung nodule")
-    by_kind = {topic.kind: topic.findings for topic in TOPICS}
-    return tuple(finding for kind in kinds for finding in by_kind[kind])
-
-
-FINDINGS: tuple[str, ...] = _ordered_findings()
+# In the order of the conditions that the finding head's outputs have.
+FINDINGS: tuple[str, ...] = tuple(
+    finding
+    for condition in ("cardiomegaly", "pleural effusion", "lung consolidation", "pneumothorax", "lung nodule")
+    for topic in TOPICS
+    if topic.condition == condition
+    for finding in topic.findings
+)
 
 
 def _fill(template: str, side: str = "", detail: str = "") -> str:
@@ -155,7 +157,7 @@ def _fill(template: str, side: str = "", detail: str = "") -> str:
 
 
 def write_report(details: Mapping[str, str], rng: np.random.Generator) -> tuple[str, str]:
-    """Write the report of a phantom.
+    """Writes the report of a phantom.
 
     Args:
         details: the drawn findings (keys, from FINDINGS), each with its place or amount in the words of its topic.
@@ -200,19 +202,15 @@ def _language() -> dict[str, frozenset[str]]:
     return meaning
 
 
-def _sentences(text: str) -> list[str]:
-    return [sentence.strip() for sentence in re.findall(r"[^.]+\.?", text) if sentence.strip(" .\n\t")]
-
-
 def findings_in(text: str) -> frozenset[str]:
     """The findings that a report asserts, each from FINDINGS.
 
     Letter case, spacing and a missing final full stop do not matter. A sentence outside the language asserts nothing.
     A finding asserted once is asserted: a sentence that denies it elsewhere in the text does not take it back.
     """
-    return frozenset().union(*(_language().get(_key(sentence), frozenset()) for sentence in _sentences(text)))
+    return frozenset().union(*(_language().get(_key(sentence), frozenset()) for sentence in split_sentences(text)))
 
 
 def unknown_sentences(text: str) -> list[str]:
     """The sentences of a report, in order, that the phantoms' language cannot write."""
-    return [sentence for sentence in _sentences(text) if _key(sentence) not in _language()]
+    return [sentence for sentence in split_sentences(text) if _key(sentence) not in _language()]

@@ -11,7 +11,7 @@ import numpy as np
 import pooch
 
 from xr2text.export.files import replacing
-from xr2text.phantom.phantom import draw_phantom
+from xr2text.phantom.drawing import draw_phantom
 
 log = logging.getLogger(__name__)
 

@@ -71,7 +71,8 @@ from xr2text.data.study import (
     UnreadableImageError,
 )
 from xr2text.data.tables import read_table
-from xr2text.phantom.phantom import FINDINGS, draw_phantom
+from xr2text.phantom.drawing import draw_phantom
+from xr2text.phantom.text import FINDINGS
 from xr2text.text.findings.labeler import label_reports
 
 __all__ = [

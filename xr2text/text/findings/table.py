@@ -425,3 +425,8 @@ FINDINGS: tuple[Finding, ...] = (
 FINDING_NAMES: tuple[str, ...] = tuple(finding.name for finding in FINDINGS)
 CHEXPERT_14: tuple[str, ...] = FINDING_NAMES[:14]
 CHEXPERT_5: tuple[str, ...] = ("atelectasis", "cardiomegaly", "consolidation", "edema", "pleural effusion")
+_SIDED = {"pleural effusion": ("costophrenic angles",), "lung consolidation": (), "pneumothorax": (), "lung nodule": ()}
+FINDING_REGIONS: dict[str, tuple[str, ...]] = {
+    finding.name: finding.regions for finding in FINDINGS if finding.regions
+} | {f"{side} {name}": (f"{side} lung", *more) for name, more in _SIDED.items() for side in ("right", "left")}
+"""Where each finding is to be seen: those of the table, and the sided ones of the phantoms."""
