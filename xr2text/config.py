@@ -17,9 +17,10 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from xr2text.anatomy import REGION_NAMES
+from xr2text.errors import XR2TextError
 
 
-class ConfigError(ValueError):
+class ConfigError(XR2TextError, ValueError):
     """A setting that is unknown, missing or of the wrong kind; the message names the key and what is accepted."""
 
 

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from xr2text.__main__ import main
 from xr2text.anatomy import REGION_NAMES
+from xr2text.cli.main import main
 from xr2text.text.findings import labeler as findings
 from xr2text.text.findings.labeler import (
     CHEXPERT_5,

@@ -26,6 +26,7 @@ from transformers.models.bart.modeling_bart import BartDecoderLayer, BartEncoder
 from xr2text import __version__
 from xr2text.anatomy import REGIONS
 from xr2text.config import ConfigError, GenerationConfig, LossConfig, ModelConfig, load_checkpoint_config
+from xr2text.errors import XR2TextError
 from xr2text.imaging.transform import ImageTransform
 from xr2text.model.decoder import TextDecoder
 from xr2text.model.encoder import ImageEncoder
@@ -52,7 +53,7 @@ TWICE = re.compile(r"\b(\w+) \1\b", re.IGNORECASE)
 STATE_SLOPE = 2.0  # of a finding's state at its threshold, per unit of logit
 
 
-class CheckpointError(ValueError):
+class CheckpointError(XR2TextError, ValueError):
     """A checkpoint that is missing, incomplete or does not fit; the message says which file and why."""
 
 
