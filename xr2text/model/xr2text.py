@@ -326,11 +326,8 @@ class XR2Text(nn.Module):
         Where the tokenizer knows the training reports' words, FAULT for each that they lack, too, and one more
         difference wherever a word follows another that it follows in none of them.
         """
-        from xr2text.text.findings.labeler import (  # they take seconds to load
-            FINDING_NAMES,
-            contradictions,
-            label_reports,
-        )
+        from xr2text.text.findings.labeler import contradictions, label_reports
+        from xr2text.text.findings.table import FINDING_NAMES
 
         names = [name for name in self.config.findings if name in FINDING_NAMES]
         if not names:

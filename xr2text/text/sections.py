@@ -1,4 +1,4 @@
-"""A report's two sections: how a source's text is cleaned, and how the pair is laid out for the text model."""
+"""The sections of a report: found in free text, cleaned, and split into sentences."""
 
 import re
 from dataclasses import dataclass
@@ -86,8 +86,8 @@ def find_sections(text: str) -> dict[str, str]:
         "findings", "impression", "indication" and "comparison", white space collapsed, "" where there is none.
     """
     found = dict.fromkeys(("findings", "impression", "indication", "comparison"), "")
-    marks = [one for one in _HEADING.finditer(text) if one["capital"] is None or one["capital"].isupper()]
-    ends = [one.start() for one in marks[1:]] + [len(text)]
+    marks = [mark for mark in _HEADING.finditer(text) if mark["capital"] is None or mark["capital"].isupper()]
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
     for mark, end in zip(marks, ends, strict=False):  # of a text without marks there is nothing to pair
         name = next(filter(None, (mark["line"], mark["capital"], mark["bare"]))).lower()
         section, body = _HEADINGS[name], " ".join(text[mark.end() : end].split())
@@ -95,9 +95,9 @@ def find_sections(text: str) -> dict[str, str]:
             found[section] = f"{found[section]} {body}".strip()
     if not found["findings"] and not found["impression"]:
         rest = text[marks[-1].end() :] if marks else text
-        paragraphs = [" ".join(one.split()) for one in re.split(r"\n\s*\n", rest)]
-        paragraphs = [one for one in paragraphs if not _MARKS_ALONE.match(one)]
+        paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", rest)]
+        paragraphs = [part for part in paragraphs if not _MARKS_ALONE.match(part)]
         # The body of the last heading itself, such as a technique, is no report unless it is all there is.
-        own = paragraphs[1:] if marks and marks[-1]["bare"] is None else paragraphs
-        found["findings"] = own[-1] if own else ""
+        body = paragraphs[1:] if marks and marks[-1]["bare"] is None else paragraphs
+        found["findings"] = body[-1] if body else ""
     return found
