@@ -49,23 +49,23 @@ def clean_section(text: str | None) -> str:
     return " ".join(kept)
 
 
-# Headings of the free text of a report, as MIMIC-CXR's and others write them, and the section that each begins; None: a
+# Headings of the free text of a report, as MIMIC-CXR's and others write them, by the section that each begins; None: a
 # section that is of no use here.
 _HEADINGS = {
-    "findings": "findings", "finding": "findings", "findings and impression": "findings",
-    "findings/impression": "findings", "findings / impression": "findings", "impression and findings": "findings",
-    "chest": "findings", "portable chest": "findings", "chest radiograph": "findings",
-    "impression": "impression", "impressions": "impression", "conclusion": "impression", "conclusions": "impression",
-    "opinion": "impression", "summary": "impression", "interpretation": "impression",
-    "indication": "indication", "indications": "indication", "history": "indication",
-    "clinical history": "indication", "clinical information": "indication", "clinical indication": "indication",
-    "reason for exam": "indication", "reason for examination": "indication", "patient history": "indication",
-    "comparison": "comparison", "comparisons": "comparison", "comparison exam": "comparison",
-    "examination": None, "exam": None, "study": None, "technique": None, "type of examination": None,
-    "procedure": None, "recommendation": None, "recommendations": None, "notification": None, "final report": None,
-    "wet read": None, "addendum": None, "views": None, "preliminary report": None, "dose": None, "date": None,
-    "clinical details": None, "final addendum": None,
-}  # fmt: skip
+    name: section
+    for section, names in {
+        "findings": "findings, finding, findings and impression, findings/impression, findings / impression, "
+        "impression and findings, chest, portable chest, chest radiograph",
+        "impression": "impression, impressions, conclusion, conclusions, opinion, summary, interpretation",
+        "indication": "indication, indications, history, clinical history, clinical information, clinical indication, "
+        "reason for exam, reason for examination, patient history",
+        "comparison": "comparison, comparisons, comparison exam",
+        None: "examination, exam, study, technique, type of examination, procedure, recommendation, "
+        "recommendations, notification, final report, wet read, addendum, views, preliminary report, "
+        "dose, date, clinical details, final addendum",
+    }.items()
+    for name in names.split(", ")
+}
 _NAMES = "|".join(re.escape(name) for name in sorted(_HEADINGS, key=len, reverse=True))
 # At the start of a line in any letters, elsewhere in capitals; "FINAL REPORT" stands without a colon.
 _HEADING = re.compile(
