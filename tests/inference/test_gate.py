@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from xr2text.cli.main import main
 from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.imaging.read import radiograph_from_array
 from xr2text.inference.gate import (
@@ -123,23 +122,6 @@ def test_the_reporter_stops_them_too_and_goes_on_past_a_doubt_alone(tiny_checkpo
         with pytest.raises(RefusedImageError):
             reporter.report(film, force)
     assert issubclass(RefusedImageError, ImageError) and issubclass(DoubtfulImageError, ImageError)
-
-
-def test_the_command_asks_for_force(tiny_checkpoint, monkeypatch, tmp_path, capsys):
-    Image.fromarray(np.round(phantom(3).pixels * 255).astype(np.uint8)).save(tmp_path / "film.png")
-    command = [
-        "report",
-        str(tmp_path / "film.png"),
-        "--out",
-        str(tmp_path / "out"),
-        "--checkpoint",
-        str(tiny_checkpoint),
-    ]
-    monkeypatch.setattr(Gate, "forward", lambda self, one: GateResult(DOUBTFUL, one, (), "It is strange."))
-    assert main(command) == 1
-    assert "It is strange. --force writes it all the same." in capsys.readouterr().err
-    assert main([*command, "--force"]) == 0
-    assert "It is strange." in (tmp_path / "out" / "film" / "report.txt").read_text()
 
 
 def test_a_film_that_was_put_right_is_reported_as_it_should_lie(tiny_checkpoint):
