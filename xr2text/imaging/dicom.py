@@ -15,7 +15,13 @@ from io import BytesIO
 
 from pydicom import Dataset, dcmread
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.uid import UID, ExplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pydicom.filereader import read_dataset
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
 
 from xr2text.imaging.lut import presented_pixels
 from xr2text.imaging.radiograph import (
@@ -75,8 +81,7 @@ _DICOM_ERRORS = (
     InvalidDicomError, BytesLengthException, struct.error, zlib.error,
 )  # fmt: skip
 
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
-_LONG_VRS = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+_DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 
 _LOGGERS = ("pydicom", "openjpeg")
 _QUIET = threading.Lock()
@@ -98,26 +103,20 @@ def read_dicom(data: bytes) -> Radiograph:
     Raises:
         ImageError: not DICOM, damaged, too large, too small, several frames, no image, or not a chest radiograph.
     """
-    bare = data[128:132] != b"DICM"
+    bare, parsed = data[128:132] != b"DICM", False
     with _quietly():
         try:
             dataset = dcmread(BytesIO(_inflate(data)), force=bare, specific_tags=_ELEMENTS)
             parsed = _names_an_object(dataset)
+            if parsed:
+                modality, body_part = _check_modality(dataset), _check_body_part(dataset)
+                _check_frame(dataset)
+                return Radiograph(presented_pixels(dataset), "DICOM", modality, body_part, _view(dataset))
         except ImageError:
             raise
         except _DICOM_ERRORS:
-            parsed = False
-        if not parsed:
-            raise not_an_image() if bare else damaged("DICOM")
-        try:
-            modality = _check_modality(dataset)
-            body_part = _check_body_part(dataset)
-            _check_frame(dataset)
-            return Radiograph(presented_pixels(dataset), "DICOM", modality, body_part, _view(dataset))
-        except ImageError:
-            raise
-        except _DICOM_ERRORS:
-            raise damaged("DICOM") from None
+            pass
+    raise not_an_image() if bare and not parsed else damaged("DICOM")
 
 
 @contextmanager
@@ -140,12 +139,14 @@ def _quietly() -> Iterator[None]:
 
 
 def _inflate(data: bytes) -> bytes:
-    """Undo a deflated transfer syntax (PS3.5 A.5) within `MAX_BYTES`; pydicom would inflate without a bound."""
+    """Undoes a deflated transfer syntax (PS3.5 A.5) within `MAX_BYTES`; pydicom would inflate without a bound."""
     if _DEFLATED not in data:
         return data
-    syntax, end = _meta(data)
-    head, body = data[:end], data[end:]
-    if syntax == _DEFLATED:
+    file = BytesIO(data)
+    file.seek(132 if data[128:132] == b"DICM" else 0)
+    meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag.group != 2)
+    head, body = data[: file.tell()], data[file.tell() :]
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         body = inflater.decompress(body, MAX_BYTES)
         if inflater.unconsumed_tail:
@@ -154,22 +155,8 @@ def _inflate(data: bytes) -> bytes:
             )
         if not inflater.eof:
             raise damaged("DICOM")
-    plain = str(ExplicitVRLittleEndian).encode().ljust(len(_DEFLATED), b"\0")
+    plain = ExplicitVRLittleEndian.encode().ljust(len(_DEFLATED), b"\0")
     return head.replace(_DEFLATED, plain) + body.replace(_DEFLATED, plain)
-
-
-def _meta(data: bytes) -> tuple[bytes, int]:
-    """The transfer syntax named in the file meta information (group 0002, PS3.10 7.1) and where that group ends."""
-    at = 132 if data[128:132] == b"DICM" else 0
-    syntax = b""
-    while data[at : at + 2] == b"\x02\0" and at + 12 <= len(data):
-        long = data[at + 4 : at + 6] in _LONG_VRS
-        start = at + (12 if long else 8)
-        length = struct.unpack_from("<I", data, at + 8)[0] if long else struct.unpack_from("<H", data, at + 6)[0]
-        if data[at + 2 : at + 4] == b"\x10\0":
-            syntax = data[start : start + length].rstrip(b"\0 ")
-        at = start + length
-    return syntax, at
 
 
 def _names_an_object(dataset: Dataset) -> bool:

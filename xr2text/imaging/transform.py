@@ -1,9 +1,8 @@
-"""A radiograph onto the model's square canvas, and maps and points back to its own pixels.
+"""A radiograph onto the model's square canvas, and maps back to its pixels.
 
-Shapes: H, W original height and width; S side of the canvas; h, w patch grid; K regions.
+Shapes: H, W height and width of the original; S side of the canvas; h, w patch grid; K regions.
 
-Points are continuous (x, y) coordinates in which pixel i covers [i, i + 1): the centre of the first pixel is 0.5. This
-is the convention of `cv2.resize`, so that a resized picture and its points move together.
+Coordinates are continuous: pixel i covers [i, i + 1), and the centre of the first pixel is 0.5, as in `cv2.resize`.
 """
 
 from dataclasses import dataclass
@@ -25,8 +24,8 @@ class Geometry:
     Attributes:
         height, width: of the original, pixels.
         size: side S of the canvas, pixels.
-        left, top: canvas pixels of padding before the picture.
-        inner_width, inner_height: canvas pixels that the picture covers.
+        left, top: canvas pixels of padding before the image.
+        inner_width, inner_height: canvas pixels that the image covers.
     """
 
     height: int
@@ -47,19 +46,9 @@ class Geometry:
 
     @property
     def box(self) -> tuple[float, float, float, float]:
-        """The picture's place on the canvas as fractions of its side: (left, top, right, bottom)."""
+        """The image's place on the canvas as fractions of its side: (left, top, right, bottom)."""
         right, bottom = self.left + self.inner_width, self.top + self.inner_height
         return self.left / self.size, self.top / self.size, right / self.size, bottom / self.size
-
-    def to_canvas(self, points: np.ndarray) -> np.ndarray:
-        """Original (x, y) points [..., 2] -> canvas points [..., 2]."""
-        scale = np.array([self.inner_width / self.width, self.inner_height / self.height])
-        return np.asarray(points, dtype=np.float64) * scale + (self.left, self.top)
-
-    def to_original(self, points: np.ndarray) -> np.ndarray:
-        """Canvas (x, y) points [..., 2] -> original points [..., 2]."""
-        scale = np.array([self.width / self.inner_width, self.height / self.inner_height])
-        return (np.asarray(points, dtype=np.float64) - (self.left, self.top)) * scale
 
     def map_to_original(self, maps: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
         """Maps on the patch grid -> maps on the original's pixels.
@@ -69,7 +58,7 @@ class Geometry:
             size: (height, width) of a resized original to draw on; None for the original itself.
 
         Returns:
-            [K, height, width] float32, bilinear between the centres of the patches that lie in the picture; towards its
+            [K, height, width] float32, bilinear between the centres of the patches that lie in the image; towards its
             edge, where there is padding on the other side, the last patch's value holds.
         """
         out_height, out_width = size or (self.height, self.width)
@@ -82,9 +71,9 @@ class Geometry:
         affine = np.array([[scale_x, 0, offset_x], [0, scale_y, offset_y]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
-        def warp(one: np.ndarray) -> np.ndarray:
+        def warp(grid: np.ndarray) -> np.ndarray:
             return cv2.warpAffine(
-                np.ascontiguousarray(one, dtype=np.float32), affine, (out_width, out_height),
+                np.ascontiguousarray(grid, dtype=np.float32), affine, (out_width, out_height),
                 flags=flags, borderMode=cv2.BORDER_REPLICATE,
             )  # fmt: skip
 
@@ -92,7 +81,7 @@ class Geometry:
         y = (np.arange(grid_height) + 0.5) / grid_height
         inside = np.outer((y >= top) & (y <= bottom), (x >= left) & (x <= right)).astype(np.float32)
         share = np.maximum(warp(inside), 1e-6)
-        return np.stack([warp(one * inside) / share for one in maps])
+        return np.stack([warp(grid * inside) / share for grid in maps])
 
 
 def autocontrast(pixels: np.ndarray) -> np.ndarray:

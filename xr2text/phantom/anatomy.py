@@ -185,12 +185,32 @@ def _depth(outline: np.ndarray, point: np.ndarray) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Effusion:
-    outline: np.ndarray  # [N, 2], wider than the lung that clips it
+class Pleural:
+    """Fluid or air between a lung and the chest wall."""
+
+    outline: np.ndarray  # [N, 2]; of fluid, wider than the lung that clips it
+    detail: str
+    line: np.ndarray | None = None  # [N, 2] the visceral pleura, seen against air
+
+
+@dataclass(frozen=True, eq=False)
+class Opacity:
+    """A consolidation or a nodule."""
+
+    centre: np.ndarray  # [2]
+    radius: float
     detail: str
 
 
-def _effusion(lung: Lung, rng: np.random.Generator) -> Effusion:
+Disease = dict[str, Pleural | Opacity]  # the shapes by finding; cardiomegaly has none: the heart itself is larger
+
+
+def by_side(disease: Disease, condition: str) -> dict[str, Pleural | Opacity]:
+    """The shapes of one condition, by the side of the patient."""
+    return {side: disease[f"{side} {condition}"] for side in SIGN if f"{side} {condition}" in disease}
+
+
+def _effusion(lung: Lung, rng: np.random.Generator) -> Pleural:
     detail = ("small", "moderate")[rng.integers(2)]
     amount = rng.uniform(0.085, 0.115) if detail == "small" else rng.uniform(0.17, 0.25)
     medial = amount * rng.uniform(0.45, 0.6)
@@ -198,17 +218,10 @@ def _effusion(lung: Lung, rng: np.random.Generator) -> Effusion:
     distance = np.abs(lung.tip[0] - MIDLINE)
     x = MIDLINE + lung.sign * (distance * (1 - t) + 0.03)
     top = lung.tip[1] - medial - (amount - medial) * np.exp(-t / 0.22)  # the meniscus climbs along the chest wall
-    return Effusion(np.concatenate([np.stack([x, top], -1), [[x[-1], 1.0], [x[0], 1.0]]]), detail)
+    return Pleural(np.concatenate([np.stack([x, top], -1), [[x[-1], 1.0], [x[0], 1.0]]]), detail)
 
 
-@dataclass(frozen=True, eq=False)
-class Pneumothorax:
-    strip: np.ndarray  # [N, 2]
-    line: np.ndarray  # [N, 2] the visceral pleura
-    detail: str
-
-
-def _pneumothorax(lung: Lung, rng: np.random.Generator) -> Pneumothorax:
+def _pneumothorax(lung: Lung, rng: np.random.Generator) -> Pleural:
     """The lung falls away from apex and side: both depths fade to nothing between mid height and the lower third."""
     detail = ("small", "moderate")[rng.integers(2)]
     depth = rng.uniform(0.035, 0.05) if detail == "small" else rng.uniform(0.075, 0.11)
@@ -220,14 +233,7 @@ def _pneumothorax(lung: Lung, rng: np.random.Generator) -> Pneumothorax:
     inward[:12, 0] *= np.linspace(0.1, 1, 12)
     pleura = apex + depth * fade[:, None] * inward
     visible = pleura[7:][fade[7:] > 0.04]  # its first stretch runs along the mediastinum
-    return Pneumothorax(np.concatenate([apex, pleura[::-1]]), visible, detail)
-
-
-@dataclass(frozen=True, eq=False)
-class Opacity:
-    centre: np.ndarray
-    radius: float
-    detail: str
+    return Pleural(np.concatenate([apex, pleura[::-1]]), detail, visible)
 
 
 def _place(anatomy: Anatomy, side: str, detail: str, rng: np.random.Generator, radius: float) -> np.ndarray:
@@ -272,34 +278,22 @@ def _nodule(
     return Opacity(centre, radius, detail)
 
 
-@dataclass(frozen=True, eq=False)
-class Disease:
-    """The drawn findings, by side where they have one."""
-
-    effusions: dict[str, Effusion]
-    pneumothoraces: dict[str, Pneumothorax]
-    consolidations: dict[str, Opacity]
-    nodules: dict[str, Opacity]
-    details: dict[str, str]
-
-
 def draw_disease(anatomy: Anatomy, present: frozenset[str], seed: int) -> Disease:
     """Shapes of the findings in `present`, a subset of FINDINGS; each finding has a random stream of its own."""
-    disease = Disease({}, {}, {}, {}, {"cardiomegaly": ""} if "cardiomegaly" in present else {})
+    disease: Disease = {}
     for index, finding in enumerate(FINDINGS):  # nodules last: they keep clear of the rest
         side, _, condition = finding.partition(" ")
         if finding not in present or side not in SIGN:
             continue
         lung, rng = anatomy.lungs[side], np.random.default_rng([seed, 1, index])
         if condition == "pleural effusion":
-            shape = disease.effusions[side] = _effusion(lung, rng)
+            disease[finding] = _effusion(lung, rng)
         elif condition == "pneumothorax":
-            shape = disease.pneumothoraces[side] = _pneumothorax(lung, rng)
+            disease[finding] = _pneumothorax(lung, rng)
         elif condition == "lung consolidation":
-            shape = disease.consolidations[side] = _consolidation(anatomy, side, present, rng)
+            disease[finding] = _consolidation(anatomy, side, present, rng)
         else:
-            avoid = [disease.effusions[side].outline] if side in disease.effusions else []
-            avoid += [disease.pneumothoraces[side].strip] if side in disease.pneumothoraces else []
-            shape = disease.nodules[side] = _nodule(anatomy, side, rng, avoid, disease.consolidations.get(side))
-        disease.details[finding] = shape.detail
+            pleural = (disease.get(f"{side} {name}") for name in ("pleural effusion", "pneumothorax"))
+            avoid = [found.outline for found in pleural if found]
+            disease[finding] = _nodule(anatomy, side, rng, avoid, disease.get(f"{side} lung consolidation"))
     return disease

@@ -21,6 +21,7 @@ from xr2text.phantom.anatomy import (
     Disease,
     Opacity,
     body_outlines,
+    by_side,
     draw_anatomy,
     draw_disease,
     mirrored,
@@ -103,7 +104,8 @@ def draw_phantom(seed: int, size: int | tuple[int, int] = 256, findings: Iterabl
     normal, enlarged = rng.uniform(*NORMAL_RATIO), rng.uniform(*ENLARGED_RATIO)
     anatomy = draw_anatomy(rng, enlarged if "cardiomegaly" in present else normal)
     disease = draw_disease(anatomy, present, seed)
-    text = write_report(disease.details, np.random.default_rng([seed, 7]))
+    details = {finding: disease[finding].detail if finding in disease else "" for finding in present}
+    text = write_report(details, np.random.default_rng([seed, 7]))
     return Phantom(radiograph_pixels(canvas, anatomy, disease, seed), region_masks(canvas, anatomy), present, *text)
 
 
@@ -146,14 +148,14 @@ def draw_bones(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> tu
 def radiograph_pixels(canvas: Canvas, anatomy: Anatomy, disease: Disease, seed: int) -> np.ndarray:
     """Sums the attenuation of everything drawn and exposes it -> [H, W] float32 in [0, 1]."""
     rng = np.random.default_rng([seed, 2])
-    strips = [found.strip for found in disease.pneumothoraces.values()]
-    lines = [ribbons(found.line[None], np.full((1, len(found.line)), 0.0065))[0]
-             for found in disease.pneumothoraces.values()]  # fmt: skip
+    fluids, airs = (by_side(disease, name).values() for name in ("pleural effusion", "pneumothorax"))
+    strips = [found.outline for found in airs]
+    lines = [ribbons(found.line[None], np.full((1, len(found.line)), 0.0065))[0] for found in airs]
     body = canvas.fill((body_outlines(anatomy), 1))
     lung = canvas.fill(([found.outline for found in anatomy.lungs.values()], 1))
     heart, mediastinum = canvas.fill(([anatomy.heart], 1)), canvas.fill(([anatomy.mediastinum], 1))
     blocked = canvas.soft(1 - (1 - 0.86 * heart) * (1 - 0.9 * mediastinum), 0.004)
-    fluid = canvas.soft(canvas.fill(([found.outline for found in disease.effusions.values()], 1)), 0.009)
+    fluid = canvas.soft(canvas.fill(([found.outline for found in fluids], 1)), 0.009)
     strip = canvas.fill((strips, 1))
     bones, spine = draw_bones(canvas, anatomy, rng)
     marking = _marking(canvas, anatomy, strips, strip, rng)
@@ -203,9 +205,9 @@ def _soft_tissue(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> 
 def _opacities(canvas: Canvas, disease: Disease, seed: int) -> np.ndarray:
     """Consolidations and nodules [H, W], 0 for clear lung."""
     opaque = np.zeros((canvas.height, canvas.width), np.float32)
-    for side, found in disease.consolidations.items():
+    for side, found in by_side(disease, "lung consolidation").items():
         opaque += 0.9 * (1 - np.exp(-1.6 * _patch(canvas, found, np.random.default_rng([seed, 3, SIDES.index(side)]))))
-    for side, found in disease.nodules.items():
+    for side, found in by_side(disease, "lung nodule").items():
         solid = np.random.default_rng([seed, 4, SIDES.index(side)]).uniform(0.5, 0.68)
         opaque += solid * canvas.disc(found.centre, 0.85 * found.radius)
     return opaque

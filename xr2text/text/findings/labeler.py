@@ -127,9 +127,6 @@ def _combine(sentences: Iterable[dict[str, int]]) -> dict[str, int]:
     return labels
 
 
-# One sentence ---------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Match:
     """Where a sentence speaks of a finding, by a pattern of its `says`, `denies` or `doubts`."""
@@ -163,7 +160,7 @@ def _read_sentence(sentence: str) -> list[Mention]:
     for index, (match, status) in enumerate(assertions):
         if status is not None:
             where = place(text, index, spans, match.finding)
-            mentions.append(Mention(match.finding.name, status, where.side, where.regions, where.severity, sentence))
+            mentions.append(Mention(match.finding.name, status, *where, sentence))
     return list(dict.fromkeys(mentions))
 
 

@@ -5,12 +5,12 @@ The words between a finding's neighbours in its sentence are its own, up to the 
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from xr2text.anatomy import REGIONS
 from xr2text.text.findings.table import Finding
 
 Span = tuple[int, int]  # start and end in the sentence, in characters
+Place = tuple[str | None, tuple[str, ...], str | None]  # side, regions and severity, see `labeler.Mention`
 
 _SIDE_WORDS = {
     "right": r"right(?:ward|-sided)?|rul|rml|rll|azygos",
@@ -29,15 +29,6 @@ _PLACES = [
 ]
 
 
-@dataclass(frozen=True)
-class Place:
-    """See `labeler.Mention`."""
-
-    side: str | None
-    severity: str | None
-    regions: tuple[str, ...]
-
-
 def place(sentence: str, index: int, spans: Sequence[Span], finding: Finding) -> Place:
     """Places one of a sentence's findings.
 
@@ -50,7 +41,7 @@ def place(sentence: str, index: int, spans: Sequence[Span], finding: Finding) ->
     span = spans[index]
     side = _side(sentence, span, spans)
     before, inside, after = _own_words(sentence, span, spans)
-    return Place(side, _severity(before, inside, after), _regions(before + inside + after, finding, side))
+    return side, _regions(before + inside + after, finding, side), _severity(before, inside, after)
 
 
 def _zones(sentence: str, span: Span, spans: Sequence[Span]) -> tuple[str, str]:

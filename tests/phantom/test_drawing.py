@@ -1,10 +1,12 @@
+"""The drawn radiographs and masks of phantoms."""
+
 import cv2
 import numpy as np
 import pytest
 
 from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.phantom.drawing import draw_phantom
-from xr2text.phantom.text import FINDINGS, TOPICS, findings_in, unknown_sentences
+from xr2text.phantom.text import FINDINGS, findings_in
 
 SIZE = 128
 NORMAL = [draw_phantom(seed, SIZE, []) for seed in range(24)]
@@ -25,13 +27,13 @@ def difference(seed, finding):
 
 
 def test_same_arguments_same_phantom():
-    one, other = draw_phantom(5, 96), draw_phantom(5, 96)
-    np.testing.assert_array_equal(one.pixels, other.pixels)
-    np.testing.assert_array_equal(one.masks, other.masks)
-    assert (one.findings, one.findings_text, one.impression_text) == (
-        other.findings, other.findings_text, other.impression_text,
+    first, second = draw_phantom(5, 96), draw_phantom(5, 96)
+    np.testing.assert_array_equal(first.pixels, second.pixels)
+    np.testing.assert_array_equal(first.masks, second.masks)
+    assert (first.findings, first.findings_text, first.impression_text) == (
+        second.findings, second.findings_text, second.impression_text,
     )  # fmt: skip
-    assert np.abs(one.pixels - draw_phantom(6, 96).pixels).mean() > 0.02
+    assert np.abs(first.pixels - draw_phantom(6, 96).pixels).mean() > 0.02
 
 
 @pytest.mark.parametrize("size", [64, 128, (100, 140), 512])
@@ -51,9 +53,9 @@ def test_the_size_only_rasterises(seed, size):
     assert small.findings_text == large.findings_text
     reduced = cv2.resize(large.pixels, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
     assert np.abs(small.pixels - reduced).mean() < 0.025
-    for one, other in zip(small.masks, large.masks, strict=True):
-        other = cv2.resize(other.astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA) >= 0.5
-        assert (one & other).sum() > 0.8 * (one | other).sum()
+    for small_mask, large_mask in zip(small.masks, large.masks, strict=True):
+        shrunk = cv2.resize(large_mask.astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA) >= 0.5
+        assert (small_mask & shrunk).sum() > 0.8 * (small_mask | shrunk).sum()
 
 
 def test_radiograph_is_a_frontal_chest():
@@ -98,7 +100,7 @@ def test_cardiomegaly_is_a_ratio_with_a_gap():
 @pytest.mark.parametrize("finding", SIDED)
 def test_a_finding_changes_its_lung_alone(finding):
     side = finding.split()[0]
-    for seed, normal in enumerate(NORMAL[:16]):
+    for seed, normal in enumerate(NORMAL[:10]):
         changed = difference(seed, finding)
         near = cv2.dilate(mask(normal, f"{side} lung").astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
         assert changed[near].sum() > 0.9 * changed.sum(), seed
@@ -108,9 +110,9 @@ def test_a_finding_changes_its_lung_alone(finding):
 
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_a_finding_lies_where_the_report_says(side):
-    for seed in range(16):
-        for kind in ("lung consolidation", "lung nodule"):
-            phantom = draw_phantom(seed, SIZE, [f"{side} {kind}"])
+    for seed in range(8):
+        for condition in ("lung consolidation", "lung nodule"):
+            phantom = draw_phantom(seed, SIZE, [f"{side} {condition}"])
             changed = np.abs(phantom.pixels - NORMAL[seed].pixels)
             lung_y = np.nonzero(mask(phantom, f"{side} lung").any(1))[0] / SIZE
             height = (changed.sum(1) * np.arange(SIZE)).sum() / changed.sum() / SIZE
@@ -123,22 +125,9 @@ def test_a_finding_lies_where_the_report_says(side):
 
 
 def test_fluid_and_solid_are_dense():
-    for kind in ("pleural effusion", "lung consolidation", "lung nodule"):
+    for condition in ("pleural effusion", "lung consolidation", "lung nodule"):
         for seed in range(8):
-            assert (draw_phantom(seed, SIZE, [f"left {kind}"]).pixels - NORMAL[seed].pixels).sum() > 0
-
-
-def test_reports_read_back_exactly():
-    phantoms = [draw_phantom(seed, 32) for seed in range(400)]
-    for phantom in phantoms:
-        both = f"{phantom.findings_text} {phantom.impression_text}"
-        for text in (phantom.findings_text, phantom.impression_text, both, both.lower().replace(".", " .")):
-            assert findings_in(text) == phantom.findings
-            assert unknown_sentences(text) == []
-    seen = {phantom.findings for phantom in phantoms}
-    assert 0.33 < np.mean([not phantom.findings for phantom in phantoms]) < 0.47
-    assert frozenset().union(*seen) == set(FINDINGS) and max(map(len, seen)) == 3
-    assert not any({f"{s} pleural effusion", f"{s} pneumothorax"} <= found for found in seen for s in ("right", "left"))
+            assert (draw_phantom(seed, SIZE, [f"left {condition}"]).pixels - NORMAL[seed].pixels).sum() > 0
 
 
 def test_every_set_is_drawn_as_given():
@@ -146,22 +135,6 @@ def test_every_set_is_drawn_as_given():
     assert phantom.findings == set(FINDINGS) == findings_in(phantom.findings_text)
     assert findings_in(phantom.impression_text) == set(FINDINGS)
     assert draw_phantom(2, 64, "cardiomegaly").findings == {"cardiomegaly"}
-
-
-def test_reading_a_generated_text():
-    text = (
-        "There is cardiomegaly. The heart is made of glass. There is no pleural effusion. Bilateral pleural effusions."
-    )
-    assert findings_in(text) == {"cardiomegaly", "right pleural effusion", "left pleural effusion"}
-    assert unknown_sentences(text) == ["The heart is made of glass."]
-    assert findings_in("") == frozenset() and unknown_sentences(" . ") == []
-
-
-def test_the_language_has_paraphrases():
-    assert all(len(topic.absent) >= 2 for topic in TOPICS)
-    assert {finding for topic in TOPICS for finding in topic.findings} == set(FINDINGS)
-    written = {draw_phantom(seed, 32, ["right pneumothorax"]).findings_text for seed in range(12)}
-    assert len(written) > 8
 
 
 def test_wrong_input_says_what_is_allowed():

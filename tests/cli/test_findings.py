@@ -1,0 +1,36 @@
+"""The command that labels a file of reports."""
+
+import pandas as pd
+import pytest
+
+from xr2text.__main__ import main
+from xr2text.text.findings.table import FINDING_NAMES
+
+REPORTS = ["The heart is enlarged. Small left effusion. No pneumothorax.", "Heart size is normal.", ""]
+
+
+def test_a_file_is_labelled(tmp_path):
+    reports = pd.DataFrame({"study": ["b", "a", "c"], "text": REPORTS, "name": ["x", "y", "z"]})
+    reports.to_csv(tmp_path / "reports.csv", index=False)
+    out = tmp_path / "new" / "labels.csv"
+    command = ["findings", str(tmp_path / "reports.csv"), "--column", "text", "--out", str(out), "--processes", "1"]
+    assert main(command) == 0
+    assert list(pd.read_csv(out).columns) == list(FINDING_NAMES)
+    assert main([*command, "--keep", "study"]) == 0
+    table = pd.read_csv(out)
+    assert list(table.columns) == ["study", *FINDING_NAMES]
+    assert list(table["study"]) == ["b", "a", "c"]
+    assert list(table["cardiomegaly"].fillna(9)) == [1, 0, 9]
+    assert out.read_text().splitlines()[1].startswith("b,0,,1,")  # whole numbers, and nothing where nothing is said
+    assert [file.name for file in out.parent.iterdir()] == ["labels.csv"]
+
+
+@pytest.mark.parametrize(
+    ("file", "column", "message"),
+    [("none.csv", "text", "expected the table"), ("reports.csv", "body", "no column 'body'; it has study, text")],
+)
+def test_what_is_missing_is_named(tmp_path, capsys, file, column, message):
+    (tmp_path / "reports.csv").write_text("study,text\n1,No effusion.\n")
+    assert main(["findings", str(tmp_path / file), "--column", column, "--out", str(tmp_path / "out.csv")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out.csv").exists()
