@@ -1,6 +1,6 @@
-"""The seven anatomical regions: the one table that the model, the phantoms and the page share.
+"""The seven anatomical regions: the table that the model, the phantoms and the page share.
 
-Sides are the patient's. In a PA or AP view the right lung lies on the left of the picture.
+Sides are the patient's. In a PA or AP view the right lung lies on the left of the image.
 
 Coordinates are fractions of the image's width (x, to the right) and height (y, down). The centres and spreads of the
 lungs and the heart are mean and standard deviation of manual masks over 62 radiographs of the JSRT collection; the
@@ -26,7 +26,7 @@ class Region:
         name: the field's name, as shown and exported.
         side: the patient's side, "right", "left" or None for a midline or two-sided region.
         lobes: the Gaussians of the spatial prior, one or two.
-        colour: sRGB hex of its overlay (Okabe and Ito's palette, told apart by colour-blind readers).
+        colour: sRGB hex of its overlay (Okabe and Ito's palette, which colour-blind readers can tell apart).
         vocabulary: lower-case words by which reports speak of the region.
     """
 

@@ -1,4 +1,4 @@
-"""DICOM objects: which are accepted, what is told of them, and what is refused."""
+"""DICOM objects: which are accepted, what their elements say, and which are refused."""
 
 import logging
 import struct

@@ -31,7 +31,7 @@ from xr2text.imaging.radiograph import ACCEPTED, ImageError
 from xr2text.imaging.read import radiograph_from_array, read_radiograph
 
 
-def test_path_stream_and_bytes_are_one(tmp_path):
+def test_path_stream_and_bytes_are_read_alike(tmp_path):
     path = tmp_path / "a.dcm"  # the suffix lies
     path.write_bytes(saved(GREY8, "JPEG", quality=100))
     by_path = read_radiograph(path)
@@ -200,7 +200,7 @@ def test_arrays_follow_the_rules_of_files():
         (np.zeros((20, 400)), "too small"),
     ],
 )
-def test_arrays_that_are_no_pictures(array, words):
+def test_arrays_that_are_no_images(array, words):
     with pytest.raises(ImageError, match=words):
         radiograph_from_array(array)
 

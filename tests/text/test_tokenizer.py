@@ -53,9 +53,9 @@ def test_sentences_know_their_tokens(tokenizer):
         ("findings", "Small left pleural effusion."),
         ("impression", "No acute disease."),
     ]
-    for _, text, own in located:
-        assert tokenizer.decode([ids[position] for position in own]).strip() == text
-    positions = [position for *_, own in located for position in own]
+    for _, text, places in located:
+        assert tokenizer.decode([ids[place] for place in places]).strip() == text
+    positions = [place for *_, places in located for place in places]
     assert positions == sorted(set(positions)) and len(positions) == len(ids) - 3  # all but <findings>, ..., </s>
 
 

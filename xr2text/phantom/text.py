@@ -99,14 +99,9 @@ NORMAL_IMPRESSIONS: tuple[str, ...] = (
 )  # fmt: skip
 
 
+_SIDED = ("pleural effusion", "lung consolidation", "pneumothorax", "lung nodule")
 # A finding's place in this order numbers its random stream.
-FINDINGS: tuple[str, ...] = tuple(
-    finding
-    for condition in ("cardiomegaly", "pleural effusion", "lung consolidation", "pneumothorax", "lung nodule")
-    for topic in TOPICS
-    if topic.condition == condition
-    for finding in topic.findings
-)
+FINDINGS: tuple[str, ...] = ("cardiomegaly", *(f"{side} {condition}" for condition in _SIDED for side in SIDES))
 
 
 def _fill(template: str, side: str = "", detail: str = "") -> str:
