@@ -348,12 +348,12 @@ def run_average(args: argparse.Namespace) -> int:
 
 def run_info(args: argparse.Namespace) -> int:
     """Prints the parameters of each part. The model is laid out without memory for weights, and none are fetched."""
-    from xr2text.config import ConfigError
-    from xr2text.model.info import describe
+    from xr2text.errors import XR2TextError
+    from xr2text.model.summary import describe
 
     try:
         print(describe(args.source))
-    except (ConfigError, FileNotFoundError) as error:
+    except XR2TextError as error:
         print(f"info: {error}", file=sys.stderr)
         return 2
     return 0

@@ -5,25 +5,30 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from xr2text.config import load_checkpoint_config, load_config
-from xr2text.model.xr2text import CONFIG_FILE, XR2Text
+from xr2text.config import load_config
+from xr2text.model.checkpoint import Checkpoint
+from xr2text.model.xr2text import XR2Text
+from xr2text.text.tokenizer import VOCAB_SIZE
+
+BART_VOCAB_SIZE = 50_267  # BART's and the two section tokens
 
 
 def describe(source: Path) -> str:
     """A table of the parameters of each part, for a YAML config or a checkpoint folder."""
     if source.is_dir():
-        name, config, _ = load_checkpoint_config(source / CONFIG_FILE)
+        checkpoint = Checkpoint.from_pretrained(source)
+        name, model = checkpoint.name, checkpoint.model
     else:
         config = load_config(source)
-        name, config = config.name, config.model
-    with torch.device("meta"):
-        model = XR2Text(config)
-    parts = parameters_by_part(model)
+        name = config.name
+        with torch.device("meta"):
+            model = XR2Text(config.model, BART_VOCAB_SIZE if config.model.decoder.weights else VOCAB_SIZE)
+    config, parts = model.config, parameters_by_part(model)
     total = sum(parts.values())
     width = max(map(len, parts))
     lines = [
-        f"{name}: {config.encoder.name} at {config.image.size} px, grid {model.encoder.grid[0]} x "
-        f"{model.encoder.grid[1]}, {config.haqt.projection}, BART width {config.haqt.width}",
+        f"{name}: {config.encoder.name} at {config.image_size} px, grid {model.encoder.grid[0]} x "
+        f"{model.encoder.grid[1]}, {config.haqt.projection}, BART width {config.width}",
         *(f"  {part:<{width}}  {count:>13,}" for part, count in parts.items()),
         f"  {'total':<{width}}  {total:>13,}  ({total / 1e6:.1f} M; {total * 4 / 2**20:,.0f} MiB in float32)",
     ]
@@ -44,7 +49,7 @@ def parameters_by_part(model: XR2Text) -> dict[str, int]:
     else:
         parts["projection: linear"] = model.projection
     if model.finding_head is not None:
-        parts["finding head"] = model.finding_head
+        parts["finding head"], parts["finding tokens"] = model.finding_head, model.finding_tokens
     parts["token embedding (tied to the output)"] = bart.shared
     if model.config.decoder.use_text_encoder:
         parts["BART encoder"] = bart.encoder
