@@ -31,7 +31,6 @@ from xr2text.evaluation.processes import Processes
 from xr2text.inference.reporter import Reporter
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.findings.labeler import label_reports
-from xr2text.text.words import report_words
 
 
 @dataclass(frozen=True)
@@ -198,7 +197,6 @@ class _Scorer:
     vocabulary: language.R2GenVocabulary
     dataset: str | None
     settings: EvaluationSettings
-    known_words: dict[str, set[str]]
 
     @classmethod
     def of(cls, train: Sequence[Study], scored: Sequence[Study], settings: EvaluationSettings) -> "_Scorer":
@@ -207,8 +205,7 @@ class _Scorer:
             [study.source_findings for study in train], dataset or "iu_xray"
         )
         references = [study.source_findings for study in scored]
-        words = report_words(text for study in train for text in (study.findings, study.impression))
-        return cls(references, label_reports(references), vocabulary, dataset, settings, words)
+        return cls(references, label_reports(references), vocabulary, dataset, settings)
 
     @property
     def rules(self) -> str:
@@ -238,7 +235,7 @@ class _Scorer:
                 "clinical": clinical.clinical_intervals(self.reference_labels, labels, samples),
             },
             "distinct_findings": len(set(texts)),
-            "slips": count_slips(texts, self.known_words),
+            "slips": count_slips(texts),
         }
         return _SystemScores(metrics, labels, results["full"].rouge_l)
 
