@@ -19,6 +19,7 @@ from pathlib import Path
 gc.disable()  # until all is imported, which is faster so
 
 from xr2text.config import ConfigError
+from xr2text.files import shipped
 from xr2text.inference.reporter import Reporter
 from xr2text.model.xr2text import CheckpointError
 from xr2text.phantom.drawing import draw_phantom
@@ -29,14 +30,13 @@ from xr2text.ui.uploads import sweep_forever
 
 gc.enable()
 
-SHIPPED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "xr2text-iu"
 SESSIONS = 40  # whose films are kept at a time
 
 
 def load_reporter() -> Reporter:
     """The checkpoint of XR2TEXT_CHECKPOINT, or the one that ships; ends the process in words where there is none."""
     try:
-        return Reporter.from_pretrained(os.environ.get("XR2TEXT_CHECKPOINT") or SHIPPED_CHECKPOINT)
+        return Reporter.from_pretrained(os.environ.get("XR2TEXT_CHECKPOINT") or shipped("xr2text-iu"))
     except (CheckpointError, ConfigError) as error:
         hint = "XR2TEXT_CHECKPOINT names a checkpoint folder or a model on the Hugging Face hub."
         raise SystemExit(f"The model could not be loaded: {error}\n{hint}") from None

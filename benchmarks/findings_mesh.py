@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from xr2text.data.sources import read_table
-from xr2text.text.findings.labeler import CHEXPERT_14, find_mentions, label_reports
+from xr2text.text.findings.labeler import find_mentions, label_reports
+from xr2text.text.findings.table import CHEXPERT_14
 
 FEWEST = 20  # cases that a finding must have to enter the averages
 

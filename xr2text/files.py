@@ -10,7 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 DRAFT = ".draft"
+PACKAGE = Path(__file__).resolve().parent
 ABANDONED = 3600  # seconds after which nobody is still at work on a draft
+
+
+def shipped(name: str) -> Path:
+    """The folder of a checkpoint that ships: inside an installed package, beside it in a copy of the repository."""
+    inside = PACKAGE / "checkpoints" / name
+    return inside if inside.is_dir() else PACKAGE.parent / "checkpoints" / name
 
 
 @contextmanager

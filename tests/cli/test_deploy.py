@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from xr2text.deploy import DeployError, deploy, space_files
+from xr2text.cli.deploy import DeployError, deploy, space_files
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "hf_of_somebody"

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from mimic_tree import make_tree
 
-from xr2text.__main__ import main
+from xr2text.cli.main import main
 from xr2text.config import ConfigError, DataConfig, layout_config
 from xr2text.data import cache as cache_module
 from xr2text.data.cache import ImageCache, canvas_of

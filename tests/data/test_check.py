@@ -8,7 +8,7 @@ import cv2
 import pandas as pd
 import yaml
 
-from xr2text.__main__ import main
+from xr2text.cli.main import main
 from xr2text.config import layout_config
 from xr2text.data.check import check_source
 from xr2text.data.page import draw_page

@@ -18,7 +18,7 @@ from xr2text.evaluation.clinical import (
     score_clinical,
     score_head,
 )
-from xr2text.text.findings.labeler import CHEXPERT_5, CHEXPERT_14
+from xr2text.text.findings.table import CHEXPERT_5, CHEXPERT_14
 
 AVERAGES = ("micro_14", "macro_14", "micro_5", "macro_5")
 EXTRA = ("granuloma", "scoliosis")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from xr2text.__main__ import main
+from xr2text.cli.main import main
 from xr2text.config import DataConfig
 from xr2text.data.sources import DataError, load_studies
 from xr2text.evaluation.evaluate import EvaluationSettings, dataset_of, evaluate, read_predictions_file

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from xr2text.__main__ import main
 from xr2text.anatomy import REGION_NAMES
+from xr2text.cli.main import main
 from xr2text.data.segmentation import OUTLINED
 from xr2text.evaluation import localization
 from xr2text.evaluation.localization import MOVES, localize, overlap, read_outlines, table

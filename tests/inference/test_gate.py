@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from xr2text.__main__ import main
+from xr2text.cli.main import main
 from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.imaging.read import radiograph_from_array
 from xr2text.inference.gate import (

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xr2text.__main__ import main, output_folders
 from xr2text.anatomy import REGION_NAMES
+from xr2text.cli.main import main
+from xr2text.cli.report import unique_names
 from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.inference.reporter import Reporter
 from xr2text.model.steps import Steps
@@ -168,4 +169,4 @@ def test_the_command_names_a_missing_checkpoint(film, tmp_path, capsys):
 
 def test_files_of_one_stem_do_not_overwrite_each_other(tmp_path):
     files = [Path("a/film.png"), Path("b/film.dcm"), Path("film-2.png")]
-    assert [folder.name for folder in output_folders(files, tmp_path)] == ["film", "film-2", "film-2-2"]
+    assert unique_names(files) == ["film", "film-2", "film-2-2"]

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from xr2text.__main__ import main
+from xr2text.cli.main import main
 from xr2text.model.summary import describe, parameters_by_part
 
 CONFIGS = Path(__file__).parents[2] / "configs"

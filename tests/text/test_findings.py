@@ -3,19 +3,11 @@
 import pandas as pd
 import pytest
 
-from xr2text.__main__ import main
 from xr2text.anatomy import REGION_NAMES
+from xr2text.cli.main import main
 from xr2text.text.findings import labeler as findings
-from xr2text.text.findings.labeler import (
-    CHEXPERT_5,
-    CHEXPERT_14,
-    FINDING_NAMES,
-    FINDINGS,
-    contradictions,
-    find_mentions,
-    label_report,
-    label_reports,
-)
+from xr2text.text.findings.labeler import contradictions, find_mentions, label_report, label_reports
+from xr2text.text.findings.table import CHEXPERT_5, CHEXPERT_14, FINDING_NAMES, FINDINGS
 
 REPORTS = [
     "The heart is enlarged. Small left pleural effusion. No pneumothorax.",

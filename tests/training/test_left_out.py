@@ -8,7 +8,7 @@ import yaml
 from mimic_tree import make_tree
 
 import train as train_script
-from xr2text.__main__ import main
+from xr2text.cli.main import main
 
 
 @pytest.fixture

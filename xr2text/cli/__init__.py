@@ -1,1 +1,1 @@
-"""The command line, one module a command."""
+"""The command line: `xr2text COMMAND`, or `python -m xr2text COMMAND`. Each command has a file here."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from xr2text.errors import XR2TextError
 from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.imaging.read import read_radiograph
 from xr2text.phantom.drawing import draw_phantom
@@ -14,7 +15,7 @@ SPLITS = ("train", "val", "test")
 FRONTAL, LATERAL = "frontal", "lateral"
 
 
-class DataError(ValueError):
+class DataError(XR2TextError, ValueError):
     """A data set that is not laid out as expected; the message names what was expected and where."""
 
 

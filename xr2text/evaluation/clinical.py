@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from xr2text.text.findings.labeler import CHEXPERT_5, CHEXPERT_14
+from xr2text.text.findings.table import CHEXPERT_5, CHEXPERT_14
 
 DISPLAY_NAME = "Findings F1 (XR2Text reader)"
 CONVENTION = (

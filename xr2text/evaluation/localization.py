@@ -64,7 +64,7 @@ def localize(
         ValueError: the model has no regions.
     """
     if model.config.haqt.projection != "haqt_arr":
-        raise ValueError("a model of projection 'linear' has no region maps")
+        raise DataError("a model of projection 'linear' has no region maps")
     films = masked_films(DataConfig(region_masks=str(folder), mask_holdout=holdout), held_out=holdout > 0)
     if not films:
         raise DataError(f"{folder} has fewer than {holdout} films, so none is held out")

@@ -30,13 +30,14 @@ from xr2text import __version__
 from xr2text.config import GenerationConfig
 from xr2text.data.dataset import ReportDataset, collate
 from xr2text.data.sources import Study
+from xr2text.errors import XR2TextError
 from xr2text.evaluation.processes import Processes
 from xr2text.model.xr2text import XR2Text
 
 MANIFEST_FILE = "manifest.json"
 
 
-class PredictionError(ValueError):
+class PredictionError(XR2TextError, ValueError):
     """Predictions that are missing, damaged or of something else; the message names the folder or the study."""
 
 

@@ -7,11 +7,13 @@ from datetime import timedelta
 import torch
 import torch.distributed
 
+from xr2text.errors import XR2TextError
+
 # One process may wait for another that has much more left to do.
 LONGEST_WAIT = timedelta(hours=24)
 
 
-class LauncherError(ValueError):
+class LauncherError(XR2TextError, ValueError):
     """What a launcher says of the processes does not fit; the message says what is accepted."""
 
 

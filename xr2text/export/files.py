@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from xr2text.anatomy import REGION_NAMES
+from xr2text.errors import XR2TextError
 from xr2text.inference.overlay import overlay_figure
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ FILES = {"txt": "report.txt", "json": "report.json", "png": "overlay.png"}
 DOCUMENTS = {"pdf": "report.pdf", "fhir": "report.fhir.json", "dicom-sr": "report.dcm"}
 
 
-class ExportError(ValueError):
+class ExportError(XR2TextError, ValueError):
     """A document that cannot be made of this report; the message says why, in words for the reader."""
 
 

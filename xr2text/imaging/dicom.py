@@ -48,18 +48,13 @@ _OTHER_MODALITIES = {
 }  # fmt: skip
 
 _CHEST = {"CHEST": "CHEST", "THORA": "THORAX", "TORAX": "THORAX", "LUNG": "LUNG"}  # beginnings of words
-_OTHER_BODY_PARTS = {
-    "ABD": "abdomen", "ABDOMEN": "abdomen", "KUB": "abdomen", "ANKLE": "ankle", "ARM": "arm", "BLADDER": "bladder",
-    "BRAIN": "brain", "BREAST": "breast", "CALCANEUS": "heel", "HEEL": "heel", "CLAVICLE": "clavicle",
-    "COCCYX": "coccyx", "COLON": "colon", "EAR": "ear", "ELBOW": "elbow", "ESOPHAGUS": "oesophagus",
-    "EXTREMITY": "extremity", "EYE": "eye", "ORBIT": "orbit", "FACE": "face", "FACIAL": "face", "ZYGOMA": "face",
-    "FEMUR": "femur", "FINGER": "finger", "FOOT": "foot", "FEET": "foot", "FOREARM": "forearm", "HAND": "hand",
-    "HEAD": "head", "HIP": "hip", "HUMERUS": "humerus", "JAW": "jaw", "MANDIBLE": "mandible", "MAXILLA": "maxilla",
-    "KIDNEY": "kidney", "KNEE": "knee", "LEG": "leg", "LIVER": "liver", "NECK": "neck", "NOSE": "nose",
-    "NASAL": "nose", "PATELLA": "patella", "PELVIS": "pelvis", "RADIUS": "radius", "RIB": "ribs", "SACRUM": "sacrum",
-    "SCAPULA": "scapula", "SHOULDER": "shoulder", "SINUS": "sinuses", "SINUSES": "sinuses", "SKULL": "skull",
-    "STERNUM": "sternum", "STOMACH": "stomach", "TEETH": "teeth", "TOOTH": "teeth", "THIGH": "thigh",
-    "THUMB": "thumb", "TIBIA": "tibia", "TOE": "toe", "ULNA": "ulna", "WRIST": "wrist", "SPINE": "spine",
+_OTHER_BODY_PARTS = {part.upper(): part for part in re.findall("[a-z]+", """
+    abdomen ankle arm bladder brain breast clavicle coccyx colon ear elbow extremity eye face femur finger foot
+    forearm hand head heel hip humerus jaw kidney knee leg liver mandible maxilla neck nose orbit patella pelvis
+    radius sacrum scapula shoulder sinuses skull spine sternum stomach teeth thigh thumb tibia toe ulna wrist
+""")} | {
+    "ABD": "abdomen", "KUB": "abdomen", "CALCANEUS": "heel", "ESOPHAGUS": "oesophagus", "FACIAL": "face",
+    "ZYGOMA": "face", "FEET": "foot", "NASAL": "nose", "RIB": "ribs", "SINUS": "sinuses", "TOOTH": "teeth",
     "CSPINE": "cervical spine", "TSPINE": "thoracic spine", "LSPINE": "lumbar spine", "LSSPINE": "lumbar spine",
     "SSPINE": "sacral spine", "TLSPINE": "thoracolumbar spine",
 }  # fmt: skip
@@ -189,18 +184,18 @@ def _names_an_object(dataset: Dataset) -> bool:
 
 def _check_modality(dataset: Dataset) -> str | None:
     modality = str(dataset.get("Modality") or "").strip().upper()
-    if not modality:
-        # "CT Image Storage", "Enhanced MR Image Storage", "Ultrasound Image Storage" ...
-        words = UID(str(dataset.get("SOPClassUID") or "")).name.upper().split()
-        words = ["US" if word == "ULTRASOUND" else word for word in words]
-        other = next((word for word in words if word in ("CT", "MR", "US", "PET", "XA")), "")
-        other = {"PET": "PT"}.get(other, other)
-        if other:
-            raise ImageError(f"This is {_OTHER_MODALITIES[other]}; {_WANTED}.")
-        return None
     if modality in RADIOGRAPHY | UNSPECIFIC:
         return modality
-    raise ImageError(f"This is {_OTHER_MODALITIES.get(modality, 'a DICOM object of another modality')}; {_WANTED}.")
+    if modality:
+        raise ImageError(f"This is {_OTHER_MODALITIES.get(modality, 'a DICOM object of another modality')}; {_WANTED}.")
+    # "CT Image Storage", "Enhanced MR Image Storage", "Ultrasound Image Storage" ...
+    words = (
+        UID(str(dataset.get("SOPClassUID") or "")).name.upper().replace("ULTRASOUND", "US").replace("PET", "PT").split()
+    )
+    for word in words:
+        if word in ("CT", "MR", "US", "PT", "XA"):
+            raise ImageError(f"This is {_OTHER_MODALITIES[word]}; {_WANTED}.")
+    return None
 
 
 def _check_body_part(dataset: Dataset) -> str | None:

@@ -87,7 +87,7 @@ def array_to_unit(array: np.ndarray) -> np.ndarray:
     Raises:
         ImageError: a value that is not finite.
     """
-    full = {"b": lambda: 1.0, "u": lambda: float(np.iinfo(array.dtype).max)}.get(array.dtype.kind, lambda: None)()
+    full = {"b": 1.0, "u": 2.0 ** (8 * array.itemsize) - 1}.get(array.dtype.kind)
     values = array.astype(np.float32)
     if values.ndim == 3:
         bands = values.shape[2]

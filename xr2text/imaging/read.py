@@ -15,7 +15,7 @@ from io import BytesIO
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageOps
 
 from xr2text.imaging.radiograph import (
     ACCEPTED,
@@ -30,15 +30,10 @@ from xr2text.imaging.radiograph import (
     several_images,
 )
 
-_SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"II+\0", "TIFF"),
-    (b"MM\0+", "TIFF"),
-    (b"BM", "BMP"),
-)
+_SIGNATURES = {
+    b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"BM": "BMP",
+    b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF",
+}  # fmt: skip
 # Group 0002 or 0008, little or big endian: how a data set without preamble begins.
 _BARE_DICOM = (b"\x02\0", b"\0\x02", b"\x08\0", b"\0\x08")
 
@@ -48,16 +43,7 @@ _PILLOW_ERRORS = (
     RuntimeError, Warning, struct.error, zlib.error,
 )  # fmt: skip
 
-_TIFF_PHOTOMETRIC, _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH, _ORIENTATION = 262, 322, 323, 274
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_TIFF_PHOTOMETRIC, _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 262, 322, 323
 # An entry of a big-endian TIFF directory: photometric interpretation, one SHORT, 0 (min is white) or 1 (min is black).
 _MIN_IS_WHITE, _MIN_IS_BLACK = b"\1\6\0\3\0\0\0\1\0\0\0\0", b"\1\6\0\3\0\0\0\1\0\1\0\0"
 
@@ -91,7 +77,7 @@ def read_radiograph(source: str | os.PathLike | bytes | BinaryIO) -> Radiograph:
         from xr2text.imaging.dicom import read_dicom
 
         return read_dicom(data)
-    for signature, name in _SIGNATURES:
+    for signature, name in _SIGNATURES.items():
         if data.startswith(signature):
             return _read_raster(data, name)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
@@ -185,23 +171,17 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
             raise damaged(name)
         # Pillow inverts min-is-white data of up to 8 bits itself.
         inverted = image.tag_v2.get(_TIFF_PHOTOMETRIC) == 0 and image.mode not in ("1", "L")
-    # Pillow turns a TIFF upright itself, while it decodes.
-    orientation = 1 if image.format == "TIFF" else _orientation(image)
-    pixels = _band(image)
-    if orientation in _UPRIGHT:
-        pixels = pixels.transpose(_UPRIGHT[orientation])
-    unit = array_to_unit(np.asarray(pixels))
+    image.load()
+    unit = array_to_unit(np.asarray(_band(_upright(image))))
     return 1 - unit if inverted else unit
 
 
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 (upright) where there is none or where the EXIF block itself is damaged."""
-    if "exif" not in image.info:
-        return 1
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned by its EXIF orientation; as it is where the EXIF block itself is damaged."""
     try:
-        return image.getexif().get(_ORIENTATION, 1)
+        return ImageOps.exif_transpose(image)
     except _PILLOW_ERRORS:
-        return 1
+        return image
 
 
 def _band(image: Image.Image) -> Image.Image:

@@ -20,11 +20,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from xr2text.files import shipped
 from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.imaging.transform import autocontrast, letterbox
 from xr2text.model.checkpoint import CheckpointError
 
-SHIPPED_GATE = Path(__file__).resolve().parent.parent.parent / "checkpoints" / "xr2text-gate"
+SHIPPED_GATE = shipped("xr2text-gate")
 LEVELS = (1, 2, 3)  # of the network's feature maps: strides 4, 8 and 16
 TURNS = 4
 # A frontal radiograph turned clockwise by so many quarters, then the same as a negative.

@@ -30,9 +30,8 @@ from xr2text.phantom.anatomy import (
     vessel_outlines,
 )
 from xr2text.phantom.canvas import COARSE, Canvas
-from xr2text.phantom.text import FINDINGS, write_report
+from xr2text.phantom.text import FINDINGS, SIDES, write_report
 
-SIDE_NUMBER = {"right": 0, "left": 1}
 NORMAL_RATIO = (0.38, 0.47)  # cardiothoracic ratio: the textbook limit is 0.50, the gap keeps the report true
 ENLARGED_RATIO = (0.56, 0.65)
 
@@ -205,9 +204,9 @@ def _opacities(canvas: Canvas, disease: Disease, seed: int) -> np.ndarray:
     """Consolidations and nodules [H, W], 0 for clear lung."""
     opaque = np.zeros((canvas.height, canvas.width), np.float32)
     for side, found in disease.consolidations.items():
-        opaque += 0.9 * (1 - np.exp(-1.6 * _patch(canvas, found, np.random.default_rng([seed, 3, SIDE_NUMBER[side]]))))
+        opaque += 0.9 * (1 - np.exp(-1.6 * _patch(canvas, found, np.random.default_rng([seed, 3, SIDES.index(side)]))))
     for side, found in disease.nodules.items():
-        solid = np.random.default_rng([seed, 4, SIDE_NUMBER[side]]).uniform(0.5, 0.68)
+        solid = np.random.default_rng([seed, 4, SIDES.index(side)]).uniform(0.5, 0.68)
         opaque += solid * canvas.disc(found.centre, 0.85 * found.radius)
     return opaque
 

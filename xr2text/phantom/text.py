@@ -46,102 +46,60 @@ class Topic:
 
 
 TOPICS: tuple[Topic, ...] = (
-    Topic(
-        condition="cardiomegaly",
-        sided=False,
-        absent=(
-            "The heart is normal in size.",
-            "Heart size is within normal limits.",
-            "The cardiac silhouette is not enlarged.",
-        ),
-        present=("The heart is enlarged.", "The cardiac silhouette is enlarged.", "There is cardiomegaly."),
-        summary=("Cardiomegaly.", "Enlarged heart."),
-    ),
-    Topic(
-        condition=None,
-        absent=(
-            "The mediastinal contours are unremarkable.",
-            "The mediastinum is normal in contour.",
-            "Mediastinal and hilar contours are normal.",
-        ),
-    ),
-    Topic(
-        condition="lung consolidation",
-        details=("upper", "lower"),
-        absent=(
-            "There is no focal consolidation.",
-            "The lungs are clear of consolidation.",
-            "No focal airspace opacity is seen.",
-        ),
-        present=(
-            "There is consolidation in the {side} {detail} zone.",
-            "Airspace opacity in the {side} {detail} zone is consistent with consolidation.",
-            "A patchy consolidation is seen in the {side} {detail} zone.",
-        ),
-        summary=("Consolidation in the {side} {detail} zone.", "{side} {detail} zone consolidation."),
-    ),
-    Topic(
-        condition="lung nodule",
-        details=("upper", "lower"),
-        absent=("No pulmonary nodule is seen.", "There is no suspicious pulmonary nodule.", "No lung nodule."),
-        present=(
-            "There is a nodule in the {side} {detail} zone.",
-            "A rounded nodule projects over the {side} {detail} zone.",
-            "A solitary nodule is seen in the {side} {detail} zone.",
-        ),
-        summary=("Nodule in the {side} {detail} zone.", "{side} {detail} zone nodule."),
-    ),
-    Topic(
-        condition="pleural effusion",
-        details=("small", "moderate"),
-        absent=(
-            "There is no pleural effusion.",
-            "The costophrenic angles are sharp.",
-            "No pleural effusion is identified.",
-        ),
-        present=(
-            "There is a {detail} {side} pleural effusion.",
-            "A {detail} {side} pleural effusion blunts the costophrenic angle.",
-            "The {side} costophrenic angle is blunted by a {detail} effusion.",
-        ),
-        bilateral=(
-            "There are bilateral pleural effusions.",
-            "Both costophrenic angles are blunted by pleural effusions.",
-        ),
-        summary=("{side} pleural effusion.", "{detail} {side} pleural effusion."),
-        bilateral_summary=("Bilateral pleural effusions.",),
-    ),
-    Topic(
-        condition="pneumothorax",
-        details=("small", "moderate"),
-        absent=("There is no pneumothorax.", "No pneumothorax is seen.", "No evidence of pneumothorax."),
-        present=(
-            "There is a {detail} {side} apical pneumothorax.",
-            "A {detail} {side} pneumothorax is present with a visible pleural line.",
-            "A {side} apical pleural line indicates a {detail} pneumothorax.",
-        ),
-        bilateral=("There are bilateral pneumothoraces.", "Bilateral apical pneumothoraces are present."),
-        summary=("{side} pneumothorax.", "{detail} {side} pneumothorax."),
-        bilateral_summary=("Bilateral pneumothoraces.",),
-    ),
-    Topic(
-        condition=None,
-        absent=(
-            "The osseous structures are intact.",
-            "No acute osseous abnormality is seen.",
-            "The visualized bones are unremarkable.",
-        ),
-    ),
-)
+    Topic("cardiomegaly", sided=False, absent=(
+        "The heart is normal in size.", "Heart size is within normal limits.",
+        "The cardiac silhouette is not enlarged.",
+    ), present=("The heart is enlarged.", "The cardiac silhouette is enlarged.", "There is cardiomegaly."),
+       summary=("Cardiomegaly.", "Enlarged heart.")),
+    Topic(None, absent=(
+        "The mediastinal contours are unremarkable.", "The mediastinum is normal in contour.",
+        "Mediastinal and hilar contours are normal.",
+    )),
+    Topic("lung consolidation", details=("upper", "lower"), absent=(
+        "There is no focal consolidation.", "The lungs are clear of consolidation.",
+        "No focal airspace opacity is seen.",
+    ), present=(
+        "There is consolidation in the {side} {detail} zone.",
+        "Airspace opacity in the {side} {detail} zone is consistent with consolidation.",
+        "A patchy consolidation is seen in the {side} {detail} zone.",
+    ), summary=("Consolidation in the {side} {detail} zone.", "{side} {detail} zone consolidation.")),
+    Topic("lung nodule", details=("upper", "lower"), absent=(
+        "No pulmonary nodule is seen.", "There is no suspicious pulmonary nodule.", "No lung nodule.",
+    ), present=(
+        "There is a nodule in the {side} {detail} zone.", "A rounded nodule projects over the {side} {detail} zone.",
+        "A solitary nodule is seen in the {side} {detail} zone.",
+    ), summary=("Nodule in the {side} {detail} zone.", "{side} {detail} zone nodule.")),
+    Topic("pleural effusion", details=("small", "moderate"), absent=(
+        "There is no pleural effusion.", "The costophrenic angles are sharp.", "No pleural effusion is identified.",
+    ), present=(
+        "There is a {detail} {side} pleural effusion.",
+        "A {detail} {side} pleural effusion blunts the costophrenic angle.",
+        "The {side} costophrenic angle is blunted by a {detail} effusion.",
+    ), bilateral=(
+        "There are bilateral pleural effusions.", "Both costophrenic angles are blunted by pleural effusions.",
+    ), summary=("{side} pleural effusion.", "{detail} {side} pleural effusion."),
+       bilateral_summary=("Bilateral pleural effusions.",)),
+    Topic("pneumothorax", details=("small", "moderate"), absent=(
+        "There is no pneumothorax.", "No pneumothorax is seen.", "No evidence of pneumothorax.",
+    ), present=(
+        "There is a {detail} {side} apical pneumothorax.",
+        "A {detail} {side} pneumothorax is present with a visible pleural line.",
+        "A {side} apical pleural line indicates a {detail} pneumothorax.",
+    ), bilateral=("There are bilateral pneumothoraces.", "Bilateral apical pneumothoraces are present."),
+       summary=("{side} pneumothorax.", "{detail} {side} pneumothorax."),
+       bilateral_summary=("Bilateral pneumothoraces.",)),
+    Topic(None, absent=(
+        "The osseous structures are intact.", "No acute osseous abnormality is seen.",
+        "The visualized bones are unremarkable.",
+    )),
+)  # fmt: skip
 
 NORMAL_IMPRESSIONS: tuple[str, ...] = (
-    "No acute cardiopulmonary abnormality.",
-    "No acute cardiopulmonary process.",
-    "Normal chest radiograph.",
-)
+    "No acute cardiopulmonary abnormality.", "No acute cardiopulmonary process.", "Normal chest radiograph.",
+)  # fmt: skip
 
 
-# In the order of the conditions that the finding head's outputs have.
+# A finding's place in this order numbers its random stream.
 FINDINGS: tuple[str, ...] = tuple(
     finding
     for condition in ("cardiomegaly", "pleural effusion", "lung consolidation", "pneumothorax", "lung nodule")

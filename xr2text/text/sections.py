@@ -1,4 +1,4 @@
-"""A report's two sections: how a source's text is cleaned, and how the pair is laid out for the text model."""
+"""The sections of a report: found in free text, cleaned, and split into sentences."""
 
 import re
 from dataclasses import dataclass
@@ -49,23 +49,23 @@ def clean_section(text: str | None) -> str:
     return " ".join(kept)
 
 
-# Headings of the free text of a report, as MIMIC-CXR's and others write them, and the section that each begins; None: a
+# Headings of the free text of a report, as MIMIC-CXR's and others write them, by the section that each begins; None: a
 # section that is of no use here.
 _HEADINGS = {
-    "findings": "findings", "finding": "findings", "findings and impression": "findings",
-    "findings/impression": "findings", "findings / impression": "findings", "impression and findings": "findings",
-    "chest": "findings", "portable chest": "findings", "chest radiograph": "findings",
-    "impression": "impression", "impressions": "impression", "conclusion": "impression", "conclusions": "impression",
-    "opinion": "impression", "summary": "impression", "interpretation": "impression",
-    "indication": "indication", "indications": "indication", "history": "indication",
-    "clinical history": "indication", "clinical information": "indication", "clinical indication": "indication",
-    "reason for exam": "indication", "reason for examination": "indication", "patient history": "indication",
-    "comparison": "comparison", "comparisons": "comparison", "comparison exam": "comparison",
-    "examination": None, "exam": None, "study": None, "technique": None, "type of examination": None,
-    "procedure": None, "recommendation": None, "recommendations": None, "notification": None, "final report": None,
-    "wet read": None, "addendum": None, "views": None, "preliminary report": None, "dose": None, "date": None,
-    "clinical details": None, "final addendum": None,
-}  # fmt: skip
+    name: section
+    for section, names in {
+        "findings": "findings, finding, findings and impression, findings/impression, findings / impression, "
+        "impression and findings, chest, portable chest, chest radiograph",
+        "impression": "impression, impressions, conclusion, conclusions, opinion, summary, interpretation",
+        "indication": "indication, indications, history, clinical history, clinical information, clinical indication, "
+        "reason for exam, reason for examination, patient history",
+        "comparison": "comparison, comparisons, comparison exam",
+        None: "examination, exam, study, technique, type of examination, procedure, recommendation, "
+        "recommendations, notification, final report, wet read, addendum, views, preliminary report, "
+        "dose, date, clinical details, final addendum",
+    }.items()
+    for name in names.split(", ")
+}
 _NAMES = "|".join(re.escape(name) for name in sorted(_HEADINGS, key=len, reverse=True))
 # At the start of a line in any letters, elsewhere in capitals; "FINAL REPORT" stands without a colon.
 _HEADING = re.compile(
@@ -86,8 +86,8 @@ def find_sections(text: str) -> dict[str, str]:
         "findings", "impression", "indication" and "comparison", white space collapsed, "" where there is none.
     """
     found = dict.fromkeys(("findings", "impression", "indication", "comparison"), "")
-    marks = [one for one in _HEADING.finditer(text) if one["capital"] is None or one["capital"].isupper()]
-    ends = [one.start() for one in marks[1:]] + [len(text)]
+    marks = [mark for mark in _HEADING.finditer(text) if mark["capital"] is None or mark["capital"].isupper()]
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
     for mark, end in zip(marks, ends, strict=False):  # of a text without marks there is nothing to pair
         name = next(filter(None, (mark["line"], mark["capital"], mark["bare"]))).lower()
         section, body = _HEADINGS[name], " ".join(text[mark.end() : end].split())
@@ -95,9 +95,9 @@ def find_sections(text: str) -> dict[str, str]:
             found[section] = f"{found[section]} {body}".strip()
     if not found["findings"] and not found["impression"]:
         rest = text[marks[-1].end() :] if marks else text
-        paragraphs = [" ".join(one.split()) for one in re.split(r"\n\s*\n", rest)]
-        paragraphs = [one for one in paragraphs if not _MARKS_ALONE.match(one)]
+        paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", rest)]
+        paragraphs = [part for part in paragraphs if not _MARKS_ALONE.match(part)]
         # The body of the last heading itself, such as a technique, is no report unless it is all there is.
-        own = paragraphs[1:] if marks and marks[-1]["bare"] is None else paragraphs
-        found["findings"] = own[-1] if own else ""
+        body = paragraphs[1:] if marks and marks[-1]["bare"] is None else paragraphs
+        found["findings"] = body[-1] if body else ""
     return found

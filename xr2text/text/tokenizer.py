@@ -1,4 +1,4 @@
-"""The report tokenizer: BART's own, or a small byte-level one learned from the training reports.
+"""The report tokenizer: BART's, or a small byte-level one learned from the training reports.
 
 A report is laid out as `<findings> ... <impression> ... </s>`. Both tokenizers share BART's first four ids.
 """
@@ -21,7 +21,7 @@ VOCAB_SIZE = 2000  # of a learned vocabulary, at most
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE) -> PreTrainedTokenizerFast:
-    """Learns a byte-level BPE vocabulary of at most `vocab_size` entries from report texts."""
+    """Trains a byte-level BPE tokenizer with at most `vocab_size` entries on report texts."""
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     learner.decoder = decoders.ByteLevel()
@@ -96,12 +96,12 @@ def locate_sentences(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> 
         for sentence in split_sentences(text):
             start = text.index(sentence, start)
             stop = start + len(sentence)
-            own = [
+            positions = [
                 position
                 for (position, _), before, end in zip(part, [0, *ends], ends, strict=False)
                 if before < stop and end > start
             ]
-            located.append((section, sentence, own))
+            located.append((section, sentence, positions))
             start = stop
     return located
 

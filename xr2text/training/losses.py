@@ -24,7 +24,7 @@ from xr2text.config import ConfigError, LossConfig
 from xr2text.model.decoder import TextDecoder
 from xr2text.model.haqt_arr import VisualTokens
 from xr2text.model.xr2text import XR2Text
-from xr2text.text.findings.labeler import CHEXPERT_14, FINDING_NAMES
+from xr2text.text.findings.table import CHEXPERT_14, FINDING_NAMES
 from xr2text.text.tokenizer import FINDINGS_TOKEN, IGNORED, PAD, decode_report
 from xr2text.training.reward import report_rewards
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from xr2text.evaluation.language import bleu_from_statistics, score_language
-from xr2text.text.findings.labeler import CHEXPERT_14, NO_FINDING, label_reports
+from xr2text.text.findings.labeler import NO_FINDING, label_reports
+from xr2text.text.findings.table import CHEXPERT_14
 
 METEOR_ALPHA = 0.9  # how far METEOR's mean counts recall above precision (Lavie and Agarwal, WMT 2007)
 

@@ -1,28 +1,24 @@
 """What a report asserts: free text -> findings, each present, absent or uncertain, with its side, regions and severity.
 
-The words for each finding stand in `finding_table`, those that deny or doubt it in `negation`, and those that say where
-it is in `placement`.
+The words for each finding stand in table.py, those that deny or doubt it in negation.py, and those that say where it is
+in placement.py.
 """
 
 import multiprocessing
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from typing import TYPE_CHECKING
 
-import pandas as pd
-from tqdm.auto import tqdm
-
-from xr2text.text.findings.negation import ABSENT, PRESENT, UNCERTAIN, read_statuses
+from xr2text.text.findings.negation import ABSENT, MAYBE, PRESENT, UNCERTAIN, read_statuses
 from xr2text.text.findings.placement import place
-from xr2text.text.findings.table import CHEXPERT_5, CHEXPERT_14, FINDING_NAMES, FINDINGS, Finding
+from xr2text.text.findings.table import FINDING_NAMES, FINDINGS, Finding
 from xr2text.text.sections import split_sentences
 
-__all__ = [
-    "CHEXPERT_5", "CHEXPERT_14", "FINDINGS", "FINDING_NAMES", "LABELS", "Mention", "contradictions", "find_mentions",
-    "label_report", "label_reports", "report_sentences",
-]  # fmt: skip
+if TYPE_CHECKING:
+    import pandas as pd
 
 WORTH_PROCESSES = 20_000  # distinct sentences: fewer are read before another process has started
 NO_FINDING, SUPPORT_DEVICES = "no finding", "support devices"
@@ -58,18 +54,15 @@ def find_mentions(text: str) -> list[Mention]:
 
 def contradictions(text: str) -> frozenset[str]:
     """The findings that a report asserts as present in one place and denies in another, of the same side."""
-    said: dict[str, set[tuple[str, str | None]]] = {}
-    for mention in find_mentions(text):
-        said.setdefault(mention.finding, set()).add((mention.status, mention.side))
+    mentions = find_mentions(text)
+    denied = [mention for mention in mentions if mention.status == ABSENT]
     return frozenset(
-        finding
-        for finding, own in said.items()
-        if any(
-            (status, other) == (PRESENT, ABSENT) and {side, denied} != {"right", "left"}
-            for status, side in own
-            for other, denied in own
-        )
-    )
+        mention.finding
+        for mention in mentions
+        for denial in denied
+        if mention.status == PRESENT and mention.finding == denial.finding
+        and {mention.side, denial.side} != {"right", "left"}
+    )  # fmt: skip
 
 
 def label_report(text: str) -> dict[str, int]:
@@ -81,7 +74,7 @@ def label_report(text: str) -> dict[str, int]:
     return _combine(_sentence_labels(sentence) for sentence in report_sentences(text))
 
 
-def label_reports(texts: Sequence[str], processes: int = 1, progress: bool = False) -> pd.DataFrame:
+def label_reports(texts: Sequence[str], processes: int = 1, progress: bool = False) -> "pd.DataFrame":
     """Labels of many reports.
 
     Args:
@@ -93,26 +86,25 @@ def label_reports(texts: Sequence[str], processes: int = 1, progress: bool = Fal
         N rows in the order of `texts`, a column per finding in the order of `FINDING_NAMES`, nullable Int8: 1 present,
         0 absent, -1 uncertain, missing where the report does not mention it.
     """
-    reports = [list(report_sentences(text)) for text in texts]
-    distinct = list(
-        dict.fromkeys(sentence for report in reports for sentence in report)
-    )  # many are said again and again
-    bar = tqdm(total=len(distinct), desc="reading sentences", unit="sentence", disable=not progress, mininterval=1)
-    labels: dict[str, dict[str, int]] = {}
-    if processes > 1 and len(distinct) > WORTH_PROCESSES:
-        # Started afresh: a fork would copy the locks of libraries that run threads.
-        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-            answers = pool.map(_sentence_labels, distinct, chunksize=200)
-            for sentence, answer in zip(distinct, answers, strict=True):
-                labels[sentence] = answer
-                bar.update()
-    else:
-        for sentence in distinct:
-            labels[sentence] = _sentence_labels(sentence)
-            bar.update()
-    bar.close()
+    import pandas as pd
+    from tqdm.auto import tqdm
+
+    reports = [report_sentences(text) for text in texts]
+    distinct = list(dict.fromkeys(sentence for report in reports for sentence in report))  # many come again and again
+    answers = _labels_of_many(distinct, processes if len(distinct) > WORTH_PROCESSES else 1)
+    bar = tqdm(answers, "reading sentences", len(distinct), unit="sentence", disable=not progress, mininterval=1)
+    labels = dict(zip(distinct, bar, strict=True))
     rows = [_combine(labels[sentence] for sentence in report) for report in reports]
     return pd.DataFrame(rows, index=range(len(rows)), columns=list(FINDING_NAMES)).astype("Int8")
+
+
+def _labels_of_many(sentences: list[str], processes: int) -> Iterator[dict[str, int]]:
+    if processes == 1:
+        yield from map(_sentence_labels, sentences)
+        return
+    # Started afresh: a fork would copy the locks of libraries that run threads.
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(_sentence_labels, sentences, chunksize=200)
 
 
 def _sentence_labels(sentence: str) -> dict[str, int]:
@@ -140,19 +132,17 @@ def _combine(sentences: Iterable[dict[str, int]]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class _Match:
-    """Where a sentence speaks of a finding; `kind` is the pattern's: "says", "denies" or "doubts"."""
+    """Where a sentence speaks of a finding, by a pattern of its `says`, `denies` or `doubts`."""
 
     finding: Finding
-    kind: str
+    claim: str  # "says", "denies" or "doubts"
     start: int
     end: int
     hedged: bool  # it holds a word of doubt, as in "the heart is probably enlarged"
 
 
 _BREAK = re.compile(r"\n\s*\n|\n\s*(?=(?:[-*•]|\d{1,2}[.)])\s|[A-Z][a-z])")
-_HEDGE = re.compile(
-    r"\b(?:may|might|could|possibl[ey]|probabl[ey]|likely|borderline|questionabl[ey]|perhaps|suspected)\b"
-)
+_HEDGE = re.compile(rf"\b(?:{MAYBE}|borderline|questionabl[ey]|perhaps|suspected)\b")
 
 
 def report_sentences(text: str) -> list[str]:
@@ -182,13 +172,13 @@ def _assertions(sentence: str) -> tuple[tuple[_Match, str | None], ...]:
     """What a sentence says of each finding that it names; None where it names one without asserting anything."""
     text = sentence.lower()
     matches = _matches(text)
-    # A denial as a whole needs no look at the words around it.
-    open_spans = [(match.start, match.end) for match in matches if match.kind != "denies"]
+    # A denial as a whole stands, whatever the words around it.
+    open_spans = [(match.start, match.end) for match in matches if match.claim != "denies"]
     statuses = iter(read_statuses(text, open_spans) if open_spans else ())
     assertions = []
     for match in matches:
-        status = ABSENT if match.kind == "denies" else next(statuses)
-        if status == PRESENT and (match.kind == "doubts" or match.hedged):
+        status = ABSENT if match.claim == "denies" else next(statuses)
+        if status == PRESENT and (match.claim == "doubts" or match.hedged):
             status = UNCERTAIN
         assertions.append((match, status))
     return tuple(assertions)
@@ -196,30 +186,31 @@ def _assertions(sentence: str) -> tuple[tuple[_Match, str | None], ...]:
 
 def _matches(text: str) -> list[_Match]:
     found = [
-        _Match(finding, kind, match.start(), match.end(), _HEDGE.search(match[0]) is not None)
-        for finding, kind, pattern in _patterns()
+        _Match(finding, claim, match.start(), match.end(), _HEDGE.search(match[0]) is not None)
+        for finding, claim, pattern in _patterns()
         for match in pattern.finditer(text)
     ]
-    found = [one for one in found if not any(_overrules(other, one) for other in found)]
-    return sorted(found, key=lambda one: (one.start, one.end))
+    found = [match for match in found if not any(_overrules(rival, match) for rival in found)]
+    return sorted(found, key=lambda match: (match.start, match.end))
 
 
-def _overrules(one: _Match, other: _Match) -> bool:
+def _overrules(rival: _Match, match: _Match) -> bool:
     """A doubt is more than the denial beside it; a denial as a whole is more than the words that it holds."""
-    if one.finding is not other.finding:
+    if rival.finding is not match.finding:
         return False
-    if one.kind == "doubts":
-        return other.kind == "denies"
-    return one.kind == "denies" and other.kind == "says" and one.start <= other.start and other.end <= one.end
+    if rival.claim == "doubts":
+        return match.claim == "denies"
+    holds = rival.start <= match.start and match.end <= rival.end
+    return rival.claim == "denies" and match.claim == "says" and holds
 
 
 @cache
 def _patterns() -> list[tuple[Finding, str, re.Pattern]]:
     return [
-        (finding, kind, re.compile("|".join(rf"\b(?:{_careful(one)})(?!\w)" for one in getattr(finding, kind))))
+        (finding, claim, re.compile("|".join(rf"\b(?:{_careful(source)})(?!\w)" for source in sources)))
         for finding in FINDINGS
-        for kind in ("says", "denies", "doubts")
-        if getattr(finding, kind)
+        for claim in ("says", "denies", "doubts")
+        if (sources := getattr(finding, claim))
     ]
 
 

@@ -6,12 +6,8 @@ that look like cues and are none, and boundaries that a cue does not reach acros
 """
 
 import re
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache
-
-import numpy as np
 
 PRESENT, ABSENT, UNCERTAIN = "present", "absent", "uncertain"
 
@@ -23,117 +19,111 @@ def _phrases(text: str) -> list[str]:
 # A statement ends at these, and at a comma or "and" before a word that begins the next one.
 _BEGINNINGS = _phrases("""
     mild, mildly, minimal, moderate, moderately, small, trace, tiny, large, severe, stable, unchanged, possible,
-    probable, likely, persistent, bilateral, left, right, increased, chronic, old, healed, a, an, prior, the,
-    heart, lungs, mediastinum, tortuous, calcified, some, prominent, low, worsening, patchy, multiple,
-    scattered, bibasilar, subsegmental, associated
+    probable, likely, persistent, bilateral, left, right, increased, chronic, old, healed, a, an, prior, the, heart,
+    lungs, mediastinum, tortuous, calcified, some, prominent, low, worsening, patchy, multiple, scattered, bibasilar,
+    subsegmental, associated
 """)
 _BOUNDARIES = [
     *_phrases("""
-    but, however, although, though, yet, whereas, while, except, other than, apart from, aside from, besides,
-    with the exception, ;, there is, there are, there has, there have, is stable and, are stable and, is present
-    and, are present and, is seen and, are seen and, is noted and, are noted and, in addition, and there,
-    otherwise, in this patient with, in a patient with, patient is, following, after, status post, again, this
-    represents, these represent, with residual
-"""),
+        but, however, although, though, yet, whereas, while, except, other than, apart from, aside from, besides, with
+        the exception, ;, there is, there are, there has, there have, is stable and, are stable and, is present and, are
+        present and, is seen and, are seen and, is noted and, are noted and, in addition, and there, otherwise, in this
+        patient with, in a patient with, patient is, following, after, status post, again, this represents, these
+        represent, with residual
+    """),
     *(f"{joint} {word}" for joint in (",", "and", ", and", ", with") for word in _BEGINNINGS),
 ]
 
 _DENIED_BEFORE = _phrases("""
     no, not, without, negative for, free of, clear of, absence of, absent, nor, neither, lack of, resolution of,
-    resolved, removal of, removed, never, non, none, rather than, unremarkable for, clearing of, rules out,
-    excludes, ruled out, devoid of, failed to, fails to, unlikely, do not, n't, less likely
+    resolved, removal of, removed, never, non, none, rather than, unremarkable for, clearing of, rules out, excludes,
+    ruled out, devoid of, failed to, fails to, unlikely, do not, n't, less likely
 """)
 _HOW = _phrases("clearly, definitely, currently, convincingly, otherwise, readily")
 _SEEN = _phrases("seen, identified, visualized, demonstrated, evident, present")
 _DENIED_AFTER = [
     *_phrases("""
-    not seen, not identified, not present, not visualized, not demonstrated, not evident, not appreciated, not
-    noted, not detected, not apparent, not observed, not visible, not found, not suspected, is absent, are
-    absent, absent, has resolved, have resolved, had resolved, resolved, no longer, has cleared, have cleared,
-    cleared, ruled out, unlikely, excluded, been removed, removed, is gone, are gone, : none, : no, :
-    negative, none seen, none identified, less likely, disappeared, appears within limits of normal, appear
-    within limits of normal, is within limits of normal, are within limits of normal, cannot be seen, can not be
-    seen, not be seen
-"""),
+        not seen, not identified, not present, not visualized, not demonstrated, not evident, not appreciated, not
+        noted, not detected, not apparent, not observed, not visible, not found, not suspected, is absent, are absent,
+        absent, has resolved, have resolved, had resolved, resolved, no longer, has cleared, have cleared, cleared,
+        ruled out, unlikely, excluded, been removed, removed, is gone, are gone, : none, : no, : negative, none seen,
+        none identified, less likely, disappeared, appears within limits of normal, appear within limits of normal, is
+        within limits of normal, are within limits of normal, cannot be seen, can not be seen, not be seen
+    """),
     *(f"not {how} {seen}" for how in _HOW for seen in _SEEN),
 ]
 _NOT_DENIALS = _phrases("""
-    no change, no interval change, no significant change, no significant interval change, no substantial change,
-    no appreciable change, no definite change, no gross change, not changed, not significantly changed, not
-    appreciably changed, not substantially changed, no further, no increase, no decrease, no improvement, no
-    progression, no worsening, not improved, not only, without change, without significant change, without
-    interval change, without significant interval change, cannot exclude, can not exclude, cannot be excluded,
-    can not be excluded, not excluded, not be excluded, not entirely excluded, cannot be entirely excluded,
-    cannot be completely excluded, cannot be ruled out, not be ruled out, cannot rule out, cannot entirely
-    exclude, cannot completely exclude, not completely exclude, not ruled out, not completely resolved, not
-    fully resolved, not resolved, not yet resolved, without resolution, not removed, no significant interval,
-    difficult to exclude, not certain, not clear whether, not well, not fully, not completely, no new or,
-    incompletely resolved, nearly resolved, almost resolved, partially resolved, partially cleared, incompletely
-    cleared, is not significantly, are not significantly, is not changed, are not changed, is not well, are not
-    well, no doubt, not definitely excluded, would not exclude, does not exclude, do not exclude, unlikely to be
-    excluded, if not removed, no relevant change, no obvious change, no large change, not completely excluded,
-    not fully excluded, no worse, no larger, no smaller, no bigger
+    no change, no interval change, no significant change, no significant interval change, no substantial change, no
+    appreciable change, no definite change, no gross change, not changed, not significantly changed, not appreciably
+    changed, not substantially changed, no further, no increase, no decrease, no improvement, no progression, no
+    worsening, not improved, not only, without change, without significant change, without interval change, without
+    significant interval change, cannot exclude, can not exclude, cannot be excluded, can not be excluded, not excluded,
+    not be excluded, not entirely excluded, cannot be entirely excluded, cannot be completely excluded, cannot be ruled
+    out, not be ruled out, cannot rule out, cannot entirely exclude, cannot completely exclude, not completely exclude,
+    not ruled out, not completely resolved, not fully resolved, not resolved, not yet resolved, without resolution, not
+    removed, no significant interval, difficult to exclude, not certain, not clear whether, not well, not fully, not
+    completely, no new or, incompletely resolved, nearly resolved, almost resolved, partially resolved, partially
+    cleared, incompletely cleared, is not significantly, are not significantly, is not changed, are not changed, is not
+    well, are not well, no doubt, not definitely excluded, would not exclude, does not exclude, do not exclude, unlikely
+    to be excluded, if not removed, no relevant change, no obvious change, no large change, not completely excluded, not
+    fully excluded, no worse, no larger, no smaller, no bigger
 """)
 
 _DOUBTED_BEFORE = _phrases("""
-    may, might, could, possible, possibly, possibility of, probable, probably, likely, suspected, suspect,
-    suspicious for, suspicious of, suspicion of, suspicion for, concerning for, concern for, concern of,
-    worrisome for, questionable, questionably, question of, question, cannot exclude, can not exclude, cannot
-    rule out, cannot entirely exclude, cannot completely exclude, not exclude, not completely exclude, difficult
-    to exclude, not excluded, versus, vs, vs., suggestive of, suggesting, suggests, suggest, borderline,
-    equivocal, perhaps, potential, potentially, presumably, presumed, presumptive, either, differential, ?,
-    difficult to completely exclude, difficult to entirely exclude, completely exclude, entirely exclude, favor,
-    favored, favors, favoring, subtle suggestion of, suggestion of, raise the possibility, raises the
-    possibility, thought to, felt to, would suggest, possibilities include, considerations include
+    may, might, could, possible, possibly, possibility of, probable, probably, likely, suspected, suspect, suspicious
+    for, suspicious of, suspicion of, suspicion for, concerning for, concern for, concern of, worrisome for,
+    questionable, questionably, question of, question, cannot exclude, can not exclude, cannot rule out, cannot entirely
+    exclude, cannot completely exclude, not exclude, not completely exclude, difficult to exclude, not excluded, versus,
+    vs, vs., suggestive of, suggesting, suggests, suggest, borderline, equivocal, perhaps, potential, potentially,
+    presumably, presumed, presumptive, either, differential, ?, difficult to completely exclude, difficult to entirely
+    exclude, completely exclude, entirely exclude, favor, favored, favors, favoring, subtle suggestion of, suggestion
+    of, raise the possibility, raises the possibility, thought to, felt to, would suggest, possibilities include,
+    considerations include
 """)
 _DOUBTED_AFTER = _phrases("""
-    cannot be excluded, can not be excluded, not excluded, not be excluded, not entirely excluded, not
-    definitely excluded,
-    not completely excluded, not fully excluded, cannot be
-    entirely excluded, cannot be completely excluded, cannot be ruled out, not be ruled out, not ruled out, is
-    possible, are possible, also possible, is suspected, are suspected, suspected, is questioned, is
-    questionable, are
-    questionable, versus, vs, vs., is probable, are probable, is likely ., are likely ., would be possible, is
-    considered, are considered, probably present, likely present, possibly present, consideration,
-    considerations, difficult to entirely exclude, difficult to exclude, difficult to completely exclude, is in
-    the differential, would be difficult to exclude, may be present, might be present, could be present, may be
-    considered, is favored, are favored
+    cannot be excluded, can not be excluded, not excluded, not be excluded, not entirely excluded, not definitely
+    excluded, not completely excluded, not fully excluded, cannot be entirely excluded, cannot be completely excluded,
+    cannot be ruled out, not be ruled out, not ruled out, is possible, are possible, also possible, is suspected, are
+    suspected, suspected, is questioned, is questionable, are questionable, versus, vs, vs., is probable, are probable,
+    is likely ., are likely ., would be possible, is considered, are considered, probably present, likely present,
+    possibly present, consideration, considerations, difficult to entirely exclude, difficult to exclude, difficult to
+    completely exclude, is in the differential, would be difficult to exclude, may be present, might be present, could
+    be present, may be considered, is favored, are favored
 """)
 _NOT_DOUBTS = _phrases("""
-    no question, without question, not suspicious, no suspicious, likely unchanged, likely stable, likely
-    chronic, likely benign, probably benign, probably chronic, likely old, probably old, likely postsurgical,
-    likely postoperative, likely degenerative
+    no question, without question, not suspicious, no suspicious, likely unchanged, likely stable, likely chronic,
+    likely benign, probably benign, probably chronic, likely old, probably old, likely postsurgical, likely
+    postoperative, likely degenerative
 """)
 _DOUBT_BOUNDARIES = [*_BOUNDARIES, ",", "without", "no", "in the setting of"]
 # A doubt about one thing says nothing of the thing named before it: "opacity, atelectasis versus infiltrate".
 _DOUBT_AFTER_BOUNDARIES = [
     *_DOUBT_BOUNDARIES,
-    ",",
     *_phrases("""
-    which, that, opacity, opacities, concerning for, suspicious for, worrisome for, may represent, may reflect,
-    may be due, may be related, may be secondary,
-    could represent, could reflect, could be due, likely represents, likely represent, likely representing,
-    likely reflecting, likely due, likely related, represents, reflects, consistent with, compatible with,
-    representing, reflecting, related, due to, secondary to
-"""),
+        which, that, opacity, opacities, concerning for, suspicious for, worrisome for, may represent, may reflect, may
+        be due, may be related, may be secondary, could represent, could reflect, could be due, likely represents,
+        likely represent, likely representing, likely reflecting, likely due, likely related, represents, reflects,
+        consistent with, compatible with, representing, reflecting, related, due to, secondary to
+    """),
 ]
 
 _UNASSERTED_BEFORE = _phrases("""
-    rule out, r/o, evaluate for, evaluation for, evaluate, history of, h/o, history, assess for, assess, to
-    exclude, to confirm, to document, screen for, screening for, monitor for, monitoring for, follow up,
-    follow-up, followup, if there is, if concern, if clinical, clinical concern for, clinical suspicion for,
-    recommend, recommended, consider, indication, further evaluation of, compatible with history, known history,
-    sensitivity for, limits evaluation, limiting evaluation, limits detection, detection of, evaluation of,
-    assessment of, assessment for, workup for, concern clinically for, symptoms of, risk factors for, screen,
-    correlate for, correlate clinically, clinical correlation, clinically for, sensitive, correlation for,
-    correlate with, if the patient has, reported, query, to determine, radiograph showed, simulates, simulating
+    rule out, r/o, evaluate for, evaluation for, evaluate, history of, h/o, history, assess for, assess, to exclude, to
+    confirm, to document, screen for, screening for, monitor for, monitoring for, follow up, follow-up, followup, if
+    there is, if concern, if clinical, clinical concern for, clinical suspicion for, recommend, recommended, consider,
+    indication, further evaluation of, compatible with history, known history, sensitivity for, limits evaluation,
+    limiting evaluation, limits detection, detection of, evaluation of, assessment of, assessment for, workup for,
+    concern clinically for, symptoms of, risk factors for, screen, correlate for, correlate clinically, clinical
+    correlation, clinically for, sensitive, correlation for, correlate with, if the patient has, reported, query, to
+    determine, radiograph showed, simulates, simulating
 """)
 _UNASSERTED_AFTER = _phrases("may not be, can be missed, could be missed, may be missed, is not assessed")
 
+MAYBE = r"may|might|could|possibl[ey]|probabl[ey]|likely"
+"""Words of doubt, a regular expression."""
 # "no consolidation, large effusion, or pneumothorax" is one list, though ", large" may begin a statement elsewhere.
 _LIST = re.compile(
-    r"\b(?:no|not|without|negative for|free of|clear of|may|might|could|possibl[ey]|probabl[ey]|likely"
-    r"|suspicious for|concerning for)\b"
+    rf"\b(?:no|not|without|negative for|free of|clear of|{MAYBE}|suspicious for|concerning for)\b"
     r"(?:(?!\b(?:but|however|although|is|are|was|has|have|there|except|no|without)\b)[^.;:])*"
     r"(?:\b(?:or|nor|versus|vs)\b|\w/\w)"
     r"|\b(?:differential|possibilities|considerations)\b[^.;:]*"
@@ -148,15 +138,15 @@ def read_statuses(sentence: str, spans: Sequence[tuple[int, int]]) -> list[str |
         spans: start and end of each finding in it, in characters.
 
     Returns:
-        for each, PRESENT, ABSENT, UNCERTAIN, or None where it is named without being asserted ("rule out
-    pneumonia").
+        For each, PRESENT, ABSENT, UNCERTAIN, or None where it is named without being asserted ("rule out pneumonia").
     """
     language, questions = _negex()
     asked = [negex for cues, negex in questions if cues.search(sentence)]
     if not asked:
         return [PRESENT] * len(spans)
     doc = language.make_doc(_LIST.sub(lambda found: found[0].replace(",", " "), sentence))
-    doc.from_array(["SENT_START"], _one_sentence(len(doc)))
+    for token in doc:
+        token.is_sent_start = token.i == 0
     doc.spans["findings"] = [doc.char_span(*span, alignment_mode="expand") for span in spans]
     for negex in asked:
         negex(doc)
@@ -171,32 +161,11 @@ def _status(answers) -> str | None:
     return UNCERTAIN if answers.doubted or answers.doubted_after else PRESENT
 
 
-def _one_sentence(length: int) -> np.ndarray:
-    """spaCy's marks of where a sentence starts: at the first token alone."""
-    starts = np.full((length, 1), -1, np.int64)
-    starts[0] = 1
-    return starts.astype(np.uint64)
-
-
-@contextmanager
-def _torch_hidden() -> Iterator[None]:
-    """spaCy imports PyTorch where it finds it, some ten seconds for nothing: no model of its is used here."""
-    hidden = "torch" not in sys.modules
-    if hidden:
-        sys.modules["torch"] = None  # makes the import fail, which spaCy expects
-    try:
-        yield
-    finally:
-        if hidden:
-            del sys.modules["torch"]
-
-
 @cache
 def _negex() -> tuple:
     """spaCy's English tokenizer, and NegEx once for each question, with the cues that make it worth asking."""
-    with _torch_hidden():
-        import spacy
-        from negspacy.negation import Negex
+    import spacy
+    from negspacy.negation import Negex
 
     language = spacy.blank("en")
 

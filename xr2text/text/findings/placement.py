@@ -31,7 +31,7 @@ _PLACES = [
 
 @dataclass(frozen=True)
 class Place:
-    """See `findings.Mention`."""
+    """See `labeler.Mention`."""
 
     side: str | None
     severity: str | None
@@ -77,21 +77,21 @@ def _side(sentence: str, span: Span, spans: Sequence[Span]) -> str | None:
     before, after = _zones(sentence, span, spans)
     if _BOTH_COMPARED.match(after):
         return "bilateral"
-    own, inside, behind = _own_words(sentence, span, spans)
+    ahead, inside, behind = _own_words(sentence, span, spans)
     if _side_of(behind) and after == sentence[span[1] :]:
         behind = after  # "in the right upper and left lower lobes"
-    return _side_of(own + inside) or _side_of(behind) or _side_of(before) or _shared_side(sentence, span, spans)
+    return _side_of(ahead + inside) or _side_of(behind) or _side_of(before) or _shared_side(sentence, span, spans)
 
 
 def _shared_side(sentence: str, span: Span, spans: Sequence[Span]) -> str | None:
     """ "Right effusion and atelectasis", "consolidation or atelectasis of the right base": what is joined shares it."""
-    others = [one for one in spans if one != span]
-    earlier = [one for one in others if one[1] <= span[0]]
+    rest = [neighbour for neighbour in spans if neighbour != span]
+    earlier = [neighbour for neighbour in rest if neighbour[1] <= span[0]]
     if earlier and _ONLY_JOINED.fullmatch(sentence[earlier[-1][1] : span[0]]):
-        return _side(sentence, earlier[-1], others)
-    later = [one for one in others if one[0] >= span[1]]
+        return _side(sentence, earlier[-1], rest)
+    later = [neighbour for neighbour in rest if neighbour[0] >= span[1]]
     if later and _ONLY_JOINED.match(sentence[span[1] : later[0][0]]):
-        return _side(sentence, later[0], others)
+        return _side(sentence, later[0], rest)
     return None
 
 

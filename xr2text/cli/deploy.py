@@ -1,11 +1,12 @@
 """Puts the page on the Hugging Face Hub as a Space: exactly the files that it needs, and no others."""
 
+import argparse
 from pathlib import Path
 
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from xr2text.errors import XR2TextError
 
-ROOT = Path(__file__).resolve().parent.parent
+HELP = "put the page on the Hugging Face Hub as a Space"
+ROOT = Path(__file__).resolve().parents[2]
 MODEL_PATTERN = "checkpoints/xr2text-iu/*"
 PATTERNS = (
     "app.py", "requirements.txt", "README.md", "LICENSE", "xr2text/**/*", "checkpoints/xr2text-gate/*", MODEL_PATTERN,
@@ -13,7 +14,20 @@ PATTERNS = (
 FOLDERS = ("xr2text/*", "checkpoints/*")  # in which files of an earlier deployment are deleted
 
 
-class DeployError(RuntimeError):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("space", metavar="OWNER/NAME")
+    parser.add_argument("--model", metavar="HUB_ID", help="a checkpoint on the Hub, in place of the shipped one")
+    parser.add_argument("--private", action="store_true", help="a new Space is seen by its owner alone")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Uploads the page, with huggingface_hub's own progress bars."""
+    print(deploy(args.space, args.model, args.private))
+    return 0
+
+
+class DeployError(XR2TextError):
     """A Space that cannot be made; the message says why and what to do."""
 
 
@@ -23,7 +37,7 @@ def space_files(root: Path = ROOT, with_checkpoint: bool = True) -> list[str]:
     Raises:
         DeployError: one of them is missing.
     """
-    patterns = [one for one in PATTERNS if with_checkpoint or one != MODEL_PATTERN]
+    patterns = [pattern for pattern in PATTERNS if with_checkpoint or pattern != MODEL_PATTERN]
     files: list[str] = []
     for pattern in patterns:
         found = [path for path in sorted(root.glob(pattern)) if path.is_file() and "__pycache__" not in path.parts]
@@ -50,6 +64,9 @@ def deploy(
     Raises:
         DeployError: a file is missing, the name is none, nobody is logged in, or the Hub refuses.
     """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
     files = space_files(root, with_checkpoint=model is None)
     api = HfApi(token=token)
     try:

@@ -1,0 +1,32 @@
+"""Labels the findings of reports: 1 present, 0 absent, -1 uncertain, empty not mentioned. Rows stay in their order."""
+
+import argparse
+import os
+from pathlib import Path
+
+from xr2text.cli.options import positive, written_to
+
+HELP = "label the findings of reports in a CSV file"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reports", type=Path, metavar="REPORTS.csv")
+    parser.add_argument("--column", required=True, help="the column that holds the reports")
+    parser.add_argument("--keep", nargs="*", default=[], metavar="COLUMN", help="columns to copy beside the labels")
+    parser.add_argument("--out", required=True, type=Path, metavar="LABELS.csv")
+    parser.add_argument("--processes", type=positive, default=os.cpu_count(), metavar="N", help="that share the work")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from xr2text.data.sources import read_table
+    from xr2text.files import atomic_write
+    from xr2text.text.findings.labeler import label_reports
+
+    reports = read_table(args.reports, (args.column, *args.keep))
+    labels = label_reports(reports[args.column].tolist(), args.processes, progress=True)
+    table = reports[args.keep].join(labels)
+    with written_to(args.out), atomic_write(args.out) as draft:
+        table.to_csv(draft, index=False)
+    print(f"{len(table)} reports, {labels.shape[1]} findings: {args.out}")
+    return 0

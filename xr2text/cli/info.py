@@ -1,0 +1,20 @@
+"""Prints a model's parameters, part by part; a config's are counted without weights."""
+
+import argparse
+from pathlib import Path
+
+HELP = "print a model's parameters, part by part"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", metavar="CONFIG_OR_CHECKPOINT", type=Path, help="a YAML config or a checkpoint folder"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from xr2text.model.summary import describe
+
+    print(describe(args.source))
+    return 0

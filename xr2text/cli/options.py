@@ -1,0 +1,39 @@
+"""Options that several commands share."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from xr2text.config import SOURCES
+from xr2text.errors import XR2TextError
+from xr2text.files import shipped
+
+LAYOUTS = tuple(name for name in SOURCES if name != "phantom")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is below 1")
+    return number
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint", default=shipped("xr2text-iu"), help="folder or Hugging Face Hub id; default: the one that ships"
+    )
+
+
+class OutputError(XR2TextError):
+    """What a command makes cannot be written where it is to go."""
+
+
+@contextmanager
+def written_to(path: Path | str) -> Iterator[None]:
+    """An OSError inside becomes an OutputError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path} could not be written: {error}") from error

@@ -1,0 +1,67 @@
+"""Fragments that the finding table's regular expressions are built from, over a sentence in lower case."""
+
+
+def any_of(*patterns: str) -> str:
+    return "(?:" + "|".join(patterns) + ")"
+
+
+# A character within one statement: it crosses neither a change of mind, nor another verdict.
+_STEP = (
+    r"(?:(?!\b(?:but|however|although|though|while|whereas|despite|with|without|no|not|nor|normal|unremarkable|enlarged|"
+    r"there|which|clear|intact|are seen|is seen|is noted|are noted)\b)[^.;])"
+)
+
+
+def near(first: str, then: str, reach: int = 60) -> str:
+    """`first`, and `then` within the same statement, at most `reach` characters later."""
+    return rf"\b{first}\b{_STEP}{{0,{reach}}}?\b{then}\b"
+
+
+NORMAL = any_of(
+    "normal", "normally", "unremarkable", "within normal", "in normal",
+    r"not (?:\w+ ){0,2}(?:enlarged|widened|dilated)", "non-?enlarged", r"no (?:\w+ ){0,2}enlarge\w*",
+    "not (?:increased|prominent)", "negative", "grossly clear", "within limits", "of normal",
+    r"without (?:\w+ )?(?:enlargement|abnormality)", "wnl",
+)  # fmt: skip
+BORDERLINE = any_of(
+    "upper limits?", "upper normal", "top[- ]normal", "top limits? of normal", "borderline", "high[- ]normal",
+    "mildly prominent", "at the limits? of normal", "prominent", "accentuated",
+)  # fmt: skip
+LARGE = any_of("enlarged", "enlargement", "large", "increased in size", "increased size", "big", "dilated", "generous")
+HEART = any_of(
+    "hearts?",
+    r"(?:cardiac|cardio-?pericardial|cardio-?mediastinal)(?: and mediastinal| mediastinal)? (?:silhouettes?|size|"
+    r"contours?|shadows?|borders?|outlines?|structures|diameter)",
+    "cardiomediastinum", "cardiac and mediastinal (?:silhouettes?|contours?|structures)",
+)  # fmt: skip
+HEART_ALONE = any_of("hearts?", "cardiac (?:silhouette|size|shadow|contour|diameter)", "cardiopericardial silhouette")
+MEDIASTINUM = any_of(
+    "mediastinum", "mediastinal",
+    "(?:cardio-?mediastinal|heart and mediastinal|cardiac and mediastinal|cardiac mediastinal)", "cardiomediastinum",
+)  # fmt: skip
+BONES = any_of(
+    "bon(?:y|es?)(?: structures?| thorax)?", "osseous(?: structures?)?", r"skelet\w+(?: structures?)?", "ribs?",
+    "rib cage", "thoracic cage", "bony thorax", "visualized bones",
+)  # fmt: skip
+VESSELS = any_of(
+    "vascularity", "vasculature", "pulmonary vessels", "vascular pattern", "vascular markings",
+    r"pulmonary vascular\w*",
+)  # fmt: skip
+DEVICE = any_of(
+    "tubes?", "catheters?", "picc", "port(?:-?a-?cath)?s?", "porta-?cath", "infus-?a-?port", "med-?iports?",
+    r"(?:central|venous|picc|arterial|subclavian|jugular|ij|dialysis|support|monitoring|indwelling|iv|"
+    r"femoral)(?: \w+)? lines?",
+    "lines? (?:and|or) tubes?", "pacemakers?", "pacers?", "pacing", "aicds?", "icds?", "defibrillators?", "leads?",
+    "stents?", "stimulators?", "generators?",
+    r"tips?(?: \w+){0,6} (?:svc|superior vena cava|cavo-?atrial|caval|atrium|brachiocephalic)",
+    "prosthe(?:sis|tic|ses) valves?", "(?:valve|valvular) (?:prosthesis|replacement)", r"prosthetic (?:\w+ )?valves?",
+    "valve ring", "tracheostomy", "hickman", "swan[- ]ganz", "endotracheal", "nasogastric", "orogastric", "dobh?off",
+    "ett?", "ngt?", "ivc filter", "filter", "balloon pump", "iabp", "life support", "monitoring devices?", "drains?",
+    "pigtail", "shunt", "loop recorder", "support devices?", "lvad", "impella", "ecmo", "devices?", "pulse generator",
+    "battery pack",
+)  # fmt: skip
+CLEAR_LUNGS = (
+    near(any_of("lungs?", "lung fields?", "lung zones?", "both lungs"), "clear(?! of)", 50),
+    r"clear (?:\w+ ){0,2}lungs?", "lungs?(?: fields?)?(?: are| is)? clear(?! of)",
+    r"lungs?[^.;:]{0,50} but (?:\w+ )?clear(?! of)",
+)  # fmt: skip
