@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from xr2text.cli.main import main
 from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.imaging.read import radiograph_from_array
 from xr2text.inference.gate import (
@@ -22,7 +21,7 @@ from xr2text.inference.gate import (
     put_right,
 )
 from xr2text.inference.reporter import Reporter
-from xr2text.model.xr2text import CheckpointError
+from xr2text.model.checkpoint import CheckpointError
 from xr2text.phantom.drawing import draw_phantom
 
 
@@ -113,7 +112,7 @@ def test_a_film_that_passes_and_is_unlike_the_others_is_doubted(gate, tiny_check
 def test_the_reporter_stops_them_too_and_goes_on_past_a_doubt_alone(tiny_checkpoint, monkeypatch):
     reporter = Reporter.from_pretrained(tiny_checkpoint)
     film, verdict = phantom(3), []
-    monkeypatch.setattr(Gate, "forward", lambda self, one: GateResult(verdict[0], one, (), "It is strange."))
+    monkeypatch.setattr(Gate, "forward", lambda self, given: GateResult(verdict[0], given, (), "It is strange."))
     verdict[:] = [DOUBTFUL]
     with pytest.raises(DoubtfulImageError, match="It is strange"):
         reporter.report(film)
@@ -123,23 +122,6 @@ def test_the_reporter_stops_them_too_and_goes_on_past_a_doubt_alone(tiny_checkpo
         with pytest.raises(RefusedImageError):
             reporter.report(film, force)
     assert issubclass(RefusedImageError, ImageError) and issubclass(DoubtfulImageError, ImageError)
-
-
-def test_the_command_asks_for_force(tiny_checkpoint, monkeypatch, tmp_path, capsys):
-    Image.fromarray(np.round(phantom(3).pixels * 255).astype(np.uint8)).save(tmp_path / "film.png")
-    command = [
-        "report",
-        str(tmp_path / "film.png"),
-        "--out",
-        str(tmp_path / "out"),
-        "--checkpoint",
-        str(tiny_checkpoint),
-    ]
-    monkeypatch.setattr(Gate, "forward", lambda self, one: GateResult(DOUBTFUL, one, (), "It is strange."))
-    assert main(command) == 1
-    assert "It is strange. --force writes it all the same." in capsys.readouterr().err
-    assert main([*command, "--force"]) == 0
-    assert "It is strange." in (tmp_path / "out" / "film" / "report.txt").read_text()
 
 
 def test_a_film_that_was_put_right_is_reported_as_it_should_lie(tiny_checkpoint):

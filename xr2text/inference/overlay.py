@@ -115,9 +115,7 @@ def paint(canvas: Canvas, regions: Iterable[str] = REGION_NAMES, opacity: float 
     return _outline(image, drawn, strength=min(1.0, BLENDING.outline_opacity * opacity))
 
 
-def _outline(
-    image: np.ndarray, drawn: list[tuple[tuple[int, int, int], np.ndarray]], strength: float
-) -> np.ndarray:  # fmt: skip
+def _outline(image: np.ndarray, drawn: list[tuple[tuple[int, int, int], np.ndarray]], strength: float) -> np.ndarray:
     """Lines of colours at their maps' outline; a dark line under each keeps it legible on white bone."""
     lines = image.copy()
     thin = max(1, round(max(image.shape) / 512))
@@ -163,7 +161,8 @@ def overlay_figure(report: "Report") -> Image.Image:
         left = middle - tile_width // 2
         _write(draw, (middle, tiles_top - 10), region.name, INK, 16, "ms")
         figure.paste(Image.fromarray(paint(small, [region.name], opacity=0.6)), (left, tiles_top))
-        draw.rectangle((left - 2, tiles_top - 2, left + tile_width + 1, tiles_top + tile_height + 1), None, region.rgb, 2)
+        frame = (left - 2, tiles_top - 2, left + tile_width + 1, tiles_top + tile_height + 1)
+        draw.rectangle(frame, None, region.rgb, 2)
     footer = "Attention of the model, each region scaled to its own peak; lines at half of it.  "
     at = (MARGIN, figure.height - FOOTER // 2)
     _write(draw, at, footer + "Research software, not a medical device.", DIM, 16, "lm")
