@@ -80,9 +80,10 @@ def train(config: Config, command: str, resume: bool) -> None:
     # The optimiser; its schedule counts the real updates of all stages.
     optimizer = build_optimizer(model, settings)
     stages = data.curriculum.stages
+    updates = [-(-len(loader) // settings.gradient_accumulation_steps) for loader in loaders]  # of an epoch
     plan = [
-        StageSpan(stage.name, stage.epochs * -(-len(loader) // settings.gradient_accumulation_steps), stage.lr_factor)
-        for stage, loader in zip(stages, loaders, strict=True)
+        StageSpan(stage.name, stage.epochs * count, stage.config.lr_factor)
+        for stage, count in zip(stages, updates, strict=True)
     ]
     schedule = build_schedule(optimizer, settings.warmup_ratio, plan)
     average = average_weights(model, settings.ema_decay)

@@ -61,7 +61,7 @@ def model_card(
     """
     training, encoder = config.training, config.model.encoder
     best = history.loc[history["score"].idxmax()]
-    start = "another checkpoint" if training.init_from else f"`{encoder.weights or 'random weights'}`"
+    start = "another checkpoint" if training.init_from else encoder.weights or "random weights"
     stages = [f"{stage.name} {stage.epochs}" for stage in training.curriculum]
     losses = {name: getattr(training.losses, name) for name in TERMS}
     rows = {"data": _DATA[config.data.source], **studies} | {

@@ -1,6 +1,5 @@
 """What a run trains on: its examples, the stages that show them, and the batches that they come in."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +11,12 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from xr2text.config import Config
 from xr2text.data.cache import ImageCache
-from xr2text.data.curriculum import Curriculum, Difficulty, measure_difficulty
+from xr2text.data.curriculum import Curriculum
 from xr2text.data.dataset import ReportDataset, collate
-from xr2text.data.examples import examples_of, label_names
-from xr2text.data.index import open_studies
-from xr2text.data.study import DataError, Study
+from xr2text.data.examples import examples_of
+from xr2text.data.sources import load_studies
+from xr2text.data.study import DataError
+from xr2text.data.study_table import StudyTable
 from xr2text.imaging.transform import ImageTransform
 from xr2text.training.skipped import Skipped, SkippingSubset
 
@@ -36,34 +36,29 @@ class TrainingData:
     curriculum: Curriculum
 
 
-def load_split_studies(config: Config) -> dict[str, Sequence[Study]]:
+def load_split_studies(config: Config) -> dict[str, StudyTable]:
     """Studies by split. Raises DataError where there is nothing to train on or a finding is not labelled."""
-    studies = open_studies(config.data, config.model)
+    studies = load_studies(config.data, config.model.findings)
     for split in ("train", "val"):
         if not studies[split]:
             raise DataError(f"data.source {config.data.source!r} gives no study for {split}")
     train = studies["train"]
-    if config.generation.impression and not any(study.impression for study in train):
+    if config.generation.impression and not train.text_lengths("impression").any():
         raise DataError("no training study has an impression: generation.impression=false trains on findings alone")
-    unknown = [name for name in config.model.findings if name not in label_names(train)]
+    unknown = [name for name in config.model.findings if name not in train.label_names]
     if unknown and config.training.init_from is None:  # a checkpoint's finding head knows more than a few studies show
         raise DataError(f"model.findings: no training study is labelled {unknown[0]!r}")
     return studies
 
 
-def build_curriculum(config: Config, studies: Sequence[Study]) -> Curriculum:
+def build_curriculum(config: Config, studies: StudyTable) -> Curriculum:
     """The stages over the training examples, in the order of `examples_of`."""
-    rows = examples_of(studies, True, config.generation.impression).rows.tolist()
-    stages = config.training.curriculum
-    difficulty = [measure_difficulty(study.report) if stages else Difficulty(0, 0, None) for study in studies]
-    ids = [study.id for study in studies]
-    return Curriculum(
-        stages, [difficulty[row] for row in rows], [ids[row] for row in rows], config.training.total_epochs
-    )
+    rows = examples_of(studies, True, config.generation.impression).rows
+    return Curriculum(config.training.curriculum, studies.difficulty()[rows], rows, config.training.total_epochs)
 
 
 def prepare_data(
-    config: Config, studies: dict[str, Sequence[Study]], tokenizer: PreTrainedTokenizerBase, transform: ImageTransform
+    config: Config, studies: dict[str, StudyTable], tokenizer: PreTrainedTokenizerBase, transform: ImageTransform
 ) -> TrainingData:
     """Examples of the studies, as this tokenizer writes and this transform shows them."""
     settings, image_size = config.training, config.model.image_size
@@ -73,8 +68,9 @@ def prepare_data(
     def examples(split: str) -> ReportDataset:
         return ReportDataset(
             studies[split], transform, tokenizer, config.generation.max_tokens, config.generation.impression,
-            config.model.findings, grid, grounded=settings.losses.grounding > 0, placed=settings.losses.occlusion > 0,
-            training=split == "train", seed=settings.seed, cache=cache,
+            config.model.findings, grid, with_region_targets=split == "train" and settings.losses.grounding > 0,
+            with_finding_regions=split == "train" and settings.losses.occlusion > 0, training=split == "train",
+            seed=settings.seed, cache=cache,
         )  # fmt: skip
 
     train, val = examples("train"), examples("val")
@@ -95,8 +91,8 @@ def make_loader(data: Dataset, config: Config, accelerator: Accelerator, shuffle
     settings, sampler = config.training, None
     if shuffle and settings.group_by_length:
         together = settings.batch_size * accelerator.num_processes
-        lengths = [len(data.dataset.labels[index]) for index in data.indices]
-        sampler, shuffle = LengthGroups(lengths, together, settings.seed), False
+        counts = data.dataset.token_counts()
+        sampler, shuffle = LengthGroups([counts[index] for index in data.indices], together, settings.seed), False
     # With a random generator for itself, since opening a loader must not move the random state that dropout draws from:
     # a resumed run would differ from one that never stopped.
     generator = torch.Generator().manual_seed(settings.seed)

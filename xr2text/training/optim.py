@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from xr2text.config import ConfigError, TrainingConfig
 from xr2text.model.xr2text import XR2Text
@@ -94,4 +94,7 @@ def average_weights(model: XR2Text, decay: float | None) -> AveragedModel | None
     decay."""
     if decay is None:
         return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    # Not torch's get_ema_multi_avg_fn, whose lerp makes NaN of the infinities in the finding head's mask.
+    return AveragedModel(
+        model, avg_fn=lambda average, weight, _: decay * average + (1 - decay) * weight, use_buffers=True
+    )

@@ -127,7 +127,7 @@ def write_training_report(
         _transitions(history),
     ]
     for heading, panels in _pictures(history).items():
-        file = f"report/{heading.split()[0].lower()}.png"
+        file = f"report/{heading.split()[0].strip(':').lower()}.png"
         with atomic_write(output / file) as draft:
             _draw(history, stages, panels).savefig(draft, format="png", dpi=100)
         lines += [f"## {heading}", f"![{heading}]({file})"]
@@ -160,14 +160,14 @@ def _pictures(history: pd.DataFrame) -> dict[str, list[Panel]]:
     """Heading: panels."""
     terms = [column for column in history if column.startswith("train ")]
     return {
-        "Loss of a token": [("", {"train ce": "training", "validation ce": "validation"})],
-        "Scores of the reports": [("", {"bleu_4": "BLEU-4", "rouge_l": "ROUGE-L", "combined": "Combined"})],
-        "Findings in the reports, and of the finding head": [
+        "Cross-entropy per token": [("", {"train ce": "training", "validation ce": "validation"})],
+        "Scores of reports": [("", {"bleu_4": "BLEU-4", "rouge_l": "ROUGE-L", "combined": "Combined"})],
+        "Findings in reports and of the finding head": [
             ("", {"findings_f1": "micro-F1 of 14", "findings_f1_5": "micro-F1 of 5", "finding_auc": "head's mean AUC"})
         ],
         "Terms of the loss": [(term.removeprefix("train "), {term: ""}) for term in terms],
-        "Regions, the router's mean weight": [("", {f"region {region.name}": region.name for region in REGIONS})],
-        "Pace and memory": [("samples a second", {"samples_per_second": ""}), ("peak GiB", {"peak_memory_gib": ""})],
+        "Regions: the router's mean weight": [("", {f"region {region.name}": region.name for region in REGIONS})],
+        "Speed and memory": [("samples a second", {"samples_per_second": ""}), ("peak GiB", {"peak_memory_gib": ""})],
     }
 
 

@@ -29,6 +29,8 @@ def make_accelerator(config: Config) -> Accelerator:
         if importlib.util.find_spec(tracker) is None:
             raise ConfigError(f"training.report_to: {tracker} is not installed: pip install {tracker}")
     settings.mixed_precision = _precision(settings.mixed_precision)
+    if settings.bf16_weights and settings.ema_decay is not None:
+        raise ConfigError("training.ema_decay: an average of weights in bfloat16 loses its small changes; set it null")
     accelerator = Accelerator(
         mixed_precision=settings.mixed_precision,
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
@@ -43,8 +45,6 @@ def make_accelerator(config: Config) -> Accelerator:
             f"{launched} processes were launched, but accelerate joins {accelerator.num_processes} of them; on CPUs, "
             "start them by ACCELERATE_USE_CPU=true torchrun --nproc_per_node N train.py ..."
         )
-    if settings.bf16_weights and settings.ema_decay is not None:
-        raise ConfigError("training.ema_decay: an average of weights in bfloat16 loses its small changes; set it null")
     if accelerator.distributed_type == DistributedType.FSDP:
         _check_fsdp(settings)
     return accelerator
@@ -109,7 +109,7 @@ def _new_tokenizer(config: Config, studies: Iterable[Study]):
     """BART's, or one that is learned from the training reports."""
     if config.model.decoder.weights is not None:
         return load_bart_tokenizer(config.model.decoder.weights)
-    return train_tokenizer(text for study in studies for text in study.report if text)
+    return train_tokenizer(text for study in studies for text in (study.findings, study.impression) if text)
 
 
 def _take_weights(model: XR2Text, given: XR2Text, name: str) -> None:
