@@ -184,6 +184,11 @@ class TrainingConfig(Settings):
         return self
 
     @property
+    def bf16_weights(self) -> bool:
+        """Whether weights and gradients are in bfloat16; once mixed_precision is not "auto" any more."""
+        return self.optimizer == "adamw_8bit" and self.mixed_precision == "bf16"
+
+    @property
     def total_epochs(self) -> int:
         """Of the whole run."""
         return self.epochs or sum(stage.epochs for stage in self.curriculum) or 20

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from xr2text.training.calibration import fit_temperature, fit_thresholds, mean_auc
+from xr2text.training.validate import fit_calibration, fit_temperature, fit_thresholds, mean_auc
 
 
 def test_the_temperature_undoes_overconfidence():
@@ -20,13 +20,12 @@ def test_thresholds_give_the_best_f1_and_rare_findings_share_one():
     probabilities = torch.tensor([[0.9, 0.9]] * 10 + [[0.3, 0.2]] * 10 + [[0.1, 0.1]] * 80)
     labels = torch.zeros(100, 2)
     labels[:20, 0] = 1  # from 0.3 on
-    labels[:2, 1] = 1  # two cases: no threshold of its own
+    labels[40:42, 1] = 1  # two cases of low probability: a threshold for them alone would be lower still
     chosen = fit_thresholds(probabilities, labels, ["common", "rare"])
     assert 0.15 < chosen["common"] < 0.25  # midway between the cases at 0.3 and the others at 0.1
-    labels[:, 1] = 0
-    labels[40:42, 1] = 1  # where its probability is low: a threshold of its own would be lower still
-    chosen = fit_thresholds(probabilities, labels, ["common", "rare"])
     assert chosen["rare"] > 0.1
+    calibration = fit_calibration(probabilities.logit(), labels, ["common", "rare"])
+    assert set(calibration.thresholds) == {"common", "rare"} and calibration.temperature > 0
 
 
 def test_the_area_is_of_findings_with_enough_cases():
