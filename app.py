@@ -21,7 +21,7 @@ gc.disable()  # until all is imported, which is faster so
 from xr2text.config import ConfigError
 from xr2text.files import shipped
 from xr2text.inference.reporter import Reporter
-from xr2text.model.xr2text import CheckpointError
+from xr2text.model.checkpoint import CheckpointError
 from xr2text.phantom.drawing import draw_phantom
 from xr2text.ui.endpoints import MAX_FILE_SIZE
 from xr2text.ui.examples import ExampleShelf

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from xr2text.evaluation.language import score_language
-from xr2text.text.findings.labeler import CHEXPERT_14, label_reports
+from xr2text.text.findings.labeler import label_reports
+from xr2text.text.findings.table import CHEXPERT_14
 
 
 def rouge_l(references: Sequence[str], drawn: Sequence[str]) -> np.ndarray:
