@@ -178,7 +178,7 @@ class HeadScores:
 
 @dataclass(frozen=True)
 class CalibrationBins:
-    """A reliability diagram's data: M equal-width bins of probability, the first closed, the others open at the left."""
+    """A reliability diagram's data: M equal-width bins of probability, closed at the right, the first at both ends."""
 
     edges: np.ndarray  # [M + 1]
     counts: np.ndarray  # [M] known (study, finding) pairs

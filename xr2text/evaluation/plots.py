@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from io import BytesIO
+from textwrap import fill
 
 import matplotlib
 import numpy as np
@@ -29,6 +30,7 @@ EXAMPLES = 5  # so many studies of the lowest F1, and of the highest
 STYLE = {
     "figure.facecolor": PAPER, "axes.facecolor": PAPER, "axes.edgecolor": PAPER, "axes.axisbelow": True,
     "grid.color": TRACK, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
+    "xtick.major.size": 0, "ytick.major.size": 0,
     "legend.frameon": False, "text.parse_math": False,
 }  # fmt: skip
 
@@ -37,9 +39,6 @@ def finding_bars(metrics: Metrics) -> Figure:
     """F1 of each finding that the references hold, the commonest first, for the model and the two baselines.
 
     The two micro-averages stand on top, with their 95 % intervals. An F1 that is not defined is drawn as a dash.
-
-    Args:
-        metrics: as in metrics.json.
     """
     counted = metrics["clinical"]["findings"]
     findings = [name for name in findings_by_support(metrics) if counted[name]["support"] > 0]
@@ -48,11 +47,8 @@ def finding_bars(metrics: Metrics) -> Figure:
     rows = np.arange(len(names))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 2 + 0.5 * len(names)), layout="constrained")
-        figure.suptitle(f"F1 of the findings\n{subject(metrics)}", wrap=True)
         axes = figure.add_subplot()
-        for (system, scores), colour, shift in zip(
-            systems(metrics).items(), SYSTEM_COLOURS, (-0.28, 0, 0.28), strict=True
-        ):
+        for place, (system, scores) in enumerate(systems(metrics).items()):
             clinical, intervals = scores["clinical"], scores["intervals"]["clinical"]
             f1 = [clinical[key]["f1"] for key in averages] + [clinical["findings"][name]["f1"] for name in findings]
             lengths = np.array([value or 0.0 for value in f1])
@@ -60,13 +56,14 @@ def finding_bars(metrics: Metrics) -> Figure:
             for row, key in enumerate(averages):
                 ends[:, row] = intervals[key]["f1"] or lengths[row]
             errors = np.maximum((lengths - ends[0], ends[1] - lengths), 0)
-            bars = axes.barh(rows + shift, lengths, 0.26, color=colour, label=system, xerr=errors, ecolor=INK)
+            look = {"color": SYSTEM_COLOURS[place], "label": system, "ecolor": INK}
+            bars = axes.barh(rows + 0.28 * (place - 1), lengths, 0.26, xerr=errors, **look)
             axes.bar_label(bars, [UNDEFINED if value is None else f"{value:.2f}" for value in f1], padding=4, size=9)
         axes.set(xlim=(0, 1.09), ylim=(len(names) - 0.5, -0.5))
         axes.set_yticks(rows, names)
-        axes.tick_params(length=0)
         axes.grid(axis="x")
-        figure.legend(loc="outside upper left", ncols=1)
+        title = f"F1 of the findings\n{fill(subject(metrics), 110)}"
+        figure.legend(loc="outside upper left", alignment="left", title=title)
         note = "In brackets: studies whose reference has the finding. Lines on the averages: 95 % intervals."
         figure.supxlabel(f"{note} {NOTICE}", size=9, color=DIM)
     return figure
@@ -122,17 +119,11 @@ class FindingMatch:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A study that the evaluation shows; nothing else that is known of the patient is.
+    """A study that the evaluation shows; nothing else that is known of the patient is."""
 
-    Attributes:
-        study: its id in the data set.
-        canvas: the radiograph and its region maps.
-        reference, generated: the findings texts.
-    """
-
-    study: str
+    study: str  # its id in the data set
     match: FindingMatch
-    canvas: Canvas
+    canvas: Canvas  # the radiograph and its region maps
     reference: str
     generated: str
 
