@@ -266,7 +266,7 @@ def _label_array(table: pd.DataFrame) -> np.ndarray:
     if wrong.any(axis=None):
         column = wrong.any().idxmax()
         raise ValueError(f"the labels of {column!r} hold {table[column][wrong[column]].iloc[0]}; accepted are 1, 0, -1")
-    return table.to_numpy(dtype=float, na_value=np.nan)
+    return table.astype("Float64").to_numpy(dtype=float, na_value=np.nan)
 
 
 def _matched(table: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:

@@ -18,7 +18,7 @@ class TrainingText:
 
     words: frozenset[str]  # in lower case, of at least two reports: a single report's may be mistyped, or a name
     pairs: frozenset[tuple[str, str]]  # words and marks (.,;:) that somewhere follow each other
-    triples: frozenset[tuple[str, str, str]]
+    triples: frozenset[tuple[str, str, str]]  # within a sentence
 
     @classmethod
     def from_reports(cls, reports: Iterable[str]) -> "TrainingText":
@@ -54,4 +54,4 @@ def _steps(text: str) -> list[str]:
 
 
 def _triples(steps: list[str]) -> Iterator[tuple[str, str, str]]:
-    return zip(steps, steps[1:], steps[2:], strict=False)
+    return (triple for triple in zip(steps, steps[1:], steps[2:], strict=False) if "." not in triple)
