@@ -9,7 +9,9 @@ SHIFT, SCALE, TURN = 0.06, 0.1, 5  # at most: of the image's sides, of its size,
 def augment(
     canvas: np.ndarray, box: tuple[float, ...], random: np.random.Generator, masks: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Shifts, scales and turns a radiograph a little and varies its contrast. Never mirrors it: sides are the patient's.
+    """Shifts, scales and turns a radiograph a little and varies its contrast.
+
+    It is never mirrored: sides are the patient's.
 
     Args:
         canvas: [S, S] float32 in [0, 1].

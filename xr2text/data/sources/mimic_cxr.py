@@ -40,15 +40,14 @@ def mimic_studies(root: Path, config: DataConfig, faults: Faults) -> Iterator[St
     table["order"] = table["ViewPosition"].map(_ORDER).fillna(2)
     table = table.drop_duplicates("dicom_id").sort_values(["subject_id", "study_id", "order", "dicom_id"])
     read = _report_reader(root)
-    for (subject, study), rows in groupby(table.itertuples(), lambda row: (row.subject_id, row.study_id)):
-        rows, folder = list(rows), f"p{subject[:2]}/p{subject}"
+    for (subject, study), group in groupby(table.itertuples(), lambda row: (row.subject_id, row.study_id)):
+        rows, folder = list(group), f"p{subject[:2]}/p{subject}"
         found = find_sections(read(f"{folder}/s{study}.txt"))
+        files = [root / "files" / folder / f"s{study}" / f"{row.dicom_id}.jpg" for row in rows]
+        split, views = _SPLITS[rows[0].split], [VIEWS.get(row.ViewPosition) for row in rows]
         yield Study(
-            study, subject,
-            tuple(ImageFile(root / "files" / folder / f"s{study}" / f"{row.dicom_id}.jpg", VIEWS.get(row.ViewPosition))
-                  for row in rows),
-            clean_section(found["findings"]), clean_section(found["impression"]), found["indication"],
-            found["comparison"], _SPLITS[rows[0].split], found["findings"],
+            study, subject, tuple(map(ImageFile, files, views)), clean_section(found["findings"]),
+            clean_section(found["impression"]), found["indication"], found["comparison"], split, found["findings"],
         )  # fmt: skip
 
 
