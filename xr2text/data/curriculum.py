@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from xr2text.config import ConfigError, StageConfig
-from xr2text.text.findings.labeler import find_mentions
+from xr2text.text.findings.labeler import find_mentions, label_report
+from xr2text.text.findings.table import FINDING_NAMES
 from xr2text.text.sections import ReportText
 
 
@@ -34,6 +35,14 @@ def measure_difficulty(report: ReportText) -> Difficulty:
     if names & {"nodule", "mass"}:
         names.discard("lung lesion")  # which only repeats them
     return Difficulty(len(names), len({region for mention in positive for region in mention.regions}))
+
+
+def read_report(report: ReportText, label: bool = True) -> tuple[dict[str, int], Difficulty]:
+    """Labels of all findings, what the report does not mention being absent, and its difficulty; no labels where there
+    is no text or none are asked for."""
+    text = f"{report.findings}\n\n{report.impression}".strip()
+    labels = dict.fromkeys(FINDING_NAMES, 0) | label_report(text) if label and text else {}
+    return labels, measure_difficulty(report)
 
 
 @dataclass(frozen=True)
