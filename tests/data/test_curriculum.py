@@ -1,7 +1,7 @@
 import pytest
 
 from xr2text.config import ConfigError, StageConfig
-from xr2text.data.curriculum import Curriculum, Difficulty, criteria, measure_difficulty
+from xr2text.data.curriculum import Curriculum, Difficulty, criteria, read_report
 from xr2text.phantom.drawing import draw_phantom
 from xr2text.text.sections import ReportText
 
@@ -33,13 +33,13 @@ STAGES = [
     ],
 )
 def test_difficulty_is_what_the_report_asserts(findings, impression, expected):
-    assert measure_difficulty(ReportText(findings, impression)) == expected
+    assert read_report(ReportText(findings, impression))[1] == expected
 
 
 def test_phantoms_without_a_finding_are_normal_and_only_these():
     for seed in range(40):
         phantom = draw_phantom(seed, 32)
-        difficulty = measure_difficulty(ReportText(phantom.findings_text, phantom.impression_text))
+        _, difficulty = read_report(ReportText(phantom.findings_text, phantom.impression_text))
         assert (difficulty == NORMAL) == (not phantom.findings)
 
 

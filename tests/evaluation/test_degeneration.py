@@ -1,38 +1,17 @@
 import pytest
 
-<<<<<<< HEAD
-from xr2text.evaluation.degeneration import count_slips
-
-REPEATED, DENIED, TWICE, REDACTED = count_slips([])
-=======
 from xr2text.evaluation.degeneration import TrainingText, count_degeneration
 
 TRAINING = TrainingText.from_reports(
     ["The heart is enlarged. No cardiomegaly. XXXX opacity at the left base.",
      "The lungs are clear. No pleural effusion.", "No effusion. Enlarged heart. The lungs are enlarged."] * 2
 )  # fmt: skip
->>>>>>> evaluation
 
 
 @pytest.mark.parametrize(
     "text, faults",
     [
         ("The heart is enlarged. No pleural effusion.", set()),
-<<<<<<< HEAD
-        ("The lungs are clear. No effusion. The lungs are  clear", {REPEATED}),
-        ("The heart is enlarged. No cardiomegaly.", {DENIED}),
-        ("Enlarged enlarged heart.", {TWICE}),
-        ("XXXX opacity at the left base.", {REDACTED}),
-        ("", set()),
-    ],
-)
-def test_a_slip_is_found_where_it_is(text, slips):
-    assert {name for name, count in count_slips([text]).items() if count} == slips
-
-
-def test_texts_are_counted_and_not_slips():
-    assert count_slips(["Clear clear lungs lungs.", "Clear lungs.", "The the heart."])[TWICE] == 2
-=======
         ("The lungs are clear. No effusion. The lungs are  clear", {"repeated_sentence"}),
         ("The heart is enlarged. No cardiomegaly.", {"contradiction"}),
         ("Enlarged enlarged heart.", {"doubled_word", "unknown_pair", "unknown_triple"}),
@@ -51,4 +30,3 @@ def test_texts_are_counted_and_not_faults():
     texts = ["Clear clear lungs lungs.", "Clear lungs.", "The the heart.", "Cleart lungz."]
     counts = count_degeneration(texts, TRAINING)
     assert (counts["doubled_word"], counts["unknown_word"]) == (2, 1)
->>>>>>> evaluation

@@ -11,7 +11,6 @@ Shapes: S side of the canvas.
 
 import hashlib
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -47,16 +46,14 @@ class ImageCache:
             UnreadableImageError: the original is missing or damaged.
             OSError: the entry cannot be written.
         """
-        mark = f"{RECIPE} {image.version()}"
-        return self._entry(image, mark) or self._make(image, mark)
+        return self._entry(image) or self._make(image)
 
     def prepare(self, image: Image) -> str:
         """Makes the entry if need be: "kept", "made", or why the original cannot be read."""
         try:
-            mark = f"{RECIPE} {image.version()}"
-            if self._entry(image, mark):
+            if self._entry(image):
                 return "kept"
-            self._make(image, mark)
+            self._make(image)
         except UnreadableImageError as error:
             return str(error)
         return "made"
@@ -66,32 +63,34 @@ class ImageCache:
         name = hashlib.sha256(image.key.encode()).hexdigest()[:40]
         return self.folder / f"images-{self.size}px" / name[:2] / f"{name[2:]}.png"
 
-    def _entry(self, image: Image, mark: str) -> tuple[np.ndarray, Geometry] | None:
+    def _entry(self, image: Image) -> tuple[np.ndarray, Geometry] | None:
         """What the entry holds; None where it is missing, damaged or of another version."""
+        version = _version(image)
         try:
-            content = self.path(image).read_bytes()
-        except FileNotFoundError:
-            return None
-        try:
-            with Pillow.open(BytesIO(content), formats=["PNG"]) as entry:
+            with Pillow.open(self.path(image), formats=["PNG"]) as entry:
                 found, height, width = entry.info.get(_MARK, "0 0 0").rsplit(" ", 2)
-                if found != mark:
+                if found != version:
                     return None
                 inner = np.asarray(entry)
-        except (OSError, SyntaxError, ValueError):  # what Pillow raises on a file that the disk lost a part of
+        except (OSError, SyntaxError, ValueError):  # also what Pillow raises where the disk lost a part of it
             return None
         geometry = Geometry.fit(int(height), int(width), self.size)
         canvas = np.zeros((self.size, self.size), np.uint8)
         canvas[_inside(geometry)] = inner
         return canvas, geometry
 
-    def _make(self, image: Image, mark: str) -> tuple[np.ndarray, Geometry]:
-        canvas, geometry = canvas_of(image, self.size)
+    def _make(self, image: Image) -> tuple[np.ndarray, Geometry]:
+        version, (canvas, geometry) = _version(image), canvas_of(image, self.size)
         about = PngImagePlugin.PngInfo()
-        about.add_text(_MARK, f"{mark} {geometry.height} {geometry.width}")
+        about.add_text(_MARK, f"{version} {geometry.height} {geometry.width}")
         with atomic_write(self.path(image)) as draft:
             Pillow.fromarray(canvas[_inside(geometry)]).save(draft, format="PNG", pnginfo=about, compress_level=_LEVEL)
         return canvas, geometry
+
+
+def _version(image: Image) -> str:
+    """The recipe and the original's version."""
+    return f"{RECIPE} {image.version()}"
 
 
 def _inside(geometry: Geometry) -> tuple[slice, slice]:

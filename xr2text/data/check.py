@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,7 @@ STAGES = [
     StageConfig(name="all", epochs=1),
 ]
 BIN = 20  # words of a report to a line of the histogram
+MISSING = "is missing"
 NAMED = 20  # faults of one kind that are named; the others are counted
 
 
@@ -61,19 +63,17 @@ class Check:
         return "\n\n".join(parts) + "\n"
 
 
-@dataclass(frozen=True)
-class Inspected:
+class Inspected(NamedTuple):
     """An image file's content as a digest, and why it cannot be read, "" where it can."""
 
     digest: str
-    error: str = ""
-    missing: bool = False
+    error: str
 
 
 def inspect_image(image: ImageFile) -> Inspected:
     """Reads a whole image, as a training would."""
     if not image.path.is_file():
-        return Inspected("", f"{image.path} is missing", missing=True)
+        return Inspected("", f"{image.path} {MISSING}")
     try:
         content = image.content()
     except UnreadableImageError as error:
@@ -83,7 +83,7 @@ def inspect_image(image: ImageFile) -> Inspected:
         read_radiograph(content)
     except ImageError as error:
         return Inspected(digest, f"{image}: {error}")
-    return Inspected(digest)
+    return Inspected(digest, "")
 
 
 def check_source(config: Config, processes: int = 1, read_images: bool = True, progress: bool = True) -> Check:
@@ -134,8 +134,8 @@ def _table(rows: Sequence[dict[str, str | int]]) -> str:
 def _counts(split: str, studies: StudyTable, inspected: dict[Image, Inspected]) -> dict[str, str | int]:
     images = [image for study in studies for image in study.images]
     views = Counter(image.view for image in images)
-    states = [inspected[image] for image in images if image in inspected]
-    missing = sum(state.missing for state in states)
+    errors = [inspected[image].error for image in images if image in inspected and inspected[image].error]
+    missing = sum(error.endswith(MISSING) for error in errors)
     return {
         "split": split,
         "studies": len(studies),
@@ -145,7 +145,7 @@ def _counts(split: str, studies: StudyTable, inspected: dict[Image, Inspected]) 
         "lateral": views[LATERAL],
         "view unknown": views[None],
         "missing": missing,
-        "unreadable": sum(bool(state.error) for state in states) - missing,
+        "unreadable": len(errors) - missing,
         "empty reports": int((~reported(studies, True)).sum()),
         "no findings": int((studies.text_lengths("findings") == 0).sum()),
         "no impression": int((studies.text_lengths("impression") == 0).sum()),
@@ -201,17 +201,15 @@ def _duplicates(splits: dict[str, StudyTable], inspected: dict[Image, Inspected]
 
 
 def _histogram(splits: dict[str, StudyTable]) -> str:
-    words = []
-    for studies in splits.values():
-        texts = zip(studies.column("findings").to_pylist(), studies.column("impression").to_pylist(), strict=True)
-        words += [len(f"{findings} {impression}".split()) for findings, impression in texts if findings or impression]
+    reports = (study.report for studies in splits.values() for study in studies)
+    words = [len(f"{report.findings} {report.impression}".split()) for report in reports]
+    words = [count for count in words if count]
     if not words:
         return "There is no report."
-    counts = np.bincount(np.array(words) // BIN)
-    bars = ["#" * math.ceil(50 * count / counts.max()) for count in counts]
+    counts = np.bincount(np.array(words) // BIN).tolist()
     lines = [
-        f"{place * BIN:>5}-{place * BIN + BIN - 1:<5} {count:>8,}  {bar}".rstrip()
-        for place, (count, bar) in enumerate(zip(counts, bars, strict=True))
+        f"{place * BIN:>5}-{place * BIN + BIN - 1:<5} {count:>8,}  {'#' * math.ceil(50 * count / max(counts))}".rstrip()
+        for place, count in enumerate(counts)
     ]
     return "```\n" + "\n".join(lines) + "\n```"
 
@@ -223,7 +221,7 @@ def _findings(splits: dict[str, StudyTable]) -> str:
         {split: (np.nan_to_num(studies.labels(names)) != 0).sum(0) for split, studies in splits.items()}, index=names
     )
     counts = counts[counts.any(axis=1)].sort_values("train", ascending=False, kind="stable")
-    return _table([{"finding": name, **map_of} for name, map_of in counts.to_dict("index").items()])
+    return _table([{"finding": name} | row for name, row in counts.to_dict("index").items()])
 
 
 def _check_stages(check: Check, config: Config) -> None:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from xr2text.config import ConfigError, StageConfig
-from xr2text.text.findings.labeler import find_mentions
+from xr2text.text.findings.labeler import find_mentions, label_report
+from xr2text.text.findings.table import FINDING_NAMES
 from xr2text.text.sections import ReportText
 
 
@@ -26,14 +27,17 @@ class Difficulty(NamedTuple):
     regions: int
 
 
-def measure_difficulty(report: ReportText) -> Difficulty:
-    """Reads a report's findings and impression."""
-    mentions = find_mentions(f"{report.findings}\n\n{report.impression}")
-    positive = [mention for mention in mentions if mention.status != "absent" and mention.finding != "support devices"]
+def read_report(report: ReportText, label: bool = True) -> tuple[dict[str, int], Difficulty]:
+    """Labels of all findings, 0 where the report does not mention one, and its difficulty; no labels where there is no
+    text or none are asked for."""
+    text = f"{report.findings}\n\n{report.impression}".strip()
+    labels = dict.fromkeys(FINDING_NAMES, 0) | label_report(text) if label and text else {}
+    positive = [mention for mention in find_mentions(text) if mention.status != "absent"]
+    positive = [mention for mention in positive if mention.finding != "support devices"]
     names = {mention.finding for mention in positive}
     if names & {"nodule", "mass"}:
         names.discard("lung lesion")  # which only repeats them
-    return Difficulty(len(names), len({region for mention in positive for region in mention.regions}))
+    return labels, Difficulty(len(names), len({region for mention in positive for region in mention.regions}))
 
 
 @dataclass(frozen=True)

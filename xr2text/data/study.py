@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import pyarrow as pa
 
@@ -28,27 +27,14 @@ class UnreadableImageError(DataError):
     """A radiograph that is missing or damaged; the message names the file."""
 
 
-class Image(Protocol):
-    """A radiograph that is read when it is needed; as a string, its place.
+@dataclass(frozen=True)
+class ImageFile:
+    """A radiograph on disk that is read when it is needed; as a string, its place.
 
     Attributes:
         view: FRONTAL, LATERAL, or None where nobody says.
         key: what tells it from every other radiograph.
     """
-
-    view: str | None
-    key: str
-
-    def read(self) -> Radiograph:
-        """Raises UnreadableImageError, which names the file."""
-
-    def version(self) -> str:
-        """Changes with the file that it is read from. Raises UnreadableImageError where there is none."""
-
-
-@dataclass(frozen=True)
-class ImageFile:
-    """A radiograph on disk."""
 
     path: Path
     view: str | None = None
@@ -61,12 +47,14 @@ class ImageFile:
         return os.path.abspath(self.path)
 
     def read(self) -> Radiograph:
+        """Raises UnreadableImageError, which names the file."""
         try:
             return read_radiograph(self.content())
         except ImageError as error:
             raise UnreadableImageError(f"{self}: {error}") from error
 
     def version(self) -> str:
+        """Changes with the file. Raises UnreadableImageError where there is none."""
         try:
             state = self.path.stat()
         except OSError as error:
@@ -128,6 +116,9 @@ class PhantomImage:
 
     def version(self) -> str:
         return "drawn"
+
+
+Image = ImageFile | PhantomImage
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
-from xr2text.data.curriculum import Difficulty, measure_difficulty
+from xr2text.data.curriculum import Difficulty, read_report
 from xr2text.data.parallel import worker_map
 from xr2text.data.study import SPLITS, DataError, Image, ImageFile, PhantomImage, Study, TableImage
 from xr2text.files import atomic_write
-from xr2text.text.findings.labeler import label_report
 from xr2text.text.findings.table import FINDING_NAMES
-from xr2text.text.sections import ReportText
 
 BATCH = 4096  # studies that are read and written at a time; of more than one batch all cores read the reports
 _TEXT = ("id", "patient", "findings", "impression", "indication", "comparison", "split", "source_findings")
@@ -71,7 +69,7 @@ class StudyTable(Sequence[Study]):
 
     def select(self, indices: Sequence[int] | np.ndarray) -> "StudyTable":
         """Some of the studies, by their places or by a mask [N]."""
-        return StudyTable(self.dataset, self.rows[np.asarray(indices)])
+        return StudyTable(self.dataset, self.rows[indices])
 
     def by_split(self) -> dict[str, "StudyTable"]:
         names = self.column("split").to_numpy()
@@ -133,7 +131,6 @@ def write_studies(studies: Iterable[Study], sink: Any, label_reports: bool = Fal
         ("abnormal_findings", pa.int16()),
         ("abnormal_regions", pa.int16()),
     ])  # fmt: skip
-    read = partial(_read_report, label=label_reports)
     studies = iter(studies)
     first = list(islice(studies, BATCH))
     studies = chain(first, studies)
@@ -142,7 +139,7 @@ def write_studies(studies: Iterable[Study], sink: Any, label_reports: bool = Fal
         pa.ipc.new_stream(sink, schema) as writer,
     ):
         while batch := list(islice(studies, BATCH)):
-            readings = each(read, [study.report for study in batch])
+            readings = each(partial(read_report, label=label_reports), [study.report for study in batch])
             rows = [_row(study, *reading) for study, reading in zip(batch, readings, strict=True)]
             writer.write_batch(pa.RecordBatch.from_pylist(rows, schema))
 
@@ -151,12 +148,6 @@ def save_studies(path: Path, studies: Iterable[Study], label_reports: bool = Fal
     """As `write_studies`, to a file that is whole or not there."""
     with atomic_write(path) as draft, pa.OSFile(str(draft), "wb") as sink:
         write_studies(studies, sink, label_reports)
-
-
-def _read_report(report: ReportText, label: bool) -> tuple[dict[str, int], Difficulty]:
-    text = f"{report.findings}\n\n{report.impression}".strip()
-    labels = dict.fromkeys(FINDING_NAMES, 0) | label_report(text) if label and text else {}
-    return labels, measure_difficulty(report)
 
 
 def _row(study: Study, labels: dict[str, int], difficulty: Difficulty) -> dict[str, Any]:

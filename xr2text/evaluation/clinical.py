@@ -12,11 +12,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-<<<<<<< HEAD
+from xr2text.text.findings.labeler import NO_FINDING
 from xr2text.text.findings.table import CHEXPERT_5, CHEXPERT_14
-=======
-from xr2text.text.findings.labeler import CHEXPERT_5, CHEXPERT_14, NO_FINDING
->>>>>>> evaluation
 
 CONVENTION = (
     "A finding counts as positive where a report asserts it as present or uncertain, and as negative where the report "
@@ -68,18 +65,15 @@ def score_clinical(reference: pd.DataFrame, generated: pd.DataFrame) -> Clinical
 
     Micro averages pool the counts of the 14 (CheXpert: Irvin et al., AAAI 2019) or 5 findings. Macro averages are means
     over those findings that have support or are asserted; a rate that is undefined for such a finding counts as 0.
-    Other columns are scored finding by finding only.
 
     A contradiction is a finding that the generated report says is present (1) and the reference says is absent (0);
     "no finding" never counts as such.
 
     Args:
-        reference, generated: label tables of the same studies in the same order, with the same columns in any order,
-            the 14 among them.
+        reference, generated: label tables of the same studies, with the same columns in any order.
 
     Raises:
-        ValueError: the tables do not match, lack one of the 14 or a row, or hold another value than 1, 0, -1 and
-            missing.
+        ValueError: the tables do not match, lack one of the 14 or a row, or hold a value that is no label.
     """
     positives, contradictions = _read_label_tables(reference, generated)
     names, totals = list(reference.columns), positives.sum(axis=1)  # [3, F]
@@ -159,7 +153,7 @@ def _interval(values: np.ndarray) -> tuple[float, float] | None:
 
 @dataclass(frozen=True)
 class HeadFinding:
-    """A finding of a head: an area is None where the labels that it counts are all of one class."""
+    """A finding of a head; an area is None where its labels are all of one class."""
 
     auc: float | None
     average_precision: float | None

@@ -1,18 +1,6 @@
 """What is wrong with a generated text whatever the radiograph shows."""
 
 import re
-<<<<<<< HEAD
-from collections.abc import Callable, Sequence
-
-from xr2text.text.findings.labeler import contradictions, report_sentences
-
-_TWICE = re.compile(r"\b(\w+) \1\b", re.IGNORECASE)
-
-
-def count_slips(texts: Sequence[str]) -> dict[str, int]:
-    """How many of N texts have each slip, under the slip's name."""
-    return {name: sum(map(has_slip, texts)) for name, has_slip in _SLIPS.items()}
-=======
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -42,7 +30,6 @@ class TrainingText:
             pairs.update(pairwise(steps))
             triples.update(_triples(steps))
         return cls(frozenset(word for word, count in counts.items() if count > 1), frozenset(pairs), frozenset(triples))
->>>>>>> evaluation
 
 
 def count_degeneration(texts: Sequence[str], training: TrainingText) -> dict[str, int]:
@@ -61,14 +48,6 @@ def count_degeneration(texts: Sequence[str], training: TrainingText) -> dict[str
     return dict(counts)
 
 
-<<<<<<< HEAD
-_SLIPS: dict[str, Callable[[str], bool]] = {
-    "a sentence repeated": _repeats_a_sentence,
-    "a finding asserted and denied": lambda text: bool(contradictions(text)),
-    "a word twice in a row": lambda text: bool(_TWICE.search(text)),
-    'a de-identified word ("XXXX")': lambda text: "xxxx" in text.casefold(),
-}
-=======
 def _steps(text: str) -> list[str]:
     """The words and marks of a text, which begins as if after a full stop."""
     return [".", *_STEP.findall(text.lower())]
@@ -76,4 +55,3 @@ def _steps(text: str) -> list[str]:
 
 def _triples(steps: list[str]) -> Iterator[tuple[str, str, str]]:
     return (triple for triple in zip(steps, steps[1:], steps[2:], strict=False) if "." not in triple)
->>>>>>> evaluation

@@ -13,6 +13,7 @@ Shapes: N studies, M train studies, C feature width, K regions, H x W patch grid
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,30 +35,6 @@ from xr2text.imaging.transform import ImageTransform
 from xr2text.inference.overlay import Canvas, draw_grey
 from xr2text.model.checkpoint import Checkpoint
 from xr2text.text.findings.labeler import label_reports
-<<<<<<< HEAD
-
-
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """How a split is scored.
-
-    Attributes:
-        split: which studies are scored.
-        batch_size: studies that the model sees together.
-        samples: of the bootstrap behind the 95 % intervals.
-        meteor: whether to run METEOR, which needs Java.
-        predictions: a CSV of another system's reports, columns id and findings; None: the checkpoint writes them.
-        train_root: the folder of the train and validation studies, where data.root holds the scored ones alone.
-    """
-
-    split: str = "test"
-    batch_size: int = 16
-    samples: int = 1000
-    meteor: bool = True
-    predictions: Path | None = None
-    train_root: Path | None = None
-=======
->>>>>>> evaluation
 
 
 def evaluate(
@@ -81,11 +58,10 @@ def evaluate(
         train_root: the folder of the train and validation studies, where data.root holds the scored ones alone.
 
     Returns:
-        what metrics.json holds, on the main process; None on the others.
+        what metrics.json holds; None on other processes than the main one.
 
     Raises:
-        DataError: the data are not as expected, have no study to score, to learn the baselines from, or, in the file of
-            predictions, not exactly the scored studies.
+        DataError: the data are not as expected, or the file of predictions has not exactly the scored studies.
         PredictionError: `out` holds another evaluation's work.
     """
     train, val, scored = _splits(data, checkpoint.model.config.findings, split, train_root)
@@ -116,38 +92,33 @@ def evaluate(
     if head := _head_tables(checkpoint.model.config.findings, scored, predictions):
         metrics["finding_head"] = asdict(clinical.score_head(*head))
         plots.reliability_figure(clinical.calibration_bins(*head)).savefig(out / "calibration.png")
-    _write(out, metrics, scored, predictions.findings, system.labels)
     plots.finding_bars(metrics).savefig(out / "findings.png")
     matches = [plots.FindingMatch.of(*rows) for rows in zip(score.labels.iloc, system.labels.iloc, strict=True)]
-    sections = {
-        heading: [_example(scored[i], i, predictions, matches[i], checkpoint.model.transform) for i in chosen]
-        for heading, chosen in plots.worst_and_best(matches, system.rouge_l).items()
-    }
-    page = plots.examples_page(sections, f"{tables.subject(metrics)}: the worst and the best")
-    (out / "examples.html").write_text(page, encoding="utf-8")
+    page = plots.examples_page(
+        {
+            heading: [_example(scored[i], i, predictions, matches[i], checkpoint.model.transform) for i in chosen]
+            for heading, chosen in plots.worst_and_best(matches, system.rouge_l).items()
+        },
+        f"{tables.subject(metrics)}: the worst and the best",
+    )
+    _write(out, metrics, page, scored, predictions.findings, system.labels)
     return metrics
 
 
 def read_predictions_file(path: Path, studies: Sequence[Study]) -> Predictions:
-    """Another system's reports, from a CSV with the columns id and findings; or the predictions.csv of an evaluation,
-    whose column generated is then taken.
+    """Another system's reports, from a CSV with the columns id and findings, or generated as in predictions.csv.
 
     Raises:
         DataError: the file or a column is missing, or it does not hold each of the studies exactly once.
     """
     table = read_table(path, ("id", "findings"))
-    column = "generated" if "generated" in table.columns else "findings"
-    doubled = table["id"][table["id"].duplicated()]
-    if len(doubled):
-        raise DataError(f"{path} holds study {doubled.iloc[0]!r} more than once")
-    texts = dict(zip(table["id"], table[column], strict=True))
-    wanted = {study.id for study in studies}
-    for ids, problem in ((wanted - texts.keys(), "no prediction for"), (texts.keys() - wanted, "a prediction for")):
-        if ids:
-            raise DataError(
-                f"{path} holds {problem} study {sorted(ids)[0]!r} ({len(ids)} such); accepted: each of the "
-                f"{len(wanted)} scored studies exactly once"
-            )
+    counts, wanted = Counter(table["id"]), {study.id for study in studies}
+    if wrong := sorted(name for name in counts.keys() | wanted if counts[name] != (name in wanted)):
+        raise DataError(
+            f"{path} holds study {wrong[0]!r} {counts[wrong[0]]} times ({len(wrong)} such); accepted: each of the "
+            f"{len(wanted)} scored studies exactly once"
+        )
+    texts = dict(zip(table["id"], table["generated" if "generated" in table.columns else "findings"], strict=True))
     return Predictions([texts[study.id] for study in studies], [""] * len(studies))
 
 
@@ -159,15 +130,13 @@ def _splits(
     if train_root is not None:
         known = load_studies(data.model_copy(update={"root": str(train_root)}), findings)
     parts = []
-    for name, table, purpose in (
-        ("train", known, "to take the vocabulary and the retrieval baseline from"),
-        ("val", known, "to choose the constant baseline on"),
-        (split, studies, "to score"),
-    ):
+    for name, table in (("train", known), ("val", known), (split, studies)):
         parts.append([study for study in table[name] if study.source_findings.strip()])
         if not parts[-1]:
-            where = " (--train-root names another folder)" if name != split else ""
-            raise DataError(f"{data.root or data.source} has no study with findings in split {name!r} {purpose}{where}")
+            raise DataError(
+                f"{data.root or data.source} has no study with findings in split {name!r}; the baselines come from "
+                "train and val (--train-root names another folder)"
+            )
     return tuple(parts)
 
 
@@ -195,27 +164,6 @@ class _SystemScores:
 class _Scorer:
     """Scores any system's findings texts against the references of the scored split."""
 
-<<<<<<< HEAD
-    references: list[str]
-    reference_labels: pd.DataFrame
-    vocabulary: language.R2GenVocabulary
-    dataset: str | None
-    settings: EvaluationSettings
-
-    @classmethod
-    def of(cls, train: Sequence[Study], scored: Sequence[Study], settings: EvaluationSettings) -> "_Scorer":
-        dataset = dataset_of(scored)
-        vocabulary = language.R2GenVocabulary.from_reports(
-            [study.source_findings for study in train], dataset or "iu_xray"
-        )
-        references = [study.source_findings for study in scored]
-        return cls(references, label_reports(references), vocabulary, dataset, settings)
-
-    @property
-    def rules(self) -> str:
-        """Whose rules R2Gen's cleaning follows; a data set of one's own is cleaned as IU X-Ray."""
-        return self.dataset or "iu_xray"
-=======
     def __init__(self, train: Sequence[Study], scored: Sequence[Study], meteor: bool):
         self.references, self.meteor, self.dataset = _findings(scored), meteor, dataset_of(scored)
         self.labels = label_reports(self.references)
@@ -224,7 +172,6 @@ class _Scorer:
         self.training = TrainingText.from_reports(
             text for study in train for text in (study.findings, study.impression)
         )
->>>>>>> evaluation
 
     def combined(self, references: Sequence[str], predictions: Sequence[str]) -> float:
         """BLEU-4 + ROUGE-L under r2gen, for any references."""
@@ -245,11 +192,7 @@ class _Scorer:
                 "clinical": clinical.clinical_intervals(self.labels, labels),
             },
             "distinct_findings": len(set(texts)),
-<<<<<<< HEAD
-            "slips": count_slips(texts),
-=======
             "degeneration": count_degeneration(texts, self.training),
->>>>>>> evaluation
         }
         return _SystemScores(metrics, labels, results["full"].rouge_l)
 
@@ -277,19 +220,15 @@ def _example(
     return plots.Example(study.id, match, canvas, study.source_findings, predictions.findings[index])
 
 
-def _write(out: Path, metrics: dict, studies: Sequence[Study], texts: list[str], labels: pd.DataFrame) -> None:
-    """metrics.json, table.md and predictions.csv."""
+def _write(
+    out: Path, metrics: dict, page: str, studies: Sequence[Study], texts: list[str], labels: pd.DataFrame
+) -> None:
+    """metrics.json, table.md, examples.html and predictions.csv."""
+    (out / "examples.html").write_text(page, encoding="utf-8")
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (out / "table.md").write_text(tables.markdown_table(metrics), encoding="utf-8")
-    # The findings that a report asserts, the doubtful ones marked.
-    asserted = [
-        [f"{name} (uncertain)" if value == -1 else name for name, value in row.dropna().items() if value]
-        for row in labels.iloc
-    ]
-    columns = {
-        "id": [study.id for study in studies],
-        "reference": _findings(studies),
-        "generated": texts,
-        "findings": list(map("; ".join, asserted)),
-    }
+    names = {1: "{}", -1: "{} (uncertain)"}  # of the findings that a report asserts
+    asserted = [[names[value].format(name) for name, value in row.dropna().items() if value] for row in labels.iloc]
+    columns = {"id": [study.id for study in studies], "reference": _findings(studies), "generated": texts}
+    columns["findings"] = list(map("; ".join, asserted))
     pd.DataFrame(columns).to_csv(out / "predictions.csv", index=False)

@@ -36,17 +36,11 @@ MOVES = {
 
 @dataclass(frozen=True)
 class Localization:
-    """Of a region under a move, over N radiographs.
+    """Of a region under a move, over N radiographs."""
 
-    Attributes:
-        iou: mean intersection over union of the map, cut at half its maximum, and the outline.
-        pointing_game: share of radiographs whose map has its peak within the outline (Zhang et al., IJCV 2018).
-        static_iou: the same as `iou` for the map of the radiograph that was not moved: what not following would have.
-    """
-
-    iou: float
-    pointing_game: float
-    static_iou: float
+    iou: float  # mean intersection over union of the map, cut at half its maximum, and the outline
+    pointing_game: float  # share of radiographs whose map has its peak within the outline (Zhang et al., IJCV 2018)
+    static_iou: float  # `iou` of the map of the radiograph that was not moved: what not following would have
 
 
 def localize(
@@ -55,24 +49,18 @@ def localize(
     """Scores the maps of right lung, left lung and heart, by move and region.
 
     Args:
-        folder: images/ and masks/, see `data.segmentation`.
+        folder: see `data.segmentation`.
         held_out_alone: whether to score only the radiographs that no training sees.
 
     Raises:
-        DataError: it is not laid out so, a file cannot be read, no radiograph is left, or the model has no regions.
+        DataError: a file is missing or cannot be read, no radiograph is left, or the model has no regions.
     """
     if model.config.haqt.projection != "haqt_arr":
         raise DataError("a model of projection 'linear' has no region maps")
-<<<<<<< HEAD
-    films = masked_films(DataConfig(region_masks=str(folder), mask_holdout=holdout), held_out=holdout > 0)
-    if not films:
-        raise DataError(f"{folder} has fewer than {holdout} films, so none is held out")
-=======
     studies = segmented_studies(folder)
     studies = held_out(studies) if held_out_alone else studies
     if not studies:
         raise DataError(f"{folder} has too few radiographs, so none is held out")
->>>>>>> evaluation
     rows: dict[tuple[str, str], list[tuple[float, bool, float]]] = {}
     for study in tqdm(studies, desc="localizing", unit="image", disable=not progress):
         pixels, outlines = study.images[0].read().pixels, read_outlines(study)
@@ -115,7 +103,7 @@ def _move(image: np.ndarray, right: float, down: float, scale: float) -> np.ndar
 
 
 def table(scores: dict[str, dict[str, Localization]]) -> str:
-    """In Markdown: IoU and pointing game by move and region, with what a map that does not follow would have."""
+    """In Markdown: IoU and pointing game by move and region."""
     head = " | ".join(f"{region}, IoU | pointing game" for region in OUTLINED)
     lines = [f"| radiograph | {head} | static IoU |", "|---|" + "---:|" * (2 * len(OUTLINED) + 1)]
     for name, regions in scores.items():

@@ -28,53 +28,33 @@ from accelerate import PartialState
 from tqdm.auto import tqdm
 
 from xr2text import __version__
-<<<<<<< HEAD
-from xr2text.config import GenerationConfig
-from xr2text.data.dataset import ReportDataset, collate
-from xr2text.data.sources import Study
-from xr2text.errors import XR2TextError
-from xr2text.evaluation.processes import Processes
-from xr2text.model.xr2text import XR2Text
-=======
 from xr2text.data.cache import canvas_of
 from xr2text.data.study import Image, Study
 from xr2text.errors import XR2TextError
 from xr2text.files import atomic_write
 from xr2text.imaging.transform import ImageTransform
 from xr2text.model.checkpoint import Checkpoint
->>>>>>> evaluation
 
 MANIFEST_FILE = "manifest.json"
 READERS = 2  # threads that read the next batches' images while the model is at work on this one
 LONGEST_WAIT = timedelta(hours=24)  # of a process for another that has much more left to do
 
 
-<<<<<<< HEAD
-class PredictionError(XR2TextError, ValueError):
-    """Predictions that are missing, damaged or of something else; the message names the folder or the study."""
-=======
+Batch = tuple[torch.Tensor, torch.Tensor]  # images [B, 3, S, S] and boxes [B, 4]
+
+
 class PredictionError(XR2TextError):
     """Predictions that are damaged or of something else; the message names the folder or the study."""
->>>>>>> evaluation
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a system made of N studies, in their order.
-
-    Attributes:
-        findings, impressions: the reports; an impression is empty where the system writes none.
-        probabilities: [N, F] of the finding head, six decimals; None without a head.
-        maps: [N, K, H, W] the region maps that the reports were written from; None without regions.
-    """
+    """What a system made of N studies, in their order."""
 
     findings: list[str]
-    impressions: list[str]
-    probabilities: np.ndarray | None = None
-    maps: np.ndarray | None = None
-
-
-Batch = tuple[torch.Tensor, torch.Tensor]  # images [B, 3, S, S] and boxes [B, 4]
+    impressions: list[str]  # empty where the system writes none
+    probabilities: np.ndarray | None = None  # [N, F] of the finding head, six decimals; None without a head
+    maps: np.ndarray | None = None  # [N, K, H, W] that the reports were written from; None without regions
 
 
 def processes() -> PartialState:
@@ -85,16 +65,13 @@ def processes() -> PartialState:
 def write_predictions(
     checkpoint: Checkpoint, studies: Sequence[Study], folder: str | Path, batch_size: int
 ) -> Predictions:
-    """Writes the reports of all studies, each from its first frontal radiograph, and returns them.
+    """Writes the reports of all studies, each from its first frontal radiograph, and returns them on every process.
 
-    To be called by all processes together, on a folder that all of them see. Each batch is computed in the same way
-    for any number of processes, and gives the same bytes on the same hardware with the same number of threads.
+    To be called by all processes together, on a folder that all of them see. A batch has the same bytes for any number
+    of processes of the same hardware and number of threads.
 
     Args:
         checkpoint: its model is put in evaluation mode and moved to the process's device.
-
-    Returns:
-        on every process, the predictions in the studies' order.
 
     Raises:
         PredictionError: the folder holds predictions of another model, split, batch size or search, or a damaged file;
@@ -125,14 +102,8 @@ def write_predictions(
 
 
 def image_features(checkpoint: Checkpoint, studies: Sequence[Study], folder: str | Path, batch_size: int) -> np.ndarray:
-    """The encoder's features of each study's first frontal radiograph, mean over the patch grid.
-
-    Kept in `folder`, a folder of their own, as `write_predictions` keeps predictions; arguments and errors are the
-    same.
-
-    Returns:
-        [N, C] float32 in the studies' order, on every process.
-    """
+    """The encoder's features [N, C] of each study's first frontal radiograph, mean over the patch grid. Kept in
+    `folder`, which holds nothing else, as `write_predictions` keeps predictions; arguments and errors are the same."""
 
     def encode(batch: Batch) -> dict[str, np.ndarray]:
         return {"features": checkpoint.model.encoder(batch[0]).mean(1).float().cpu().numpy()}
@@ -174,10 +145,10 @@ def _read_batch(file: Path, rows: int) -> dict[str, np.ndarray]:
     try:
         with np.load(file, allow_pickle=False) as columns:
             batch = dict(columns)
+        if any(len(column) != rows for column in batch.values()):
+            raise ValueError(f"it does not hold {rows} studies")
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise PredictionError(f"{file} is damaged ({error}); remove it and start again") from error
-    if any(len(column) != rows for column in batch.values()):
-        raise PredictionError(f"{file} does not hold {rows} studies; remove it and start again")
     return batch
 
 
@@ -231,11 +202,8 @@ def _manifest(checkpoint: Checkpoint, studies: Sequence[Study], batch_size: int,
 
 
 def _claim(folder: Path, manifest: dict, state: PartialState) -> None:
-    """Sets the manifest on a free folder; on a used one, holds that it is the same.
-
-    Raises:
-        PredictionError: on every process alike, so that none waits for another.
-    """
+    """Sets the manifest on a free folder. Raises PredictionError where a used one has another, on every process alike,
+    so that none waits for another."""
     file = folder / MANIFEST_FILE
     if state.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
@@ -247,8 +215,7 @@ def _claim(folder: Path, manifest: dict, state: PartialState) -> None:
         present = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError) as error:
         raise PredictionError(f"{folder} holds files but no valid {MANIFEST_FILE}; choose another folder") from error
-    differing = sorted(name for name in {*present, *manifest} if present.get(name) != manifest.get(name))
-    if differing:
+    if differing := sorted(name for name in {*present, *manifest} if present.get(name) != manifest.get(name)):
         raise PredictionError(
             f"{folder} holds {present.get('kind')} of another model, split or setting (they differ in "
             f"{', '.join(differing)}); remove {folder} or choose another folder"

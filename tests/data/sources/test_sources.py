@@ -38,7 +38,7 @@ def test_the_index_gives_the_same_studies(configs, readings):
 def test_the_index_travels_by_its_place(configs):
     table = load_studies(configs[1])["train"]
     packed = pickle.dumps(table)
-    assert len(packed) < 5000 and list(pickle.loads(packed)) == list(table)
+    assert len(packed) < 10_000 and list(pickle.loads(packed)) == list(table)
 
 
 def test_the_index_is_made_anew_when_a_table_or_a_setting_changes(configs, readings, tree):
@@ -49,11 +49,12 @@ def test_the_index_is_made_anew_when_a_table_or_a_setting_changes(configs, readi
     table.to_csv(split, index=False)
     load_studies(config)
     assert len(readings) == 2
-    assert load_studies(config, findings=["of the source"])["train"].label_names == [] and len(readings) == 3
-    load_studies(config, findings=["edema"])
-    assert len(readings) == 3
     load_studies(config, anew=True)
-    assert len(readings) == 4 and len(before) == 6
+    assert len(readings) == 3 and len(before) == 6
+    config.split_file = "unused.json"
+    load_studies(config)
+    load_studies(config, findings=["edema"])
+    assert len(readings) == 4
 
 
 def test_a_damaged_index_is_named_and_an_unfinished_one_is_not_there(configs, tmp_path, tree):
@@ -66,6 +67,6 @@ def test_a_damaged_index_is_named_and_an_unfinished_one_is_not_there(configs, tm
     table = pd.read_csv(tree / "mimic-cxr-2.0.0-split.csv.gz", dtype=str)
     table.loc[table.index[-1], "split"] = "test"
     table.to_csv(tree / "mimic-cxr-2.0.0-split.csv.gz", index=False)
-    with pytest.raises(DataError, match="two splits"):
+    with pytest.raises(DataError, match="stands in test and in train"):
         load_studies(configs[1])
     assert list((tmp_path / "cache").iterdir()) == []

@@ -36,6 +36,7 @@ READERS = {
     "hub": hub_studies,
     "manifest": manifest_studies,
 }
+OWN_LABELS = ("indiana", "openi", "r2gen", "phantom")  # what people indexed, or what is drawn
 ONE_FILE = ("hub", "manifest")  # whose root may be a file, too
 VERSION = 2  # of the index's columns and of what the readers make of a source
 _TABLES = ("*.csv", "*.csv.gz", "*.json", "*.jsonl", "*.zip", "*.parquet", "*.arrow", "*/*.parquet", "*/*.arrow",
@@ -52,7 +53,7 @@ def load_studies(
 
     Args:
         findings: that a model is to predict. Where `text.findings` reads every one of them in reports, labels are what
-            it reads; else they are the source's.
+            it reads; else they are the source's, if it has any. Phantoms are labelled by what is drawn.
         faults: collects what is wrong with single entries, and nothing is kept in the cache; None: the first is raised.
         anew: the source is read and the index made in any case.
 
@@ -60,7 +61,9 @@ def load_studies(
         DataError: a folder, file, column or image is not where the layout has it, or a patient or a study stands in two
             splits.
     """
-    from_reports = config.source != "phantom" and set(findings) <= set(FINDING_NAMES)
+    from_reports = config.source not in OWN_LABELS or (
+        config.source != "phantom" and set(findings) <= set(FINDING_NAMES)
+    )
     in_memory, faults = config.cache is None or faults is not None, faults or Faults()
     studies = _each_in_one_split(config, _read(config, from_reports, faults), faults)
     if in_memory:

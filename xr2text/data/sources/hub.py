@@ -32,19 +32,15 @@ def hub_studies(root: Path, config: DataConfig, faults: Faults) -> Iterator[Stud
     total, number = sum(shard.rows for shard in shards.values()), 0
     split_of = _split(next(iter(shards.values())).names, total, faults)
     for file, shard in shards.items():
-        names = [name for name in _READ if name in shard.names]
-        place = 0
-        for batch in shard.batches(names):
-            for row in batch.to_pylist():
-                named = [row[key] for key in ("id", "study_id") if row.get(key) is not None]
-                name = str(named[0]) if named else f"row-{number:0{len(str(total))}d}"
-                yield Study(
-                    name, name if row.get("subject_id") is None else str(row["subject_id"]),
-                    (TableImage(file, row=place),), clean_section(row["findings"]), clean_section(row["impression"]),
-                    row.get("indication") or "", row.get("comparison") or "", split_of(row, number),
-                    row["findings"] or "",
-                )  # fmt: skip
-                place, number = place + 1, number + 1
+        for place, row in enumerate(shard.records([name for name in _READ if name in shard.names])):
+            named = [row[key] for key in ("id", "study_id") if row.get(key) is not None]
+            name = str(named[0]) if named else f"row-{number:0{len(str(total))}d}"
+            yield Study(
+                name, name if row.get("subject_id") is None else str(row["subject_id"]), (TableImage(file, row=place),),
+                clean_section(row["findings"]), clean_section(row["impression"]), row.get("indication") or "",
+                row.get("comparison") or "", split_of(row, number), row["findings"] or "",
+            )  # fmt: skip
+            number += 1
 
 
 def shuffled_splits(count: int) -> list[str]:

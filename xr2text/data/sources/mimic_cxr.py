@@ -9,7 +9,7 @@ A part of the download will do, with the rows of the two tables that belong to i
 """
 
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -39,10 +39,11 @@ def mimic_studies(root: Path, config: DataConfig, faults: Faults) -> Iterator[St
     table = table.merge(metadata[["dicom_id", "ViewPosition"]], "left", on="dicom_id").fillna("")
     table["order"] = table["ViewPosition"].map(_ORDER).fillna(2)
     table = table.drop_duplicates("dicom_id").sort_values(["subject_id", "study_id", "order", "dicom_id"])
-    read = _report_reader(root)
+    reports = _reports(root)
     for (subject, study), group in groupby(table.itertuples(), lambda row: (row.subject_id, row.study_id)):
         rows, folder = list(group), f"p{subject[:2]}/p{subject}"
-        found = find_sections(read(f"{folder}/s{study}.txt"))
+        report = reports / folder / f"s{study}.txt"
+        found = find_sections(report.read_text(encoding="utf-8", errors="replace") if report.is_file() else "")
         files = [root / "files" / folder / f"s{study}" / f"{row.dicom_id}.jpg" for row in rows]
         split, views = _SPLITS[rows[0].split], [VIEWS.get(row.ViewPosition) for row in rows]
         yield Study(
@@ -65,30 +66,18 @@ def _check_one_split(table: pd.DataFrame, faults: Faults) -> None:
         faults.add("two splits", f"study {study!r} stands in {' and in '.join(names)}")
 
 
-def _report_reader(root: Path) -> Callable[[str], str]:
-    """A function from pNN/pSUBJECT/sSTUDY.txt to a report's text, "" where there is none."""
-    archives = [root / "mimic-cxr-reports.zip", root.parent / "mimic-cxr-reports.zip"]
-    folders = [base / "files" for base in (root / "mimic-cxr-reports", root.parent / "mimic-cxr-reports", root)]
-    folder = next((folder for folder in folders if next(folder.glob("p*/p*/s*.txt"), None)), None)
-    if folder is not None:
-
-        def read(name: str) -> str:
-            path = folder / name
-            return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-
-        return read
+def _reports(root: Path) -> Path | zipfile.Path:
+    """The folder, or the one in an archive, that holds p10/p10000032/s50414267.txt and so on."""
+    places = [root / "mimic-cxr-reports", root.parent / "mimic-cxr-reports", root]
+    for folder in places:
+        if next((folder / "files").glob("p*/p*/s*.txt"), None):
+            return folder / "files"
+    archives = [place.with_suffix(".zip") for place in places[:2]]
     archive = next((archive for archive in archives if archive.is_file()), None)
     if archive is None:
-        places = ", ".join(f"{folder}/p10/p10000032/s50414267.txt" for folder in folders)
-        raise DataError(f"expected MIMIC-CXR's reports in one of {places}, or {archives[0]}")
+        names = ", ".join(f"{place / 'files'}/p10/p10000032/s50414267.txt" for place in places)
+        raise DataError(f"expected MIMIC-CXR's reports in one of {names}, or {archives[0]}")
     try:
-        opened = zipfile.ZipFile(archive)
+        return zipfile.Path(archive, "files/")
     except zipfile.BadZipFile as error:
         raise DataError(f"{archive} is damaged: {error}") from error
-    present = set(opened.namelist())
-
-    def read_packed(name: str) -> str:
-        name = f"files/{name}"
-        return opened.read(name).decode("utf-8", errors="replace") if name in present else ""
-
-    return read_packed
