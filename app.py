@@ -1,53 +1,41 @@
-"""The page: a radiograph in, its report out, beside the picture of what the report was written from.
+"""The page: a radiograph in, its report out, beside the image of what the report was written from.
 
     python app.py [--mcp]
 
 Environment: XR2TEXT_CHECKPOINT names the checkpoint, a folder or a model on the Hugging Face hub; XR2TEXT_USER and
-XR2TEXT_PASSWORD ask for a login; gradio's own variables (GRADIO_SERVER_NAME, GRADIO_SERVER_PORT, ...) hold. A file
-that is uploaded is deleted once it is read, and after UPLOAD_LIFE seconds if nobody reads it.
+XR2TEXT_PASSWORD ask for a login; gradio's own variables (GRADIO_SERVER_NAME, GRADIO_SERVER_PORT, ...) hold.
 """
 
 import argparse
-import gc
 import importlib.util
 import os
 import signal
-import tempfile
 import threading
-from pathlib import Path
 
-gc.disable()  # until all is imported, which is faster so
-
-from xr2text.config import ConfigError
+from xr2text.errors import XR2TextError
 from xr2text.files import shipped
 from xr2text.inference.reporter import Reporter
-from xr2text.model.checkpoint import CheckpointError
 from xr2text.phantom.drawing import draw_phantom
 from xr2text.ui.endpoints import MAX_FILE_SIZE
-from xr2text.ui.examples import ExampleShelf
-from xr2text.ui.page import CSS, THEME, UPLOAD_LIFE, build_page
-from xr2text.ui.uploads import sweep_forever
+from xr2text.ui.examples import Examples
+from xr2text.ui.page import CSS, THEME, build_page
+from xr2text.ui.uploads import upload_folder
 
-gc.enable()
-
-SESSIONS = 40  # whose films are kept at a time
+SESSIONS = 24  # whose radiographs are kept at a time
 
 
 def load_reporter() -> Reporter:
     """The checkpoint of XR2TEXT_CHECKPOINT, or the one that ships; ends the process in words where there is none."""
     try:
-        return Reporter.from_pretrained(os.environ.get("XR2TEXT_CHECKPOINT") or shipped("xr2text-iu"))
-    except (CheckpointError, ConfigError) as error:
+        reporter = Reporter.from_pretrained(os.environ.get("XR2TEXT_CHECKPOINT") or shipped("xr2text-iu"))
+    except XR2TextError as error:
         hint = "XR2TEXT_CHECKPOINT names a checkpoint folder or a model on the Hugging Face hub."
         raise SystemExit(f"The model could not be loaded: {error}\n{hint}") from None
-
-
-def on_zero_gpu(reporter: Reporter) -> None:
-    """On a ZeroGPU Space each report asks for the GPU; elsewhere, without the package `spaces`, nothing happens."""
-    if importlib.util.find_spec("spaces"):
+    if importlib.util.find_spec("spaces"):  # on a ZeroGPU Space each report asks for the GPU
         import spaces
 
         reporter.report = spaces.GPU(reporter.report)
+    return reporter
 
 
 def login() -> tuple[str, str] | None:
@@ -67,24 +55,15 @@ def main() -> None:
         raise SystemExit("--mcp knows no login: leave XR2TEXT_USER and XR2TEXT_PASSWORD unset, or leave out --mcp.")
     if args.mcp and importlib.util.find_spec("mcp") is None:
         raise SystemExit("--mcp needs the package mcp: pip install 'gradio[mcp]'")
-    shelf = ExampleShelf()
+    examples = Examples()
     reporter = load_reporter()
-    on_zero_gpu(reporter)
     # The first report of a process is slower than the rest; it is written while the page is laid out.
     threading.Thread(target=reporter.report, args=[draw_phantom(0).radiograph]).start()
-    parent = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
-    parent.mkdir(parents=True, exist_ok=True)
-    # A folder of this process's own, because gradio leaves uploads behind where a reader's page is open at the stop.
-    with tempfile.TemporaryDirectory(prefix="xr2text-uploads-", dir=parent, ignore_cleanup_errors=True) as uploads:
-        os.environ["GRADIO_TEMP_DIR"] = uploads
-        if args.mcp:
-            importlib.import_module("gradio.mcp").DEFAULT_TEMP_DIR = uploads
-        sweep_forever(Path(uploads), UPLOAD_LIFE)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop ends like Ctrl-C
-        build_page(reporter, shelf).launch(
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop ends like Ctrl-C
+    with upload_folder():
+        build_page(reporter, examples).launch(
             theme=THEME, css=CSS, share=False, ssr_mode=False, max_file_size=MAX_FILE_SIZE, auth=auth,
-            allowed_paths=[str(shelf.cache)], state_session_capacity=SESSIONS, mcp_server=args.mcp,
-            run_history=False, footer_links=["api"],
+            state_session_capacity=SESSIONS, mcp_server=args.mcp, run_history=False, footer_links=["api"],
         )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """`data check` and `data prepare` as they are called."""
 
+import argparse
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from mimic_tree import make_tree
 
+from xr2text.cli import data
 from xr2text.cli.main import main
 
 
@@ -120,3 +122,11 @@ def test_processes_of_a_launch_share_the_preparation(tree, tmp_path):
     assert [process.returncode for process in processes] == [0, 0]
     assert all(f"20 made, 0 kept, 0 not readable (share {rank + 1} of 2)" in said[rank] for rank in range(2))
     assert len(entries(tmp_path / "cache")) == 40
+
+
+@pytest.mark.parametrize("command", ["check", "prepare"])
+def test_every_set_holds(command):
+    parser = argparse.ArgumentParser()
+    data.add_arguments(parser)
+    args = parser.parse_args([command, "r2gen", "--set", "a=1", "b=2", "--set", "c=3"])
+    assert args.set == ["a=1", "b=2", "c=3"]

@@ -7,19 +7,22 @@ import subprocess
 from datetime import UTC, date, datetime
 from io import BytesIO
 
+import numpy as np
 import pytest
+from dicom_files import dataset, file_bytes
 from example_report import make_report
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 from highdicom.sr import srread
 from pydicom import dcmread
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import generate_uid
 from pypdf import PdfReader
 
 from xr2text.export.dicom_sr import structured_report
 from xr2text.export.fhir import diagnostic_report
-from xr2text.export.files import DOCUMENTS, NOTICE, ExportError, document, write_report
+from xr2text.export.files import DOCUMENTS, document, write_report
 from xr2text.export.pdf import report_pdf
+from xr2text.export.source import ExportError, Source, read_source
+from xr2text.export.text import NOTICE
 from xr2text.inference.confidence import FindingReading
 
 VERIFIER = shutil.which("dciodvfy")
@@ -35,19 +38,28 @@ def edited(report):
     return report.with_text("The heart is normal. Ärztlich geändert ≥ 2 cm.", report.impression)
 
 
+PATIENT = {
+    "PatientName": "Doe^Jane", "PatientID": "PAT-4711", "PatientBirthDate": "19700101", "PatientSex": "F",
+    "AccessionNumber": "A-1970-1", "StudyID": "S1", "ReferringPhysicianName": "House^Gregory",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def content():
+    """A DICOM radiograph of a patient with a name."""
+    pixels = np.arange(100 * 100, dtype=np.uint16).reshape(100, 100)
+    uids = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid()}
+    return file_bytes(dataset(pixels, StudyDate="20200102", StudyTime="101112", **uids, **PATIENT))
+
+
 @pytest.fixture
-def image(tmp_path):
-    """A DICOM radiograph's header, of a patient with a name."""
-    one = Dataset()
-    one.SOPClassUID, one.SOPInstanceUID = ComputedRadiographyImageStorage, generate_uid()
-    one.StudyInstanceUID, one.SeriesInstanceUID = generate_uid(), generate_uid()
-    one.PatientName, one.PatientID, one.PatientBirthDate, one.PatientSex = "Doe^Jane", "PAT-4711", "19700101", "F"
-    one.StudyDate, one.StudyTime, one.AccessionNumber, one.StudyID = "20200102", "101112", "A-1970-1", "S1"
-    one.ReferringPhysicianName = "House^Gregory"
-    one.file_meta = FileMetaDataset()
-    one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    one.save_as(tmp_path / "image.dcm", enforce_file_format=True)
-    return tmp_path / "image.dcm"
+def source(content):
+    return read_source(content)[1]
+
+
+@pytest.fixture
+def named(content):
+    return read_source(content, identity=True)[1]
 
 
 def texts_of(item):
@@ -61,46 +73,48 @@ def texts_of(item):
     return found
 
 
-def test_a_structured_report_refers_to_its_image(edited, image, tmp_path):
-    structured_report(edited, image).save_as(tmp_path / "report.dcm")
+def test_a_structured_report_refers_to_its_image(edited, content, source, tmp_path):
+    structured_report(edited, source).save_as(tmp_path / "report.dcm")
     read = srread(tmp_path / "report.dcm")  # highdicom checks the content tree
-    source = dcmread(image)
+    image = dcmread(BytesIO(content))
     texts = texts_of(read)
     assert texts["Finding"] == edited.findings and texts["Impression"] == edited.impression
     assert (
         "edited by a person" in texts["Comment"] and "example 0.1.0" in texts["Comment"] and NOTICE in texts["Comment"]
     )
-    assert read.StudyInstanceUID == source.StudyInstanceUID
+    assert read.StudyInstanceUID == image.StudyInstanceUID
     (series,) = read.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
-    assert series.SeriesInstanceUID == source.SeriesInstanceUID != read.SeriesInstanceUID
-    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+    assert series.SeriesInstanceUID == image.SeriesInstanceUID != read.SeriesInstanceUID
+    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == image.SOPInstanceUID
     assert (read.PreliminaryFlag, read.VerificationFlag) == ("PRELIMINARY", "UNVERIFIED")
 
 
-def test_the_patient_is_named_only_when_asked_for(report, image, tmp_path):
-    structured_report(report, image.read_bytes()).save_as(tmp_path / "without.dcm")
-    content = (tmp_path / "without.dcm").read_bytes()
-    assert not any(word in content for word in (b"Jane", b"PAT-4711", b"19700101", b"House", b"A-1970-1"))
-    named = structured_report(report, image, identity=True)
-    assert (named.PatientName, named.PatientID, named.AccessionNumber) == ("Doe^Jane", "PAT-4711", "A-1970-1")
+def test_the_patient_is_named_only_when_asked_for(report, source, named, tmp_path):
+    structured_report(report, source).save_as(tmp_path / "without.dcm")
+    written = (tmp_path / "without.dcm").read_bytes()
+    assert not any(word in written for word in (b"Jane", b"PAT-4711", b"19700101", b"House", b"A-1970-1"))
+    read = structured_report(report, named)
+    assert (read.PatientName, read.PatientID, read.AccessionNumber) == ("Doe^Jane", "PAT-4711", "A-1970-1")
 
 
 @pytest.mark.skipif(VERIFIER is None, reason="dciodvfy (Debian's dicom3tools) is not installed")
 @pytest.mark.parametrize("identity", [False, True])
-def test_a_structured_report_holds_to_the_standard(edited, image, tmp_path, identity):
-    structured_report(edited, image, identity).save_as(tmp_path / "report.dcm")
-    told = subprocess.run([VERIFIER, "-new", tmp_path / "report.dcm"], capture_output=True, text=True).stderr
-    assert "EnhancedSR" in told and "Error" not in told, told
+def test_a_structured_report_holds_to_the_standard(edited, content, tmp_path, identity):
+    structured_report(edited, read_source(content, identity)[1]).save_as(tmp_path / "report.dcm")
+    found = subprocess.run([VERIFIER, "-new", tmp_path / "report.dcm"], capture_output=True, text=True).stderr
+    assert "EnhancedSR" in found and "Error" not in found, found
     broken = dcmread(tmp_path / "report.dcm")
     del broken.PreliminaryFlag, broken.ValueType
     broken.save_as(tmp_path / "broken.dcm")
     assert "Error" in subprocess.run([VERIFIER, tmp_path / "broken.dcm"], capture_output=True, text=True).stderr
 
 
-@pytest.mark.parametrize("given", [b"", b"\x89PNG\r\n\x1a\n" + bytes(200), b"hello" * 100])
-def test_only_a_dicom_image_can_be_referred_to(report, given):
-    with pytest.raises(ExportError, match="DICOM Structured Report refers to"):
-        structured_report(report, given)
+def test_only_a_dicom_image_can_be_referred_to(report, content):
+    without = dcmread(BytesIO(content))
+    del without.StudyInstanceUID
+    for source, why in ((Source("0"), "this is none"), (read_source(file_bytes(without))[1], "StudyInstanceUID")):
+        with pytest.raises(ExportError, match=why):
+            structured_report(report, source)
 
 
 def test_a_diagnostic_report_is_valid_and_complete(edited):
@@ -113,7 +127,7 @@ def test_a_diagnostic_report_is_valid_and_complete(edited):
     assert device.deviceName[0].name == "example 0.1.0"
     assert (findings.valueString, impression.valueString) == (edited.findings, edited.impression)
     assert findings.device.reference == "#model" and "edited by a person" in findings.note[0].text
-    assert {one.reference for one in read.result} == {"#findings", "#impression"}
+    assert {result.reference for result in read.result} == {"#findings", "#impression"}
     whole = base64.b64decode(json.loads(text)["presentedForm"][0]["data"]).decode()
     assert edited.findings in whole and "edited by a person" in whole
     with pytest.raises(ValueError, match="status"):
@@ -121,11 +135,11 @@ def test_a_diagnostic_report_is_valid_and_complete(edited):
 
 
 def test_markup_in_a_report_is_text(report):
-    told = diagnostic_report(report.with_text("<script>1 < 2</script>", "&")).model_dump_json()
-    assert "<script>" not in json.loads(told)["text"]["div"] and "&lt;script&gt;" in told
+    text = diagnostic_report(report.with_text("<script>1 < 2</script>", "&")).model_dump_json()
+    assert "<script>" not in json.loads(text)["text"]["div"] and "&lt;script&gt;" in text
 
 
-def test_a_pdf_holds_the_report_and_its_doubts(edited):
+def test_a_pdf_holds_the_report_and_its_warnings(edited):
     pages = PdfReader(BytesIO(report_pdf(edited, date(2026, 1, 2))), strict=True)
     text = " ".join(page.extract_text() for page in pages.pages)
     text = " ".join(text.split())
@@ -135,19 +149,17 @@ def test_a_pdf_holds_the_report_and_its_doubts(edited):
     assert len(pages.pages[0].images) == 1
 
 
-def test_documents_stand_beside_the_reports_other_files(report, image, tmp_path):
-    paths = write_report(report, tmp_path / "all", documents=["dicom-sr", "fhir", "pdf"], source=image)
+def test_documents_stand_beside_the_reports_other_files(report, source, named, tmp_path):
+    paths = write_report(report, tmp_path / "all", source, documents=["dicom-sr", "fhir", "pdf"])
     assert [path.name for path in paths[3:]] == list(DOCUMENTS.values())
     assert sorted(paths) == sorted((tmp_path / "all").iterdir())
     assert srread(paths[-1]).PatientName == "" and paths[3].read_bytes().startswith(b"%PDF")
     assert DiagnosticReport.model_validate_json(paths[4].read_text())
-    assert (
-        srread(write_report(report, tmp_path, documents=["dicom-sr"], source=image, identity=True)[-1]).PatientID
-        == "PAT-4711"
-    )
-    for source in (None, paths[3]):
+    paths = write_report(report, tmp_path, named, overlay=False, documents=["dicom-sr"])
+    assert srread(paths[-1]).PatientID == "PAT-4711"
+    for other in (None, Source("0")):
         with pytest.raises(ExportError):
-            write_report(report, tmp_path / "png", documents=["pdf", "dicom-sr"], source=source)
+            write_report(report, tmp_path / "png", other, documents=["pdf", "dicom-sr"])
     assert sorted(path.name for path in (tmp_path / "png").iterdir()) == [
         "overlay.png", "report.json", "report.pdf", "report.txt",
     ]  # fmt: skip

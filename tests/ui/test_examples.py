@@ -8,11 +8,10 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from xr2text.imaging.read import read_radiograph
-from xr2text.ui import examples
-from xr2text.ui.examples import FILMS, ExampleShelf, fetch_film, write_phantom
+from xr2text.ui.examples import PHANTOM_SIZE, PUBLIC, Examples, fetch, phantom_png
 
-CONTENT = b"stands in for a film"
-NAMES = list(FILMS)
+CONTENT = b"stands in for a radiograph"
+NAMES = list(PUBLIC)
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -38,7 +37,7 @@ def server(tmp_path, monkeypatch):
         for name in NAMES:
             (folder / name).write_bytes(CONTENT)
     for name in NAMES:
-        monkeypatch.setitem(FILMS, name, "sha256:" + hashlib.sha256(CONTENT).hexdigest())
+        monkeypatch.setitem(PUBLIC, name, "sha256:" + hashlib.sha256(CONTENT).hexdigest())
     http = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(site)))
     thread = threading.Thread(target=http.serve_forever)
     thread.start()
@@ -48,61 +47,53 @@ def server(tmp_path, monkeypatch):
     thread.join()
 
 
-def test_a_film_is_fetched_once(server, tmp_path):
+def test_a_radiograph_is_fetched_once(server, tmp_path):
     cache = tmp_path / "cache"
-    film = fetch_film(NAMES[0], cache, server)
-    assert film.path == cache / NAMES[0]
-    assert film.path.read_bytes() == CONTENT
-    assert film.label == "NIH film 00000001_000"
-    assert fetch_film(NAMES[0], cache, server) == film
+    assert fetch(NAMES[0], cache, server) == (cache / NAMES[0]).read_bytes() == CONTENT
+    assert fetch(NAMES[0], cache, server) == CONTENT
     assert QuietHandler.served == 1
 
 
-def test_a_damaged_film_in_the_cache_is_fetched_again(server, tmp_path):
+def test_a_damaged_file_in_the_cache_is_fetched_again(server, tmp_path):
     (tmp_path / NAMES[0]).write_bytes(b"cut")
-    assert fetch_film(NAMES[0], tmp_path, server).path.read_bytes() == CONTENT
+    assert fetch(NAMES[0], tmp_path, server) == CONTENT
 
 
 def test_other_content_is_refused_and_not_kept(server, tmp_path, monkeypatch):
-    monkeypatch.setitem(FILMS, NAMES[0], "sha256:" + "0" * 64)
+    monkeypatch.setitem(PUBLIC, NAMES[0], "sha256:" + "0" * 64)
     cache = tmp_path / "cache"
-    assert fetch_film(NAMES[0], cache, server) is None
+    assert fetch(NAMES[0], cache, server) is None
     assert list(cache.iterdir()) == []
 
 
 @pytest.mark.parametrize("place", ["missing/", "slow/"])
-def test_a_server_without_the_film_or_without_an_answer_gives_none(server, tmp_path, place):
+def test_a_server_without_the_file_or_without_an_answer_gives_none(server, tmp_path, place):
     start = time.perf_counter()
-    assert fetch_film(NAMES[0], tmp_path / "cache", server + place, timeout=0.3) is None
+    assert fetch(NAMES[0], tmp_path / "cache", server + place, timeout=0.3) is None
     assert time.perf_counter() - start < 0.9
 
 
 def test_no_network_gives_none_without_a_traceback(tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    assert fetch_film(NAMES[0], tmp_path, "http://127.0.0.1:9/") is None
+    assert fetch(NAMES[0], tmp_path, "http://127.0.0.1:9/") is None
     assert all(record.exc_info is None for record in caplog.records)
 
 
 def test_a_cache_that_cannot_be_made_gives_none(server, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    assert fetch_film(NAMES[0], tmp_path / "file" / "cache", server) is None
+    assert fetch(NAMES[0], tmp_path / "file" / "cache", server) is None
 
 
-def test_the_phantom_is_a_readable_radiograph_and_says_what_it_is(tmp_path):
-    example = write_phantom(tmp_path)
-    assert example.label == "Synthetic phantom"
-    assert read_radiograph(example.path).height == examples.PHANTOM_SIZE
+def test_the_phantom_is_a_readable_radiograph():
+    assert read_radiograph(phantom_png()).height == PHANTOM_SIZE
 
 
-def test_the_shelf_offers_the_phantom_at_once_and_the_films_once_they_came(server, tmp_path):
-    start = time.perf_counter()
-    slow = ExampleShelf(tmp_path / "a", server + "slow/", timeout=0.5)
-    assert [example.label for example in slow.offered()] == ["Synthetic phantom"]
+def test_the_phantom_is_offered_at_once_and_the_public_ones_once_they_came(server, tmp_path):
+    slow = Examples(tmp_path / "a", server + "slow/", timeout=0.5)
+    assert list(slow.offered) == ["Synthetic phantom"]
     slow.fetching.join()
-    assert [example.label for example in slow.offered()] == ["Synthetic phantom"]
-    shelf = ExampleShelf(tmp_path / "b", server)
-    shelf.fetching.join()
-    assert [example.label for example in shelf.offered()] == [
-        "Synthetic phantom", "NIH film 00000001_000", "NIH film 00027426_000",
-    ]  # fmt: skip
-    assert time.perf_counter() - start < 10
+    assert list(slow.offered) == ["Synthetic phantom"]
+    examples = Examples(tmp_path / "b", server)
+    examples.fetching.join()
+    assert list(examples.offered) == ["Synthetic phantom", "NIH 00000001_000", "NIH 00027426_000"]
+    assert examples.offered["NIH 00000001_000"] == CONTENT

@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files", nargs="+", type=Path, metavar="FILE", help="PNG, JPEG, TIFF, WebP, BMP or DICOM, or a folder of them"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="a folder per file is made here")
+    parser.add_argument("--no-overlay", action="store_true", help="no overlay.png, which takes longest of all")
     parser.add_argument("--maps", action="store_true", help="also maps.npz, the seven maps in original pixels")
     parser.add_argument(
         "--also", nargs="+", default=[], choices=("pdf", "fhir", "dicom-sr"), metavar="DOCUMENT",
@@ -36,8 +37,10 @@ def run(args: argparse.Namespace) -> int:
     """0: everything is written, 1: some files are refused."""
     from tqdm import tqdm
 
-    from xr2text.export.files import ExportError, write_report
+    from xr2text.export.files import write_report
+    from xr2text.export.source import ExportError, read_source
     from xr2text.imaging.radiograph import ImageError
+    from xr2text.imaging.read import read_content
     from xr2text.inference.gate import DoubtfulImageError
     from xr2text.inference.reporter import Reporter
 
@@ -46,9 +49,10 @@ def run(args: argparse.Namespace) -> int:
     refused = 0
     for file, name in zip(tqdm(files, unit="file"), unique_names(files), strict=True):
         try:
+            radiograph, source = read_source(read_content(file), args.identity)
             write_report(
-                reporter.report(file, args.force), args.out / name, with_maps=args.maps, documents=args.also,
-                source=file, identity=args.identity,
+                reporter.report(radiograph, args.force), args.out / name, source, overlay=not args.no_overlay,
+                maps=args.maps, documents=args.also,
             )  # fmt: skip
             continue
         except ExportError as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 
-from xr2text.export.files import NOT_WRITTEN, NOTICE, origin, report_text
+from xr2text.export.text import NOT_WRITTEN, NOTICE, origin, report_text
 
 if TYPE_CHECKING:
     from xr2text.inference.reporter import Report

@@ -1,4 +1,4 @@
-"""A report on paper: both sections, the picture of the regions, and what a reader should doubt, by fpdf2."""
+"""A report on paper: both sections, the picture of the regions, and its warnings, by fpdf2."""
 
 from datetime import date
 from pathlib import Path
@@ -9,7 +9,7 @@ from fpdf import FPDF
 from fpdf.enums import XPos, YPos
 from PIL import Image
 
-from xr2text.export.files import NOT_WRITTEN, NOTICE, origin
+from xr2text.export.text import NOT_WRITTEN, NOTICE, origin
 from xr2text.inference.confidence import confidence_in_words
 from xr2text.inference.overlay import render_overlay
 
@@ -54,13 +54,13 @@ def report_pdf(report: "Report", made: date | None = None) -> bytes:
     ):  # fmt: skip
         write(title, 12, bold=True, gap=1)
         write(whole or NOT_WRITTEN)
-        for one in report.sentences:
-            if one.section == section and one.confidence is not None:
-                told = f"{one.text}  [{one.region}; confidence {confidence_in_words(one.confidence)}]"
-                write(f"– {told}", 8, grey=GREY, gap=0)
+        for sentence in report.sentences:
+            if sentence.section == section and sentence.confidence is not None:
+                certainty = confidence_in_words(sentence.confidence)
+                write(f"– {sentence.text}  [{sentence.region}; confidence {certainty}]", 8, grey=GREY, gap=0)
         page.ln(3)
     if report.doubts:
-        write("To be doubted", 12, bold=True, gap=1)
+        write("Warnings", 12, bold=True, gap=1)
         for line in report.doubts:
             write(f"– {line}", 9, gap=0.5)
     return bytes(page.output())

@@ -67,7 +67,7 @@ def read_radiograph(source: str | os.PathLike | bytes | BinaryIO) -> Radiograph:
         ImageError: the file is missing, empty, damaged, too large, too small, of another format, of several frames,
             or a DICOM object that is not a chest radiograph.
     """
-    data = _load(source)
+    data = read_content(source)
     if not data:
         raise ImageError(f"The file is empty (0 bytes); please choose a {ACCEPTED} image.")
     if len(data) > MAX_BYTES:
@@ -111,7 +111,8 @@ def radiograph_from_array(array: np.ndarray | Image.Image) -> Radiograph:
     return Radiograph(array_to_unit(array), "array")
 
 
-def _load(source: str | os.PathLike | bytes | BinaryIO) -> bytes:
+def read_content(source: str | os.PathLike | bytes | BinaryIO) -> bytes:
+    """The bytes of a file, at most MAX_BYTES and one. Raises ImageError where it cannot be read."""
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     if not isinstance(source, str | os.PathLike):

@@ -5,12 +5,13 @@ from typing import Any
 import gradio as gr
 
 from xr2text.anatomy import REGION_NAMES
-from xr2text.export.files import NOTICE, report_json
+from xr2text.export.source import read_source
+from xr2text.export.text import NOTICE, report_json
 from xr2text.imaging.radiograph import ACCEPTED, MAX_PIXELS, ImageError
 from xr2text.inference.gate import DoubtfulImageError
 from xr2text.inference.reporter import Reporter
 from xr2text.ui.handlers import MAX_BATCH
-from xr2text.ui.session import report_in_time
+from xr2text.ui.session import REPORT_SECONDS
 from xr2text.ui.uploads import delete, read_once, upload
 
 MAX_FILE_SIZE = "64mb"
@@ -18,16 +19,16 @@ MAX_FILE_SIZE = "64mb"
 
 def about(reporter: Reporter) -> dict[str, Any]:
     """What the model is and what it takes."""
-    config = reporter.model.config
+    config, thresholds = reporter.model.config, reporter.model.calibration.thresholds
     return {
         "model": reporter.model_name,
         "accepted": ACCEPTED,
         "max_file_size": MAX_FILE_SIZE,
         "max_pixels": MAX_PIXELS,
         "max_batch": MAX_BATCH,
-        "image_size": config.image.size,
+        "image_size": config.image_size,
         "regions": list(REGION_NAMES),
-        "findings": {name: config.finding_thresholds.get(name, 0.5) for name in config.findings},
+        "findings": {name: thresholds.get(name, 0.5) for name in config.findings},
         "notice": NOTICE,
     }
 
@@ -44,11 +45,15 @@ def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
         in_turn: the queue that all who use the model share.
     """
 
+    def write(file: str, force: bool) -> dict:
+        radiograph, source = read_source(read_once(file))
+        return report_json(reporter.report(radiograph, force, REPORT_SECONDS), source.sha256)
+
     def report(file: str, force: bool = False) -> dict:
+        if not file:
+            raise refusal("No file was sent.")
         try:
-            if not file:
-                raise ImageError("No file was sent.")
-            return report_json(report_in_time(reporter, read_once(file), force))
+            return write(file, force)
         except DoubtfulImageError as error:
             raise refusal(f"{error} Send force=true to have it all the same.") from error
         except ImageError as error:
@@ -61,7 +66,7 @@ def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
                 raise refusal(f"Send from 1 to {MAX_BATCH} files, not {len(files or [])}.")
             for file in files:
                 try:
-                    reports.append(report_json(report_in_time(reporter, read_once(file), force)))
+                    reports.append(write(file, force))
                 except ImageError as error:
                     reports.append({"error": str(error)})
         finally:
@@ -71,18 +76,18 @@ def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
     def info() -> dict:
         return about(reporter)
 
-    one, many, nothing = upload(visible=False), upload(visible=False, file_count="multiple"), gr.JSON(visible=False)
+    single, many, answer = upload(visible=False), upload(visible=False, file_count="multiple"), gr.JSON(visible=False)
     force = gr.Checkbox(False, label="force", visible=False)
     gr.Button(visible=False).click(
-        report, [one, force], nothing, api_name="report", **in_turn,
+        report, [single, force], answer, api_name="report", **in_turn,
         api_description="A radiograph's file -> findings, impression, sentences with their regions, doubts, model; "
         "with force also where it may be no frontal chest radiograph. The file is deleted once it is read.",
     )  # fmt: skip
     gr.Button(visible=False).click(
-        report_batch, [many, force], nothing, api_name="report_batch", **in_turn,
+        report_batch, [many, force], answer, api_name="report_batch", **in_turn,
         api_description="Radiographs' files -> for each its report as /report gives it, or {'error': why not}.",
     )  # fmt: skip
     gr.Button(visible=False).click(
-        info, None, nothing, api_name="info",
+        info, None, answer, api_name="info",
         api_description="The model, its regions and findings, and what files it takes.",
     )  # fmt: skip

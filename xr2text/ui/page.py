@@ -1,8 +1,8 @@
-"""The page: one film read at a time, several in a row, and two side by side. Layout and events only.
+"""The page: one radiograph at a time, a batch, two side by side. Layout and events only.
 
 Parts stand in the modules beside: `handlers` answers, `viewer` draws, `panels` shows, `session` keeps, `uploads` takes
-files in. All events that use the model wait in one queue, so that no report of a former file lands beside a later one
-and one report at a time has the processor.
+files in. All events that use the model wait in one queue: no report of a former file lands beside a later one, and one
+report at a time has the processor.
 """
 
 from collections.abc import Iterator
@@ -14,23 +14,23 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from xr2text.export.files import NOTICE
+from xr2text.export.text import NOTICE
 from xr2text.inference.reporter import Reporter
 from xr2text.ui import handlers
 from xr2text.ui.endpoints import MAX_FILE_SIZE, add_endpoints
-from xr2text.ui.examples import ExampleShelf
+from xr2text.ui.examples import Examples
 from xr2text.ui.handlers import EXPORTS, MAX_BATCH, PANEL, WELCOME, labels_of
 from xr2text.ui.panels import message
 from xr2text.ui.session import Opened
 from xr2text.ui.uploads import delete, refuse_other_files, upload
-from xr2text.ui.viewer import viewer
+from xr2text.ui.viewer.viewer import viewer
 
-UPLOAD_LIFE = 900  # seconds after which a file goes that nobody has read
 SESSION_LIFE = 3600  # seconds that the studies of a session stay in memory
 WAITING = 32  # requests in the queue; those beyond are told to come back
 IN_TURN = {"concurrency_id": "radiograph", "concurrency_limit": 1}
 HIDDEN = {"api_visibility": "private"}
-QUIET = {"show_progress": "hidden", **IN_TURN, **HIDDEN}
+SILENT = {"show_progress": "hidden", **HIDDEN}
+QUIET = {**SILENT, **IN_TURN}
 Parts = dict[str, Component]  # of the page, by the names that `handlers` gives their values under
 
 
@@ -38,7 +38,7 @@ def _part(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
-CSS, SAVE, LABELS = _part("page.css"), _part("save.js"), _part("labels.js")
+CSS, SAVE, LABELS, TABLE = map(_part, ("page.css", "save.js", "labels.js", "table.js"))
 THEME = gr.themes.Default(
     primary_hue="sky",
     neutral_hue="slate",
@@ -60,31 +60,32 @@ THEME = gr.themes.Default(
 )
 
 
-def build_page(reporter: Reporter, shelf: ExampleShelf) -> gr.Blocks:
+def build_page(reporter: Reporter, examples: Examples) -> gr.Blocks:
     """Lays out the page and ties its events to the reporter."""
-    with gr.Blocks(title="XR2Text", analytics_enabled=False, delete_cache=(60, UPLOAD_LIFE)) as page:
+    with gr.Blocks(title="XR2Text", analytics_enabled=False) as page:
         gr.HTML(
             "<h1>XR2Text</h1><p>A chest radiograph's report, written from seven anatomical regions.</p>", elem_id="head"
         )
         gr.HTML(
-            f'<div class="notice"><b>{NOTICE}</b> Sides are those of the patient: right is on the left of the picture. '
+            f'<div class="notice"><b>{NOTICE}</b> Sides are those of the patient: right is on the left of the image. '
             f"Model: {escape(reporter.model_name)}.</div>",
             elem_id="notice",
         )
         parts: Parts = {
-            "history": gr.State([], time_to_live=SESSION_LIFE),
+            "studies": gr.State([], time_to_live=SESSION_LIFE),
             "carrier": gr.JSON(visible=False),  # of a file that the browser saves
         }
         with gr.Tabs() as parts["tabs"]:
             with gr.Tab("Read", id="read"):
-                parts |= _film_row(shelf)
+                parts |= _radiograph_row(examples)
                 parts["reader"] = viewer("reader", "The radiograph and its report appear here.")
                 parts |= _text_rows() | _chart_row()
-            with gr.Tab("Several", id="several"):
+            with gr.Tab("Batch", id="batch"):
                 parts |= _batch_rows()
             with gr.Tab("Compare", id="compare"):
-                _compare_tab(parts["history"])
-        _tie_reading(parts, reporter, shelf, page)
+                _compare_tab(parts["studies"])
+        _tie_reading(parts, reporter, examples, page)
+        _tie_texts(parts)
         _tie_batch(parts, reporter, page)
         add_endpoints(reporter, IN_TURN)
     refuse_other_files(page)
@@ -106,40 +107,43 @@ def _saves(parts: Parts, name: str, make: Any, inputs: list[Component]) -> None:
     parts[name].click(make, inputs, carrier, **QUIET).success(None, carrier, None, js=SAVE, **HIDDEN)
 
 
-def _offered(shelf: ExampleShelf) -> list[list[str]]:
-    return [[example.label] for example in shelf.offered()]
+def _lists_studies(choice: gr.Dropdown, studies: gr.State) -> None:
+    studies.change(lambda kept: gr.Dropdown(labels_of(kept)), studies, choice, **SILENT)
 
 
-def _film_row(shelf: ExampleShelf) -> Parts:
-    """What film, and what is said of it."""
+def _names(examples: Examples) -> list[list[str]]:
+    return [[name] for name in examples.offered]
+
+
+def _radiograph_row(examples: Examples) -> Parts:
+    """Which radiograph, and what is said of it."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=280):
             file = upload(label=f"Radiograph, up to {MAX_FILE_SIZE[:-2]} MB", height=150, elem_id="file")
         with gr.Column(scale=3, min_width=280):
             with gr.Row():
                 generate = gr.Button("Generate report", variant="primary", size="lg", elem_id="generate")
-                earlier = gr.Dropdown([], label="Earlier in this session", elem_id="earlier", min_width=180)
-            examples = gr.Dataset(
-                samples=_offered(shelf), label="Examples", components=["textbox"], type="index", elem_id="examples"
+                history = gr.Dropdown([], label="History", elem_id="history", min_width=180)
+            choice = gr.Dataset(
+                samples=_names(examples), label="Examples", components=["textbox"], type="index", elem_id="examples"
             )
             status = gr.HTML(message(WELCOME), elem_id="status")
             go_on = gr.Button("Write the report all the same", visible=False, size="sm", elem_id="go-on")
     return {
         "opened": gr.State(None, time_to_live=SESSION_LIFE),
-        "content": gr.State(None, time_to_live=SESSION_LIFE),  # of the film's file, until another film comes
         "shown": gr.Textbox(visible=False),  # label of the study that the browser shows
-        "file": file, "generate": generate, "earlier": earlier, "examples": examples, "status": status, "go-on": go_on,
+        "file": file, "generate": generate, "history": history, "examples": choice, "status": status, "go-on": go_on,
     }  # fmt: skip
 
 
 def _text_rows() -> Parts:
-    """The report's text, and the files that it is saved to."""
+    """The report's text, to be edited, and the files that it is saved to."""
     parts: Parts = {}
     with gr.Row():
         for name in ("findings", "impression"):
             parts[name] = gr.Textbox(
-                label=f"{name.capitalize()}, to edit", lines=4, max_lines=14, min_width=280, buttons=["copy"],
-                interactive=False, elem_id=name,
+                label=name.capitalize(), lines=4, max_lines=14, min_width=280, buttons=["copy"], interactive=False,
+                elem_id=name,
             )  # fmt: skip
     with gr.Row():
         for name, label in EXPORTS.items():
@@ -149,73 +153,70 @@ def _text_rows() -> Parts:
 
 
 def _chart_row() -> Parts:
-    """Findings on one side, regions and doubts on the other."""
+    """Findings on one side, regions and warnings on the other."""
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):
             chart = gr.HTML(elem_id="chart")
         with gr.Column(min_width=300):
-            weights, doubts = gr.HTML(elem_id="weights"), gr.HTML(elem_id="doubts")
-    return {"chart": chart, "weights": weights, "doubts": doubts}
+            weights, warnings = gr.HTML(elem_id="weights"), gr.HTML(elem_id="warnings")
+    return {"chart": chart, "weights": weights, "warnings": warnings}
 
 
-def _tie_reading(parts: Parts, reporter: Reporter, shelf: ExampleShelf, page: gr.Blocks) -> None:
-    """The events of one film's page."""
-    history, earlier, examples = _some(parts, "history", "earlier", "examples")
+def _tie_reading(parts: Parts, reporter: Reporter, examples: Examples, page: gr.Blocks) -> None:
+    """The events from a file to its report, and the history."""
+    studies, history, choice = _some(parts, "studies", "history", "examples")
     panel = _some(parts, *PANEL)
-    film = [*panel, *_some(parts, "content", "earlier")]
 
     def take_upload(path: str) -> dict:
         return _put(parts, handlers.show_upload(path) | {"file": None})  # the input is free for the next file
 
-    def take_example(k: int) -> dict:
-        return _put(parts, handlers.show_film(shelf.offered()[k].path.read_bytes()))
+    def take_example(number: int) -> dict:
+        return _put(parts, handlers.show(list(examples.offered.values())[number]))
 
-    def write(data: bytes | None, kept: list[Opened], force: bool = False) -> dict:
-        return _put(parts, handlers.write_panel(reporter, data, kept, force))
-
-    def edit(*typed: Any) -> dict:
-        return _put(parts, handlers.apply_edit(*typed))
+    def write(opened: Opened | None, kept: list[Opened], force: bool = False) -> dict:
+        return _put(parts, handlers.write_panel(reporter, opened, kept, force))
 
     def reopen(kept: list[Opened], label: str | None) -> dict:
         return _put(parts, handlers.reopen(kept, label))
 
-    on_picture = {"show_progress_on": parts["reader"], **IN_TURN, **HIDDEN}
-    parts["file"].upload(take_upload, parts["file"], [*film, parts["file"]], **on_picture)
-    examples.click(take_example, examples, film, **on_picture)
+    on_reader = {"show_progress_on": parts["reader"], **IN_TURN, **HIDDEN}
+    parts["file"].upload(take_upload, parts["file"], [*panel, history, parts["file"]], **on_reader)
+    choice.click(take_example, choice, [*panel, history], **on_reader)
     for name, handler in (("generate", write), ("go-on", partial(write, force=True))):
-        parts[name].click(handler, _some(parts, "content", "history"), [*panel, history], **on_picture)
+        parts[name].click(handler, [parts["opened"], studies], [*panel, studies], **on_reader)
+    _lists_studies(history, studies)
+    history.input(reopen, [studies, history], [*panel, history], **QUIET)
+    page.load(lambda: gr.Dataset(samples=_names(examples)), None, choice, js=LABELS, **SILENT)
+
+
+def _tie_texts(parts: Parts) -> None:
+    """The events of editing and saving."""
+
+    def edit(*typed: Any) -> dict:
+        return _put(parts, handlers.apply_edit(*typed))
+
     typed = _some(parts, "opened", "shown", "findings", "impression")
-    edited = _some(parts, "status", "opened", "reader", "doubts", "history")
+    edited = _some(parts, "status", "opened", "reader", "warnings", "studies")
     for text in _some(parts, "findings", "impression"):
-        text.blur(edit, [*typed, history], edited, trigger_mode="always_last", **QUIET)
+        text.blur(edit, [*typed, parts["studies"]], edited, trigger_mode="always_last", **QUIET)
     for name in EXPORTS:
         _saves(parts, f"save-{name}", partial(handlers.export, name), typed)
-    history.change(lambda kept: gr.Dropdown(labels_of(kept)), history, earlier, show_progress="hidden", **HIDDEN)
-    earlier.input(reopen, [history, earlier], film, **QUIET)
-    page.load(
-        lambda: gr.Dataset(samples=_offered(shelf)), None, examples, js=LABELS, show_progress="hidden", **HIDDEN
-    )  # fmt: skip
 
 
 def _batch_rows() -> Parts:
-    """Several films, and what became of each."""
+    """Many radiographs, and what became of each."""
     return {
         "results": gr.State([], time_to_live=SESSION_LIFE),
         "files": upload(label=f"Radiographs, up to {MAX_BATCH}", file_count="multiple", height=160, elem_id="files"),
         "start": gr.Button("Generate reports", variant="primary", elem_id="start"),
-        "batch-status": gr.HTML(
-            message("Drop several radiographs, then press Generate reports."), elem_id="batch-status"
-        ),
-        "table": gr.HTML(
-            value=None, html_template=_part("films.html"), css_template=_part("films.css"),
-            js_on_load=_part("films.js"), elem_id="table", apply_default_css=False,
-        ),
+        "batch-status": gr.HTML(message("Drop radiographs, then press Generate reports."), elem_id="batch-status"),
+        "table": gr.HTML(js_on_load=TABLE, elem_id="table"),
         "save-zip": gr.Button("Save all reports (ZIP)", interactive=False, size="sm", elem_id="save-zip"),
-    }  # fmt: skip
+    }
 
 
 def _tie_batch(parts: Parts, reporter: Reporter, page: gr.Blocks) -> None:
-    """The events of several films."""
+    """The events of a batch."""
     waiting: dict[str, list[str]] = {}  # a session's files that no batch has read yet
 
     def wait(paths: list[str] | None, request: gr.Request) -> None:
@@ -224,33 +225,30 @@ def _tie_batch(parts: Parts, reporter: Reporter, page: gr.Blocks) -> None:
     def leave(request: gr.Request) -> None:
         delete(waiting.pop(request.session_hash, []))
 
-    def several(paths: list[str] | None, kept: list[Opened]) -> Iterator[dict]:
+    def run(paths: list[str] | None, kept: list[Opened]) -> Iterator[dict]:
         for answer in handlers.run_batch(reporter, paths, kept):
             yield _put(parts, answer)
 
-    def open_row(opened: list[Opened | None], event: gr.EventData) -> dict:
-        return _put(parts, handlers.open_row(opened, event.row))
+    def open_row(results: list[Opened | None], event: gr.EventData) -> dict:
+        return _put(parts, handlers.open_row(results, event.row))
 
     files, results = _some(parts, "files", "results")
-    files.change(wait, files, None, show_progress="hidden", queue=False, **HIDDEN)
+    files.change(wait, files, None, queue=False, **SILENT)
     page.unload(leave)
     parts["start"].click(
-        several, [files, parts["history"]],
-        _some(parts, "files", "batch-status", "table", "results", "history", "save-zip"),
+        run, [files, parts["studies"]],
+        _some(parts, "files", "batch-status", "table", "results", "studies", "save-zip"),
         show_progress_on=parts["batch-status"], **IN_TURN, **HIDDEN,
     )  # fmt: skip
     _saves(parts, "save-zip", handlers.export_batch, [results])
-    opens = _some(parts, *PANEL, "content", "earlier", "tabs")
-    parts["table"].select(open_row, results, opens, **QUIET)
+    parts["table"].select(open_row, results, _some(parts, *PANEL, "history", "tabs"), **QUIET)
 
 
-def _compare_tab(history: gr.State) -> None:
+def _compare_tab(studies: gr.State) -> None:
     with gr.Row(equal_height=False):
         for side in ("left", "right"):
             with gr.Column(min_width=320):
                 choice = gr.Dropdown([], label=f"Study on the {side}", elem_id=f"choice-{side}")
                 shown = viewer(f"compare-{side}", "Choose a study of this session.", alone=True)
-                history.change(
-                    lambda kept: gr.Dropdown(labels_of(kept)), history, choice, show_progress="hidden", **HIDDEN
-                )
-                choice.input(handlers.compared, [history, choice], shown, show_progress="hidden", **HIDDEN)
+                _lists_studies(choice, studies)
+                choice.input(handlers.compared, [studies, choice], shown, **SILENT)

@@ -1,19 +1,20 @@
-"""The page's pieces that are only shown: messages, bars, doubts. HTML, so that they follow the light or dark theme."""
+"""The page's pieces that are only shown: messages, bars, lists. HTML, so that they follow the light or dark theme."""
 
+from collections.abc import Sequence
 from html import escape
 
 from xr2text.anatomy import REGIONS
 from xr2text.inference.confidence import FindingReading
-from xr2text.inference.reporter import Report
 
-SHOWN_FINDINGS, SHOWN_DOUBTS = 10, 4
+SHOWN_FINDINGS, SHOWN_WARNINGS = 10, 4
+SEEN, NOT_SEEN = "#D55E00", "#8AA4B8"
 
 
-def message(text: str, kind: str = "", details: tuple[str, ...] = ()) -> str:
-    """A line in the page that stays, unlike a toast; `kind` is "", "good" or "bad"."""
-    role = "alert" if kind == "bad" else "status"
+def message(text: str, tone: str = "", details: tuple[str, ...] = ()) -> str:
+    """A line in the page that stays, unlike a toast; `tone` is "", "good" or "bad"."""
+    role = "alert" if tone == "bad" else "status"
     lines = "".join(f"<p>{escape(detail)}</p>" for detail in details)
-    return f'<div class="message {kind}" role="{role}">{escape(text)}{lines}</div>'
+    return f'<div class="message {tone}" role="{role}">{escape(text)}{lines}</div>'
 
 
 def weights_chart(weights: dict[str, float]) -> str:
@@ -23,31 +24,31 @@ def weights_chart(weights: dict[str, float]) -> str:
     rows = []
     for region in REGIONS:
         weight = weights[region.name]
-        bar = f'<div class="bar" style="width: {100 * weight / longest:.1f}%; background: {region.colour}"></div>'
-        mark = f'<div class="mark dashed" style="left: {equal:.1f}%"></div>'
-        rows.append(f'<span>{region.name}</span><div class="track">{bar}{mark}</div><span>{weight:.1%}</span>')
+        rows.append(_bar(region.name, 100 * weight / longest, region.colour, equal, "mark dashed", f"{weight:.1%}"))
     note = "How much the report drew on each region; the dashed line is an equal share."
     return _bars("Region weights", rows, note)
 
 
-def findings_chart(readings: tuple[FindingReading, ...]) -> str:
+def findings_chart(readings: Sequence[FindingReading]) -> str:
     """The finding head's probabilities with their thresholds, those that are seen first."""
     if not readings:
         return ""
-    ordered = sorted(readings, key=lambda one: (not one.seen, -one.probability))
-    rows = [_finding_row(one) for one in ordered]
+    rows = []
+    for reading in sorted(readings, key=lambda reading: (not reading.seen, -reading.probability)):
+        name = f"<b>{escape(reading.name)}</b>" if reading.seen else escape(reading.name)
+        colour = SEEN if reading.seen else NOT_SEEN
+        value = f"{reading.probability:.0%}"
+        rows.append(_bar(name, 100 * reading.probability, colour, 100 * reading.threshold, "mark", value))
     note = "Calibrated probability of each finding; the line is where it counts as present."
-    more = ""
-    if rest := rows[SHOWN_FINDINGS:]:
-        more = f"<details><summary>{len(rest)} more</summary>{_bars('', rest, '')}</details>"
-    return _bars("Finding probabilities", rows[:SHOWN_FINDINGS], note) + more
+    rest = rows[SHOWN_FINDINGS:]
+    return _bars("Finding probabilities", rows[:SHOWN_FINDINGS], note) + _more(len(rest), _bars("", rest, ""))
 
 
-def _finding_row(one: FindingReading) -> str:
-    bar = f'<div class="bar{" seen" if one.seen else ""}" style="width: {100 * one.probability:.1f}%"></div>'
-    mark = f'<div class="mark" style="left: {100 * one.threshold:.1f}%"></div>'
-    name = f"<b>{escape(one.name)}</b>" if one.seen else escape(one.name)
-    return f'<span>{name}</span><div class="track">{bar}{mark}</div><span>{one.probability:.0%}</span>'
+def _bar(name: str, width: float, colour: str, at: float, mark: str, value: str) -> str:
+    """A row: a bar `width` % wide, and a mark at `at` %."""
+    bar = f'<div class="bar" style="width: {width:.1f}%; background: {colour}"></div>'
+    line = f'<div class="{mark}" style="left: {at:.1f}%"></div>'
+    return f'<span>{name}</span><div class="track">{bar}{line}</div><span>{value}</span>'
 
 
 def _bars(title: str, rows: list[str], note: str) -> str:
@@ -55,12 +56,32 @@ def _bars(title: str, rows: list[str], note: str) -> str:
     return f'<div class="bars">{heading}{"".join(rows)}<div class="note">{note}</div></div>'
 
 
-def doubts_list(report: Report) -> str:
-    """What a reader of the report should doubt."""
-    if not report.doubts:
-        return '<div class="doubts"><h2>To be doubted</h2><p>Report and finding head agree.</p></div>'
-    items = [f"<li>{escape(one)}</li>" for one in report.doubts]
-    more = ""
-    if rest := items[SHOWN_DOUBTS:]:
-        more = f"<details><summary>{len(rest)} more</summary><ul>{''.join(rest)}</ul></details>"
-    return f'<div class="doubts"><h2>To be doubted</h2><ul>{"".join(items[:SHOWN_DOUBTS])}</ul>{more}</div>'
+def _more(count: int, content: str) -> str:
+    return f"<details><summary>{count} more</summary>{content}</details>" if count else ""
+
+
+def warnings_list(warnings: Sequence[str]) -> str:
+    """What a reader of the report should know."""
+    items = [f"<li>{escape(warning)}</li>" for warning in warnings]
+    shown = f"<ul>{''.join(items[:SHOWN_WARNINGS])}</ul>" if items else "<p>Report and finding head agree.</p>"
+    rest = items[SHOWN_WARNINGS:]
+    more = _more(len(rest), f"<ul>{''.join(rest)}</ul>")
+    return f'<div class="warnings"><h2>Warnings</h2>{shown}{more}</div>'
+
+
+def batch_table(rows: Sequence[tuple[str, str, str]], opens: Sequence[object]) -> str:
+    """The radiographs of a batch: file, result and impression of each. Where `opens` is not None, a click opens it."""
+    lines = []
+    for number, ((file, result, impression), opened) in enumerate(zip(rows, opens, strict=True)):
+        name = escape(file)
+        if opened is not None:
+            name = f'<button type="button" aria-label="Open {name}">{name}</button>'
+        cells = f'<th scope="row">{name}</th><td>{escape(result)}</td><td>{escape(impression)}</td>'
+        lines.append(f'<tr class="{"opens" if opened is not None else ""}" data-row="{number}">{cells}</tr>')
+    if not lines:
+        return ""
+    head = "".join(f'<th scope="col">{title}</th>' for title in ("File", "Result", "Impression"))
+    return (
+        f"<table><caption>Radiographs of the batch</caption><thead><tr>{head}</tr></thead>"
+        f"<tbody>{''.join(lines)}</tbody></table>"
+    )

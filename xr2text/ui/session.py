@@ -1,30 +1,25 @@
 """What one session of the page keeps: the studies that were read in it, in memory and nowhere else."""
 
-import contextvars
-import ctypes
 import io
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
-from pydicom import Dataset
 
-from xr2text.export.dicom_sr import image_reference
-from xr2text.export.files import DOCUMENTS, FILES, ExportError, document
-from xr2text.imaging.radiograph import ImageError
-from xr2text.imaging.read import read_radiograph
+from xr2text.export.files import DOCUMENTS, FILES, document
+from xr2text.export.source import Source, read_source
+from xr2text.imaging.radiograph import Radiograph
 from xr2text.imaging.transform import Geometry
 from xr2text.inference.overlay import draw_grey
 from xr2text.inference.reporter import Report, Reporter
 
 LONG_SIDE = 1024  # pixels of a radiograph as it is shown and kept
 KEPT = 8  # studies of a session
-REPORT_SECONDS = 60  # in which a report is written or given up
-WRITERS = 4  # more than one, so that a late one stops nobody
+REPORT_SECONDS = 60  # after which a report is cut
 ALL_FILES = {**FILES, **DOCUMENTS}
 ZIPPED = (*FILES, "pdf", "fhir")
-_writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="report")
+LEVELS = 65535  # in 16 bits a radiograph that waits for its report takes half the memory, and no file has finer steps
+NO_PIXELS = np.empty((0, 0), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,15 +28,17 @@ class Opened:
 
     Attributes:
         grey: [h, w] uint8, the radiograph as it is drawn, LONG_SIDE on its longer side.
+        source: what documents say of its file.
+        decoded: the radiograph for a report to be written of, pixels uint16; None of an earlier study.
         bare: the report without pixels, which `grey` holds; None before it is written.
-        label: by which the session's list names it; no file name, which may be a patient's.
-        reference: what a DICOM Structured Report must know of the file; None where that was none.
+        label: by which the history names it; no file name, which may be a patient's.
     """
 
     grey: np.ndarray
+    source: Source
+    decoded: Radiograph | None = None
     bare: Report | None = None
     label: str = ""
-    reference: Dataset | None = None
 
     @property
     def report(self) -> Report | None:
@@ -58,59 +55,32 @@ class Opened:
         return self if bare is self.bare else replace(self, bare=bare)
 
 
-def open_film(content: bytes) -> tuple[Opened, tuple[int, int]]:
-    """A radiograph without a report, and its (height, width). Raises ImageError."""
-    try:
-        radiograph = read_radiograph(content)
-        return Opened(draw_grey(radiograph.pixels, LONG_SIDE)), radiograph.pixels.shape
-    finally:
-        _give_back()
+def open_radiograph(content: bytes) -> Opened:
+    """A file's radiograph, without a report. Raises ImageError."""
+    radiograph, source = read_source(content)
+    pixels = np.round(radiograph.pixels * LEVELS).astype(np.uint16)
+    return Opened(draw_grey(radiograph.pixels, LONG_SIDE), source, replace(radiograph, pixels=pixels))
 
 
-def report_in_time(reporter: Reporter, content: bytes, force: bool = False) -> Report:
-    """`Reporter.report`, with an ImageError also where it takes longer than REPORT_SECONDS; its thread is then free as
-    soon as the search has come to its next step."""
-    future = _writers.submit(contextvars.copy_context().run, reporter.report, content, force, REPORT_SECONDS)
-    try:
-        return future.result(REPORT_SECONDS)
-    except TimeoutError:
-        future.cancel()
-        raise ImageError(f"The report was given up after {REPORT_SECONDS} seconds; please try again.") from None
-    finally:
-        _give_back()
+def write_report(reporter: Reporter, opened: Opened, label: str, force: bool = False) -> Opened:
+    """The same with a report of its decoded radiograph. `force` and errors as `Reporter.report` has them."""
+    radiograph = replace(opened.decoded, pixels=opened.decoded.pixels / np.float32(LEVELS))
+    report = reporter.report(radiograph, force, REPORT_SECONDS)
+    bare = replace(report, radiograph=replace(report.radiograph, pixels=NO_PIXELS))
+    return replace(opened, grey=draw_grey(report.radiograph.pixels, LONG_SIDE), bare=bare, label=label)
 
 
-def _give_back() -> None:
-    """glibc keeps what is freed between blocks that are in use, and a process of many threads so grows with every film
-    though it holds no more; this returns it to the system in some 2 ms. Another C library has no such call."""
-    try:
-        trim = ctypes.CDLL("libc.so.6").malloc_trim
-    except (OSError, AttributeError):
-        return
-    trim(0)
+def remember(studies: list[Opened], opened: Opened) -> list[Opened]:
+    """The session's studies with this one at the end, in place of a former one of its label; the oldest leave."""
+    earlier = [study for study in studies if study.label != opened.label]
+    return [*earlier, replace(opened, decoded=None)][-KEPT:]
 
 
-def report_film(reporter: Reporter, content: bytes, label: str, force: bool = False) -> Opened:
-    """A radiograph with its report; `force` and errors as `report_in_time` has them."""
-    report = report_in_time(reporter, content, force)
-    try:
-        reference = image_reference(content)
-    except ExportError:
-        reference = None
-    bare = replace(report, radiograph=replace(report.radiograph, pixels=np.empty((0, 0), np.float32)))
-    return Opened(draw_grey(report.radiograph.pixels, LONG_SIDE), bare, label, reference)
-
-
-def remember(history: list[Opened], one: Opened) -> list[Opened]:
-    """The session's list with `one` at its end, in place of a former one of the same label; the oldest leave."""
-    return [*(other for other in history if other.label != one.label), one][-KEPT:]
-
-
-def zip_reports(opened: list[Opened | None]) -> bytes:
+def zip_reports(results: list[Opened | None]) -> bytes:
     """A ZIP with a folder for each report, named by its place in the batch."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for number, one in enumerate(opened, start=1):
-            for name in ZIPPED if one is not None else ():
-                archive.writestr(f"{number:02d}/{ALL_FILES[name]}", document(one.report, name))
+        for number, opened in enumerate(results, start=1):
+            for name in ZIPPED if opened is not None else ():
+                archive.writestr(f"{number:02d}/{ALL_FILES[name]}", document(opened.report, name, opened.source))
     return content.getvalue()

@@ -2,10 +2,12 @@
 
 import os
 import secrets
+import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from gradio.exceptions import InvalidPathError
 
 from xr2text.imaging.radiograph import MAX_BYTES, ImageError
 
+LIFE = 900  # seconds after which an upload goes that nobody has read
 NOT_SENT = "Only a file that was sent to this page is read; please send it first."
 UNREADABLE = "The request cannot be read; a file is uploaded first, then named by the path that the upload answers."
 
@@ -50,7 +53,7 @@ def upload(**settings: Any) -> gr.File:
         # gradio's own leaves an empty file behind with each call.
         if payload is None:
             return None
-        paths = [one.path for one in (payload if isinstance(payload, ListFiles) else [payload])]
+        paths = [sent.path for sent in (payload if isinstance(payload, ListFiles) else [payload])]
         return paths if file.file_count == "multiple" else paths[0]
 
     file.async_move_resource_to_block_cache, file.preprocess = refuse_addresses, paths_of
@@ -94,6 +97,25 @@ def delete(paths: Iterable[str]) -> None:
             path.parent.rmdir()
 
 
+@contextmanager
+def upload_folder() -> Iterator[Path]:
+    """A folder for the uploads of this process, which goes with it. What lies there for LIFE seconds is deleted."""
+    parent = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="xr2text-uploads-", dir=parent, ignore_cleanup_errors=True) as name:
+        os.environ["GRADIO_TEMP_DIR"] = name
+        if server := sys.modules.get("gradio.mcp"):  # which has read the variable already
+            server.DEFAULT_TEMP_DIR = name
+        threading.Thread(target=_sweep_forever, args=[Path(name)], name="sweep", daemon=True).start()
+        yield Path(name)
+
+
+def _sweep_forever(folder: Path) -> None:
+    while folder.is_dir():
+        sweep(folder, LIFE)
+        time.sleep(60)
+
+
 def sweep(folder: Path, age: float) -> None:
     """Deletes what lies in `folder` for more than `age` seconds: broken transfers, and what nobody came to read."""
     for parent, _, names in os.walk(folder):  # which goes on where a folder has gone meanwhile
@@ -101,14 +123,3 @@ def sweep(folder: Path, age: float) -> None:
             with suppress(OSError):
                 if time.time() - path.stat().st_mtime > age:
                     delete([str(path)])
-
-
-def sweep_forever(folder: Path, age: float) -> None:
-    """`sweep` once a minute, in a thread that ends with the process."""
-
-    def run() -> None:
-        while folder.is_dir():
-            sweep(folder, age)
-            time.sleep(60)
-
-    threading.Thread(target=run, name="sweep", daemon=True).start()

@@ -6,7 +6,9 @@ from example_report import make_report
 from PIL import Image
 
 from xr2text.anatomy import REGION_NAMES
-from xr2text.export.files import NOTICE, replacing, report_json, report_text, write_report
+from xr2text.export.files import write_report
+from xr2text.export.source import Source
+from xr2text.export.text import NOTICE, report_json, report_text
 from xr2text.inference.confidence import FindingReading
 
 
@@ -58,11 +60,11 @@ def test_an_edited_report_says_so_and_by_which_model_it_was_drafted():
 def test_the_files_of_a_report(tmp_path):
     report = make_report()
     folder = tmp_path / "made" / "on the way"
-    paths = write_report(report, folder, with_maps=True)
+    paths = write_report(report, folder, Source("0f" * 32), maps=True)
     assert [path.name for path in paths] == ["report.txt", "report.json", "overlay.png", "maps.npz"]
     assert sorted(folder.iterdir()) == sorted(paths)
     assert paths[0].read_text(encoding="utf-8") == report_text(report)
-    assert json.loads(paths[1].read_text(encoding="utf-8")) == report_json(report)
+    assert json.loads(paths[1].read_text(encoding="utf-8")) == report_json(report, "0f" * 32)
     with Image.open(paths[2]) as picture:
         assert picture.format == "PNG"
         picture.verify()
@@ -72,18 +74,9 @@ def test_the_files_of_a_report(tmp_path):
         np.testing.assert_allclose(archive["maps"], report.maps, atol=1e-3)
 
 
-def test_maps_are_written_only_when_asked_for_and_a_second_report_replaces_the_first(tmp_path):
+def test_what_is_not_asked_for_is_not_written_and_a_second_report_replaces_the_first(tmp_path):
     (tmp_path / "report.txt").write_text("an older report")
-    paths = write_report(make_report(), tmp_path)
+    paths = write_report(make_report(), tmp_path, overlay=False)
+    assert [path.name for path in paths] == ["report.txt", "report.json"]
     assert sorted(tmp_path.iterdir()) == sorted(paths)
     assert "an older report" not in paths[0].read_text()
-
-
-def test_a_file_whose_writing_fails_keeps_its_former_content(tmp_path):
-    path = tmp_path / "report.txt"
-    path.write_text("whole")
-    with pytest.raises(RuntimeError, match="interrupted"), replacing(path) as file:
-        file.write(b"ha")
-        raise RuntimeError("interrupted")
-    assert path.read_text() == "whole"
-    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,51 @@
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+from dicom_files import IDENTITY
+from PIL import Image
+from pydicom import dcmread
+
+from xr2text.imaging.read import read_radiograph
+from xr2text.phantom.drawing import draw_phantom
+from xr2text.ui import handlers
+from xr2text.ui.session import KEPT, open_radiograph, remember, write_report
+
+
+def test_a_session_keeps_its_last_studies_without_the_decoded_radiographs(reporter, png):
+    study = write_report(reporter, open_radiograph(png.read_bytes()), "a label")
+    kept = []
+    for number in range(KEPT + 3):
+        kept = remember(kept, replace(study, label=str(number)))
+    assert [one.label for one in kept] == [str(number) for number in range(3, KEPT + 3)]
+    assert all(one.decoded is None for one in kept)
+    assert remember(kept, replace(study, label="5", bare=None))[-1].report is None
+
+
+def test_a_report_is_written_of_the_pixels_of_the_file(reporter, make_dicom):
+    content = make_dicom().read_bytes()
+    write_report(reporter, open_radiograph(content), "a label")
+    (asked,), read = reporter.asked, read_radiograph(content)
+    assert np.abs(asked.pixels - read.pixels).max() < 1e-5 and (asked.source, asked.view) == (read.source, read.view)
+
+
+def test_a_large_radiograph_is_kept_small(reporter):
+    content = BytesIO()
+    Image.fromarray((draw_phantom(2, (1600, 1200), ()).pixels * 255).astype(np.uint8)).save(content, "PNG")
+    study = write_report(reporter, open_radiograph(content.getvalue()), "a label")
+    assert study.grey.shape == (1024, 768) and study.bare.radiograph.pixels.size == 0
+    assert study.report.radiograph.pixels.shape == (1024, 768)
+    whole = reporter.report(reporter.asked[0])
+    assert np.abs(study.report.maps - whole.maps_at(1024, 768)).max() < 1e-3
+
+
+def test_a_structured_report_refers_to_the_image_that_it_was_written_of(reporter, make_dicom, saved):
+    image = make_dicom()
+    study = write_report(reporter, open_radiograph(image.read_bytes()), "a label")
+    panel = handlers.reopen([study], "a label")
+    assert all(panel[f"save-{name}"].interactive for name in handlers.EXPORTS)
+    file = handlers.export("dicom-sr", study, "a label", study.bare.findings, study.bare.impression)
+    document = dcmread(BytesIO(saved(file)))
+    (series,) = document.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == dcmread(image).SOPInstanceUID
+    assert document.PatientName == "" and not any(word in str(study.source.header) for word in IDENTITY)

@@ -1,0 +1,1 @@
+"""The radiograph with its regions and the report's sentences, drawn in the browser."""
