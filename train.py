@@ -129,8 +129,8 @@ def train(config: Config, command: str, resume: bool) -> None:
             figures = {"epoch": progress.epoch, **trained, **scores, "seconds": round(progress.seconds, 1)}
             write_epoch(config, stages, figures, samples, accelerator)
             save_state(accelerator, output, progress)
-    finish_run(config, command, data, len(skipped.studies), accelerator)
-    if skipped.studies:
+    finish_run(config, command, data, len(skipped.reasons), accelerator)
+    if skipped.reasons:
         accelerator.print(skipped.summary(output))
     accelerator.end_training()
 

@@ -10,6 +10,7 @@ import yaml
 import train as train_script
 from xr2text.config import LossConfig
 from xr2text.text.tokenizer import IGNORED
+from xr2text.training import report
 from xr2text.training.loop import STOP, Clock
 from xr2text.training.objective import Objective
 
@@ -78,6 +79,12 @@ def run():
         train_script.main(["--config", str(config), *options, *(["--resume"] if resume else [])])
 
     return start
+
+
+@pytest.fixture
+def no_report(monkeypatch):
+    """Drawing takes most of a tiny run's time."""
+    monkeypatch.setattr(report, "write_training_report", lambda *_: None)
 
 
 @pytest.fixture

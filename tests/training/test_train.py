@@ -57,14 +57,14 @@ def test_a_run_ends_with_a_checkpoint_its_card_its_history_and_its_report(run, w
 
     text = (output / "training_report.md").read_text()
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", text)
-    assert len(pictures) == 8  # six of curves, two of samples
+    assert len(pictures) == 4  # two of curves, two of samples
     assert all(cv2.imread(str(output / picture)).std() > 5 for picture in pictures)
     assert "| warmup | easy | 2 |" in text and "| easy | hard | 3 |" in text and "phantom-10000000" in text
     logged = list((output / "trackers").rglob("events.*"))
     assert logged and not any(str(tmp_path).encode() in file.read_bytes() for file in logged)
 
 
-def test_a_stopped_run_resumes_to_the_same_weights(run, write_config, tmp_path, stop_at, capsys):
+def test_a_stopped_run_resumes_to_the_same_weights(run, write_config, tmp_path, stop_at, capsys, no_report):
     """Stopped within the first epoch and again later, the run ends as if it had never been stopped."""
     whole, parts = write_config("whole", everything=True), write_config("parts", everything=True)
     run(whole)
@@ -150,7 +150,7 @@ def test_wrong_settings_end_in_a_sentence(run, write_config, overrides, message)
 
 
 @pytest.mark.slow
-def test_a_full_disk_ends_in_a_sentence_and_loses_nothing(run, write_config, tmp_path, stop_at):
+def test_a_full_disk_ends_in_a_sentence_and_loses_nothing(run, write_config, tmp_path, stop_at, no_report):
     """Files may not grow beyond 100 kB, as if there were no more room."""
     config = write_config()
     stop_at(1)
@@ -171,7 +171,7 @@ def test_a_full_disk_ends_in_a_sentence_and_loses_nothing(run, write_config, tmp
 
 
 @pytest.mark.slow
-def test_a_second_training_draws_reports_and_learns_from_their_rewards(run, write_config, tmp_path):
+def test_a_second_training_draws_reports_and_learns_from_their_rewards(run, write_config, tmp_path, no_report):
     """From the first one's checkpoint; parts at a rate of 0 end as they began."""
     findings = ["model.findings=[cardiomegaly]", "training.losses.findings=1", "training.epochs=1"]
     run(write_config("first"), *findings)
@@ -187,7 +187,7 @@ def test_a_second_training_draws_reports_and_learns_from_their_rewards(run, writ
 
 
 @pytest.mark.slow
-def test_findings_alone_can_be_learned_in_batches_of_like_length(run, write_config, tmp_path):
+def test_findings_alone_can_be_learned_in_batches_of_like_length(run, write_config, tmp_path, no_report):
     run(write_config(), "generation.impression=false", "training.group_by_length=true", "training.epochs=1")
     reports = list(csv.DictReader((tmp_path / "run" / "validation_reports.csv").open()))
     assert all(row["findings"] and not row["impression"] for row in reports)

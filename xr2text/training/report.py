@@ -160,34 +160,36 @@ def _pictures(history: pd.DataFrame) -> dict[str, list[Panel]]:
     """Heading: panels."""
     terms = [column for column in history if column.startswith("train ")]
     return {
-        "Cross-entropy per token": [("", {"train ce": "training", "validation ce": "validation"})],
-        "Scores of reports": [("", {"bleu_4": "BLEU-4", "rouge_l": "ROUGE-L", "combined": "Combined"})],
-        "Findings in reports and of the finding head": [
-            ("", {"findings_f1": "micro-F1 of 14", "findings_f1_5": "micro-F1 of 5", "finding_auc": "head's mean AUC"})
+        "Curves": [
+            ("cross-entropy per token", {"train ce": "training", "validation ce": "validation"}),
+            ("language of reports", {"bleu_4": "BLEU-4", "rouge_l": "ROUGE-L", "combined": "Combined"}),
+            (
+                "findings",
+                {"findings_f1": "F1 of 14", "findings_f1_5": "F1 of 5", "finding_auc": "mean AUC of the head"},
+            ),
+            ("mean region weights; equal ones are 1/7", {f"region {region.name}": region.name for region in REGIONS}),
+            ("samples a second", {"samples_per_second": ""}),
+            ("peak memory, GiB", {"peak_memory_gib": ""}),
         ],
         "Terms of the loss": [(term.removeprefix("train "), {term: ""}) for term in terms],
-        "Regions: the router's mean weight": [("", {f"region {region.name}": region.name for region in REGIONS})],
-        "Speed and memory": [("samples a second", {"samples_per_second": ""}), ("peak GiB", {"peak_memory_gib": ""})],
     }
 
 
 def _draw(history: pd.DataFrame, stages: Sequence[Stage], panels: Sequence[Panel]) -> Figure:
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(9, (2 if columns > 1 else 3.2) * rows), layout="constrained")
-    all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    rows = -(-len(panels) // 2)
+    figure = Figure(figsize=(9, 2.4 * rows), layout="tight")
+    all_axes = figure.subplots(rows, 2, squeeze=False).ravel()
     for axes, (title, shown) in zip(all_axes, panels, strict=False):
         for place, stage in enumerate(stages):  # epochs count from 1
             axes.axvspan(stage.first_epoch + 0.5, stage.last_epoch + 1.5, color=BANDS[place % 2], zorder=0, lw=0)
-            if columns == 1:
-                axes.text((stage.first_epoch + stage.last_epoch) / 2 + 1, 1.01, stage.name, ha="center", va="bottom",
-                          transform=axes.get_xaxis_transform(), fontsize=8, color="#555555")  # fmt: skip
+            axes.text((stage.first_epoch + stage.last_epoch) / 2 + 1, 1.01, stage.name, ha="center", va="bottom",
+                      transform=axes.get_xaxis_transform(), fontsize=7, color="#555555")  # fmt: skip
         for column, label in shown.items():
             if column in history:
                 axes.plot(history["epoch"], history[column], marker="o", ms=3, label=label, color=COLOURS.get(column))
-        if columns == 1:
-            axes.legend(frameon=False, fontsize=8, ncols=4)
-        axes.set_title(title, fontsize=9)
+        if len(shown) > 1 and axes.lines:
+            axes.legend(frameon=False, fontsize=7)
+        axes.set_title(title, fontsize=9, pad=14)
         axes.set_xlim(0.5, stages[-1].last_epoch + 1.5)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(axis="y", color="#DDDDDD", lw=0.6)

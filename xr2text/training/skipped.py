@@ -1,7 +1,7 @@
 """Training radiographs that a run skips: those that cannot be read, and those without a report."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from accelerate import PartialState
@@ -29,7 +29,7 @@ class Skipped:
     def __init__(self, data: ReportDataset, fraction: float):
         self.data, self.fraction = data, fraction
         self.total = len(data) + len(data.examples.empty)
-        self.studies: dict[str, str] = {}  # reason, which names the file: study
+        self.reasons: dict[tuple[str, str], None] = {}  # study and reason, in the order of their discovery
 
     @property
     def most(self) -> int:
@@ -38,7 +38,7 @@ class Skipped:
 
     def add_empty(self) -> None:
         """The studies without a report. Raises DataError as `add` does."""
-        self._add({f"study {name} has no report": name for name in self.data.examples.empty})
+        self._add([(study, "it has no report") for study in self.data.examples.empty])
 
     def add(self, skipped: dict[int, str]) -> None:
         """Those that a batch's examples stand in for (index: reason).
@@ -46,42 +46,42 @@ class Skipped:
         Raises:
             DataError: more than the configured fraction is skipped.
         """
-        self._add({reason: self.data.examples[index][0].id for index, reason in skipped.items()})
+        self._add([(self.data.examples[index][0].id, reason) for index, reason in skipped.items()])
 
-    def _add(self, studies: dict[str, str]) -> None:
-        new = {reason: name for reason, name in studies.items() if reason not in self.studies}
-        for reason, name in list(new.items())[:NAMED]:
-            tqdm.write(f"skipped: study {name}: {reason}")
+    def _add(self, found: Iterable[tuple[str, str]]) -> None:
+        new = [pair for pair in found if pair not in self.reasons]
+        for study, reason in new[:NAMED]:
+            tqdm.write(f"skipped: study {study}: {reason}")
         if len(new) > NAMED:
             tqdm.write(f"skipped: {len(new) - NAMED:,} more, see {FILE}")
-        self.studies |= new
-        if len(self.studies) > self.most:
+        self.reasons |= dict.fromkeys(new)
+        if len(self.reasons) > self.most:
             raise DataError(
-                f"{len(self.studies):,} of {self.total:,} training radiographs cannot be read or have no report, more "
-                f"than data.max_skip_fraction {self.fraction:g}; the last: {list(self.studies)[-1]}; "
+                f"{len(self.reasons):,} of {self.total:,} training radiographs cannot be read or have no report, more "
+                f"than data.max_skip_fraction {self.fraction:g}; the last: {': '.join(list(self.reasons)[-1])}; "
                 "`xr2text data check` names all"
             )
 
     def gather(self, output: Path) -> None:
         """Makes it known to all processes and writes the list; to be called by all together. Raises as `add` does."""
-        for studies in gather_object([self.studies]):
-            self._add(studies)
-        if PartialState().is_main_process and self.studies:
+        for reasons in gather_object([self.reasons]):
+            self._add(reasons)
+        if PartialState().is_main_process and self.reasons:
             with atomic_write(output / FILE) as draft, draft.open("w", newline="", encoding="utf-8") as file:
                 table = csv.writer(file)
                 table.writerow(["study", "reason"])
-                table.writerows((name, reason) for reason, name in self.studies.items())
+                table.writerows(self.reasons)
 
     def summary(self, output: Path) -> str:
         """A sentence for the end of a run, "" where nothing was skipped."""
-        count = len(self.studies)
+        count = len(self.reasons)
         return f"{count:,} of {self.total:,} training radiographs were skipped: {output / FILE}" if count else ""
 
     def state_dict(self) -> dict:
-        return dict(self.studies)
+        return {"reasons": list(self.reasons)}
 
     def load_state_dict(self, state: dict) -> None:
-        self.studies |= state
+        self.reasons = dict.fromkeys(state["reasons"])
 
 
 class SkippingSubset(Subset):

@@ -65,14 +65,15 @@ class Validator:
             DataError: a chosen metric cannot be computed.
         """
         model, settings = self._evaluated_model(), self.config.training
+        model.calibration = progress.calibration
         loss, logits, labels = predict(model, self.loader, self.accelerator)
         scores = {"validation ce": loss}
         if settings.losses.findings:
-            progress.calibration = fit_calibration(logits, labels, self.config.model.findings)
+            fitted = fit_calibration(logits, labels, self.config.model.findings)
+            progress.calibration = model.calibration = self.checkpoint.model.calibration = fitted
             scores["finding_auc"] = mean_auc(logits, labels)
             if math.isnan(scores["finding_auc"]) and "finding_auc" in settings.metric_for_best_model:
                 raise DataError(f"metric_for_best_model: finding_auc needs a finding of {LEAST_FOR_AUC} studies")
-        model.calibration = self.checkpoint.model.calibration = progress.calibration
         best = Checkpoint(model, self.checkpoint.tokenizer, self.config.generation, self.config.name)
         reports = write_reports(best.generator, self.scored_loader, self.accelerator)
         scores |= self._score(reports)
