@@ -1,9 +1,11 @@
 """Trains XR2Text: `accelerate launch train.py --config configs/phantom.yaml [--set training.epochs=3] [--resume]`.
 
+Several config files are read one over the other: `--config configs/full.yaml configs/hardware/8gb.yaml`.
+
 Writes into the config's `output` folder: config.yaml, history.csv, training_report.md (with its pictures in report/),
-samples.md, left_out.csv (what could not be used, and why), trackers/, states/ (to resume from), best/ (the checkpoint
-with the highest Combined, BLEU-4 + ROUGE-L) and, at the end, checkpoint/ (the same, with its model card) and
-validation_reports.csv. `--dry-run` shows what a run would be, and trains nothing.
+skipped.csv (what could not be used, and why), trackers/, states/ (to resume from), best/ (the checkpoint with the
+highest score) and, at the end, checkpoint/ (the same, with its model card) and validation_reports.csv. `--dry-run`
+prints parameters, stages and updates, and trains nothing.
 """
 
 import argparse
@@ -11,117 +13,125 @@ import sys
 from pathlib import Path
 
 from accelerate.utils import set_seed
-from safetensors import SafetensorError
 
-from xr2text.config import Config, ConfigError, load_config
-from xr2text.data.sources import DataError
-from xr2text.model.xr2text import CheckpointError
-from xr2text.training.bad import LeftOut, StageExamples
-from xr2text.training.clock import Clock
-from xr2text.training.data import make_loader, prepare_data
-from xr2text.training.finish import describe_run, finish_run
-from xr2text.training.loop import NonFiniteLossError, train_one_epoch
-from xr2text.training.losses import Objective
-from xr2text.training.memory import OutOfMemoryError, fit_batch
-from xr2text.training.optim import EarlyStopping, StageSpan, WeightAverage, build_optimizer, build_schedule
-from xr2text.training.record import RunRecord, restore_calibration, start_output
-from xr2text.training.setup import build_model, make_accelerator, started_command, states_to_resume
-from xr2text.training.state import Progress, StateError, StopRequest, disk_is_full, save_state
+from xr2text.config import Config, load_config
+from xr2text.errors import XR2TextError
+from xr2text.training.card import finish_run
+from xr2text.training.data import load_split_studies, prepare_data, stage_loaders
+from xr2text.training.loop import GO_ON, STOP, Clock, train_one_epoch
+from xr2text.training.memory import fit_batch
+from xr2text.training.objective import Objective
+from xr2text.training.optim import StageSpan, average_weights, build_optimizer, build_schedule
+from xr2text.training.report import write_epoch
+from xr2text.training.setup import (
+    describe_run,
+    first_checkpoint,
+    make_accelerator,
+    prepare_model,
+    start_output,
+    started_command,
+)
+from xr2text.training.skipped import Skipped
+from xr2text.training.state import Progress, StopRequest, full_disk_told, save_state, states_to_resume
+from xr2text.training.validate import Validator
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train XR2Text.")
-    parser.add_argument("--config", required=True, help="a YAML file, see configs/")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides, e.g. training.epochs=3")
+    parser.add_argument("--config", nargs="+", required=True, metavar="YAML", help="see configs/; later files win")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="e.g. training.epochs=3"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the last state in the output folder")
-    parser.add_argument("--dry-run", action="store_true", help="print parameters, stages, updates and memory, and stop")
+    parser.add_argument("--dry-run", action="store_true", help="print parameters, stages and updates, and stop")
     args = parser.parse_args(argv)
     try:
         config = load_config(args.config, args.set)
         if args.dry_run:
             print(describe_run(config))
         else:
-            train(config, started_command(args.config, args.set), args.resume)
-    except (ConfigError, DataError, NonFiniteLossError, CheckpointError, StateError, OutOfMemoryError) as error:
+            with full_disk_told():
+                train(config, started_command(args.config, args.set), args.resume)
+    except XR2TextError as error:
         sys.exit(f"train.py: {error}")
-    except (OSError, SafetensorError) as error:
-        if not disk_is_full(error):
-            raise
-        sys.exit(f"train.py: {error}; the states saved before are whole, and --resume goes on from the last")
 
 
-def train(config: Config, started_by: str, resume: bool) -> None:
+def train(config: Config, command: str, resume: bool) -> None:
     settings, output = config.training, Path(config.output)
     states = states_to_resume(output, resume)
     accelerator = make_accelerator(config)
     set_seed(settings.seed)
 
-    # The data, in the stages of the curriculum.
-    data = prepare_data(config, resumed=resume, progress=accelerator.is_local_main_process)
-    config.model.decoder.vocab_size = len(data.tokenizer)
+    # The model and what it is shown, in the stages of the curriculum.
+    studies = load_split_studies(config)
+    checkpoint = first_checkpoint(config, studies["train"], resume)
+    model = checkpoint.model
+    data = prepare_data(config, studies, checkpoint.tokenizer, model.transform)
     accelerator.print(data.curriculum.table())
 
-    # The model and its loss; a batch that cannot fit is found now, not at the longest report of the first epoch.
-    model = build_model(config, data.tokenizer, resume)
-    objective = Objective(model, settings.losses).to(accelerator.device)
-    settings = config.training = fit_batch(objective, data.train, config.training, accelerator)
-    accelerator.gradient_accumulation_steps = settings.accumulation
-    stages = data.curriculum.stages
-    most_bad = int(config.data.max_bad_share * len(data.train))
-    shown = [StageExamples(data.train, stage.indices, most_bad) for stage in stages]
-    loaders = [make_loader(part, config, accelerator, shuffle=True) for part in shown]
-    val_loader, scored_loader = (make_loader(part, config, accelerator) for part in (data.val, data.scored))
+    # Its loss; a batch that cannot fit is halved now, not found at the longest report of the first epoch.
+    objective = Objective(checkpoint.generator, settings.losses)
+    prepare_model(model, settings)
+    objective.to(accelerator.device)
+    fit_batch(objective, data.train, settings, accelerator)
+    skipped = Skipped(data.train, config.data.max_skip_fraction)
+    loaders = stage_loaders(config, data, skipped, accelerator)
 
     # The optimiser; its schedule counts the real updates of all stages.
-    optimizer = build_optimizer(model, settings, objective.own_parameters())
-    spans = [
-        StageSpan(stage.epochs * -(-len(loader) // settings.accumulation), stage.config.lr_factor)
-        for stage, loader in zip(stages, loaders, strict=True)
+    optimizer = build_optimizer(model, settings)
+    stages = data.curriculum.stages
+    updates = [-(-len(loader) // settings.gradient_accumulation_steps) for loader in loaders]  # of an epoch
+    plan = [
+        StageSpan(stage.name, stage.epochs * count, stage.config.lr_factor)
+        for stage, count in zip(stages, updates, strict=True)
     ]
-    schedule = build_schedule(optimizer, settings, spans)
+    schedule = build_schedule(optimizer, settings.warmup_ratio, plan)
+    average = average_weights(model, settings.ema_decay)
     wrapped, optimizer = accelerator.prepare(objective, optimizer)
-    average, patience = WeightAverage(model, settings.ema_decay), EarlyStopping(settings.patience)
+
+    # What is saved and resumed.
     progress = Progress(
-        processes=accelerator.num_processes,
-        temperature=config.model.finding_temperature,
-        thresholds=dict(config.model.finding_thresholds),
-    )
-    accelerator.register_for_checkpointing(progress, schedule, average, patience)
-    start_output(config, data, accelerator)
+        sum(span.updates for span in plan), accelerator.num_processes, settings.batch_size,
+        calibration=model.calibration,
+    )  # fmt: skip
+    accelerator.register_for_checkpointing(progress, schedule, skipped, *([average] if average else []))
+    start_output(config, checkpoint, accelerator)
+    validate = Validator(config, data, checkpoint, average, accelerator)
     if resume:
         accelerator.load_state(str(states[-1]))
-        restore_calibration(model, progress)
+        model.calibration = progress.calibration
         accelerator.print(f"resumed at epoch {progress.epoch + 1}, batch {progress.batch}")
-    left_out = LeftOut(data.train, config.data.max_bad_share, progress, accelerator)
-    left_out.add_empty()
-    record = RunRecord(config, data, model, average, (val_loader, scored_loader), accelerator)
-
-    def save() -> None:
-        save_state(accelerator, output / "states", progress, settings.keep)
-        clock.saved()
+    skipped.add_empty()
 
     with StopRequest() as stop:
-        plan = [(stage.name, span.updates) for stage, span in zip(stages, spans, strict=True)]
-        clock = Clock(settings, progress, stop, plan)
-        while progress.epoch < settings.total_epochs and not patience.over:
-            stage = data.curriculum.stage_at(progress.epoch)
+        clock = Clock(accelerator, progress, stop, plan, settings.hourly_rate)
+
+        def after_update() -> bool:
+            """Averages the weights, and saves when it is time; whether the run is to stop."""
+            if average is not None:
+                average.update_parameters(model)
+            action = clock.due()
+            if action != GO_ON:
+                save_state(accelerator, output, progress)
+            return action == STOP
+
+        while progress.epoch < settings.total_epochs:
+            loader = loaders[stages.index(data.curriculum.stage_at(progress.epoch))]
             data.train.set_epoch(progress.epoch)
-            result = train_one_epoch(
-                wrapped, loaders[stages.index(stage)], optimizer, schedule, accelerator, progress, settings,
-                sum(span.updates for span in spans), after_update=lambda: average.update(model),
-                due=lambda: clock.due(accelerator), save=save, left_out=left_out,
+            trained = train_one_epoch(
+                wrapped, loader, optimizer, schedule, accelerator, progress, settings, after_update
             )  # fmt: skip
-            if not result.finished:
-                accelerator.print(f"{clock.reason}: the state is saved, --resume goes on")
+            if trained is None:
+                accelerator.print("stopped as asked: the state is saved, --resume goes on")
                 return
-            left_out.gather(output)
-            scores = record.validate(progress)
-            patience.step(scores["score"])
-            record.write(progress, stage, result, scores)
-            save()
-    finish_run(config, started_by, data, val_loader, progress, accelerator)
-    if left_out.summary(output):
-        accelerator.print(left_out.summary(output))
+            skipped.gather(output)
+            scores, samples = validate(progress)
+            figures = {"epoch": progress.epoch, **trained, **scores, "seconds": round(progress.seconds, 1)}
+            write_epoch(config, stages, figures, samples, accelerator)
+            save_state(accelerator, output, progress)
+    finish_run(config, command, data, len(skipped.reasons), accelerator)
+    if skipped.reasons:
+        accelerator.print(skipped.summary(output))
     accelerator.end_training()
 
 

@@ -1,4 +1,4 @@
-"""The base class of every error that is shown to a person as a sentence."""
+"""Errors that are shown to a person as a sentence."""
 
 
 class XR2TextError(Exception):

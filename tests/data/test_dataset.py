@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from xr2text.anatomy import REGION_NAMES
-from xr2text.data.dataset import ReportDataset, collate, vary
+from xr2text.data.dataset import ReportDataset, collate
+from xr2text.data.examples import MASK_REPEATS
 from xr2text.data.segmentation import OUTLINED
-from xr2text.data.sources import ImageFile, PhantomImage, Study
+from xr2text.data.study import ImageFile, PhantomImage, Study, UnreadableImageError
+from xr2text.data.study_table import StudyTable
 from xr2text.imaging.transform import ImageTransform
 from xr2text.text.tokenizer import IGNORED, train_tokenizer
 
@@ -14,21 +16,15 @@ TRANSFORM = ImageTransform(64, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def study(name, images, findings="The heart is normal.", impression="No disease.", labels=(), masks=None):
-    labels = dict(labels)
-    return Study(name, name, tuple(images), findings, impression, "", "", "train", findings, labels, masks)
+    return Study(name, name, tuple(images), findings, impression, labels=dict(labels), masks=masks)
 
 
-STUDIES = [
+STUDIES = StudyTable.of([
     study("a", [PhantomImage(1, 64), PhantomImage(2, 64)]),
     study("b", [PhantomImage(3, 64, view="lateral")], findings="Clear lungs."),
     study("c", [PhantomImage(4, 64)], findings="", impression=""),
-    study(
-        "d",
-        [PhantomImage(5, 64), PhantomImage(6, 64, view="lateral")],
-        impression="",
-        labels={"nodule": -1, "edema": 0},
-    ),
-]
+    study("d", [PhantomImage(5, 64), PhantomImage(6, 64, "lateral")], impression="", labels={"nodule": -1, "edema": 0}),
+])  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -36,19 +32,15 @@ def tokenizer():
     return train_tokenizer(["The heart is normal. No disease. Clear lungs."] * 4, 300)
 
 
-def test_training_takes_every_frontal_image_with_a_report(tokenizer):
-    data = ReportDataset(STUDIES, TRANSFORM, tokenizer, 40, training=True)
-    assert [(one.id, image.seed) for one, image in data.examples] == [("a", 1), ("a", 2), ("d", 5)]
-
-
 def test_tokens_know_the_regions_that_their_sentence_speaks_of(tokenizer):
     text = "The heart is normal. Clear lungs."
-    data = ReportDataset([study("a", [PhantomImage(1, 64)], findings=text)], TRANSFORM, tokenizer, 60, grounded=True)
+    table = StudyTable.of([study("a", [PhantomImage(1, 64)], findings=text)])
+    data = ReportDataset(table, TRANSFORM, tokenizer, 60, with_region_targets=True)
     batch = collate([data[0], ReportDataset(STUDIES, TRANSFORM, tokenizer, 60)[0]])
-    regions = batch["token_regions"]
+    regions = batch["region_targets"]
     assert regions.shape == (*batch["labels"].shape, 7) and not regions[1].any()
     words = {
-        tuple(name for name, one in zip(REGION_NAMES, row, strict=True) if one): tokenizer.decode(
+        tuple(name for name, named in zip(REGION_NAMES, row, strict=True) if named): tokenizer.decode(
             batch["labels"][0][(regions[0] == row).all(-1) & (batch["labels"][0] != IGNORED)]
         )
         for row in regions[0].unique(dim=0)
@@ -61,17 +53,13 @@ def test_tokens_know_the_regions_that_their_sentence_speaks_of(tokenizer):
 def test_findings_know_where_the_report_places_them(tokenizer):
     text = "There is a nodule in the right upper lobe. No pleural effusion. The heart may be enlarged."
     names = ["pleural effusion", "nodule", "cardiomegaly"]
-    one = study("a", [PhantomImage(1, 64)], findings=text)
-    batch = collate([ReportDataset([one], TRANSFORM, tokenizer, 60, findings=names, placed=True)[0]])
-    places = batch["finding_places"][0]
-    told = [[name for name, there in zip(REGION_NAMES, row, strict=True) if there] for row in places]
-    assert told == [[], ["right lung"], ["heart"]]
-    assert not ReportDataset([one], TRANSFORM, tokenizer, 60, findings=names)[0]["finding_places"].any()
-
-
-def test_evaluation_takes_every_study_once(tokenizer):
-    data = ReportDataset(STUDIES, TRANSFORM, tokenizer, 40)
-    assert [(one.id, image.seed) for one, image in data.examples] == [("a", 1), ("b", 3), ("c", 4), ("d", 5)]
+    table = StudyTable.of([study("a", [PhantomImage(1, 64)], findings=text)])
+    batch = collate([ReportDataset(table, TRANSFORM, tokenizer, 60, findings=names, with_finding_regions=True)[0]])
+    regions = [
+        [name for name, named in zip(REGION_NAMES, row, strict=True) if named] for row in batch["finding_regions"][0]
+    ]
+    assert regions == [[], ["right lung"], ["heart"]]
+    assert not ReportDataset(table, TRANSFORM, tokenizer, 60, findings=names)[0]["finding_regions"].any()
 
 
 def test_a_batch_has_the_models_shapes(tokenizer):
@@ -89,64 +77,40 @@ def test_finding_labels_follow_the_models_order_and_unknown_is_not_absent(tokeni
     assert collate([data[0], data[3]])["finding_labels"].shape == (2, 2)
 
 
-def test_images_in_memory_are_the_same(tokenizer):
-    plain = ReportDataset(STUDIES, TRANSFORM, tokenizer, 40)
-    kept = ReportDataset(STUDIES, TRANSFORM, tokenizer, 40)
-    kept.read_all(progress=False)
-    for index in range(len(plain)):
-        torch.testing.assert_close(plain[index]["pixel_values"], kept[index]["pixel_values"])
-
-
 def test_augmentation_is_reproducible_and_changes_with_the_epoch(tokenizer):
-    data = ReportDataset(STUDIES, TRANSFORM, tokenizer, 40, training=True, augment=True)
+    data = ReportDataset(STUDIES, TRANSFORM, tokenizer, 40, training=True)
     first = data[0]["pixel_values"]
     torch.testing.assert_close(data[0]["pixel_values"], first)
     data.set_epoch(1)
     assert (data[0]["pixel_values"] - first).abs().mean() > 0.01
 
 
-def test_augmentation_never_mirrors_and_never_leaves_the_picture():
-    """A bright mark at the upper left stays there, and the padding stays black."""
-    canvas = np.zeros((64, 64), np.float32)
-    canvas[:, 8:56] = 0.3
-    canvas[12:22, 14:24] = 1
-    box = (8 / 64, 0.0, 56 / 64, 1.0)
-    for seed in range(50):
-        varied, _ = vary(canvas, box, np.random.default_rng(seed))
-        assert varied.min() >= 0 and varied.max() <= 1
-        assert varied[:, :8].max() == 0 and varied[:, 56:].max() == 0
-        y, x = np.nonzero(varied > 0.75 * varied.max())
-        assert x.mean() < 32 and y.mean() < 32
-
-
 @pytest.fixture
 def outlined(tmp_path):
-    """A film whose organs are bright rectangles, and its study."""
-    film = np.zeros((100, 80), np.uint8)
+    """A study whose organs are bright rectangles."""
+    grey = np.zeros((100, 80), np.uint8)
     files = []
     for name, (rows, columns) in {"right_lung": ((20, 70), (10, 32)), "left_lung": ((20, 70), (48, 70)),
                                   "heart": ((45, 70), (32, 55))}.items():  # fmt: skip
-        mask = np.zeros_like(film)
+        mask = np.zeros_like(grey)
         mask[slice(*rows), slice(*columns)] = 255
-        film[mask > 0] = 200
+        grey[mask > 0] = 200
         files.append(tmp_path / f"{name}.png")
         cv2.imwrite(str(files[-1]), mask)
-    cv2.imwrite(str(tmp_path / "film.png"), film)
-    image = ImageFile(tmp_path / "film.png", "frontal")
+    cv2.imwrite(str(tmp_path / "grey.png"), grey)
+    image = ImageFile(tmp_path / "grey.png", "frontal")
     return study("outlined", [image], findings="", impression="", masks=tuple(files))
 
 
 def test_outlined_regions_become_targets_that_move_with_the_image(tokenizer, outlined):
-    data = ReportDataset(
-        [*STUDIES, outlined], TRANSFORM, tokenizer, 40, grid=(16, 16), mask_repeats=3, training=True, augment=True
-    )
-    assert [one.id for one, _ in data.examples].count("outlined") == 3
-    assert data[0]["region_targets"].isnan().all() and data[len(data) - 1]["labels"] == []
+    data = ReportDataset(StudyTable.of([*STUDIES, outlined]), TRANSFORM, tokenizer, 40, grid=(16, 16), training=True)
+    assert [shown.id for shown, _ in data.examples].count("outlined") == MASK_REPEATS
+    assert data[0]["segmentation_targets"].isnan().all() and data[len(data) - 1]["labels"] == []
     seen = []
     for epoch in range(6):
         data.set_epoch(epoch)
         example = data[len(data) - 1]
-        targets = example["region_targets"]
+        targets = example["segmentation_targets"]
         torch.testing.assert_close(targets.sum((1, 2)), torch.ones(7))
         grey = TRANSFORM.denormalise(example["pixel_values"])
         bright = torch.nn.functional.adaptive_avg_pool2d((grey > 0.5 * grey.max())[None].float(), 16)[0]
@@ -154,6 +118,20 @@ def test_outlined_regions_become_targets_that_move_with_the_image(tokenizer, out
         around = torch.nn.functional.max_pool2d(bright[None], 3, stride=1, padding=1)[0]
         assert organs[bright > 0.9].min() > 0 and organs[around == 0].max() == 0
         seen.append(organs)
-    assert any((one - seen[0]).abs().max() > 1e-3 for one in seen[1:])
+    assert any((organs - seen[0]).abs().max() > 1e-3 for organs in seen[1:])
     batch = collate([data[0], data[len(data) - 1]])
-    assert batch["region_targets"].shape == (2, 7, 16, 16) and (batch["labels"][1] == IGNORED).all()
+    assert batch["segmentation_targets"].shape == (2, 7, 16, 16) and (batch["labels"][1] == IGNORED).all()
+
+
+def test_the_longest_examples_are_those_that_can_be_read(tokenizer, tmp_path):
+    texts = ["Clear lungs.", "Clear lungs. The heart is normal.", "Clear lungs. " * 9]
+    images = [PhantomImage(1, 64), PhantomImage(2, 64), ImageFile(tmp_path / "missing.png")]
+    studies = [study(str(number), [images[number]], text) for number, text in enumerate(texts)]
+    data = ReportDataset(StudyTable.of(studies), TRANSFORM, tokenizer, 60)
+    assert [example["index"] for example in data.longest_examples(3)] == [1, 0, 1]
+    counts = data.token_counts()
+    assert counts[:2] == [len(data[index]["labels"]) for index in (0, 1)] and counts[2] == max(counts)
+    with pytest.raises(UnreadableImageError, match=r"missing\.png"):
+        data[2]
+    assert "skipped" not in collate([data[0]])
+    assert collate([data[0] | {"skipped": {2: "gone"}}])["skipped"] == {2: "gone"}

@@ -1,7 +1,19 @@
+import cv2
 import numpy as np
+import pytest
 
 from xr2text.anatomy import REGION_NAMES
-from xr2text.data.segmentation import all_regions, region_targets
+from xr2text.data.segmentation import (
+    FOLDERS,
+    OUTLINED,
+    all_regions,
+    held_out,
+    read_outlines,
+    segmentation_targets,
+    segmented_studies,
+    trained_on,
+)
+from xr2text.data.study import DataError
 
 
 def outlines():
@@ -31,7 +43,26 @@ def test_the_other_regions_stand_where_anatomy_has_them():
 def test_targets_sum_to_one_and_what_has_left_the_picture_is_unknown():
     masks = all_regions(*outlines())
     masks[REGION_NAMES.index("spine")] = False
-    targets = region_targets(masks, (10, 10))
+    targets = segmentation_targets(masks, (10, 10))
     assert np.isnan(targets[REGION_NAMES.index("spine")]).all()
     known = [index for index, name in enumerate(REGION_NAMES) if name != "spine"]
     np.testing.assert_allclose(targets[known].sum((1, 2)), 1, rtol=1e-5)
+
+
+def test_every_fifth_radiograph_is_held_out(tmp_path):
+    for folder in (tmp_path / "images", *(tmp_path / "masks" / name for name in FOLDERS)):
+        folder.mkdir(parents=True)
+        for name in "abcdefghijk":
+            cv2.imwrite(str(folder / f"{name}.png"), np.full((80, 70), 255, np.uint8))
+    studies = segmented_studies(tmp_path)
+    assert [study.id for study in held_out(studies)] == ["masked-e", "masked-j"]
+    assert [study.id[-1] for study in trained_on(studies)] == list("abcdfghik")
+    assert [outline.all() for outline in read_outlines(studies[0])] == [True] * len(OUTLINED)
+    (tmp_path / "masks" / "heart" / "a.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"a\.png cannot be read as a mask"):
+        read_outlines(studies[0])
+    (tmp_path / "masks" / "heart" / "k.png").unlink()
+    with pytest.raises(DataError, match=r"expected the mask .*heart/k\.png"):
+        segmented_studies(tmp_path)
+    with pytest.raises(DataError, match="expected radiographs in"):
+        segmented_studies(tmp_path / "masks")

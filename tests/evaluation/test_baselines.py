@@ -43,18 +43,11 @@ def test_of_equal_constants_the_first_wins_every_time():
 
 
 @pytest.mark.parametrize(
-    ("candidates", "references", "central", "message"),
-    [
-        (["", " "], [NORMAL], 5, "among the train studies' texts"),
-        ([NORMAL], ["", ""], 5, "on reference texts"),
-        ([NORMAL], [NORMAL], 0, "central is 0"),
-        (["..."], [NORMAL], 5, "among the train studies' texts"),
-        ([NORMAL], ["."], 5, "on reference texts"),
-    ],
+    ("candidates", "references"), [(["", " "], [NORMAL]), (["..."], [NORMAL]), ([NORMAL], ["", ""]), ([NORMAL], ["."])]
 )
-def test_a_constant_needs_texts(candidates, references, central, message):
-    with pytest.raises(ValueError, match=message):
-        best_constant(candidates, references, overlap, central=central, progress=False)
+def test_a_constant_needs_texts(candidates, references):
+    with pytest.raises(ValueError, match="there is none"):
+        best_constant(candidates, references, overlap, progress=False)
 
 
 def test_retrieval_takes_the_nearest_direction():
@@ -85,7 +78,7 @@ def test_the_same_patient_is_never_retrieved():
     assert all(patients[index] != patient for index, patient in zip(taken, patients, strict=True))
     free = retrieve(train, train, patients, ["x"] * 12)
     assert free.tolist() == list(range(12))
-    with pytest.raises(ValueError, match="patient 'a' itself"):
+    with pytest.raises(ValueError, match="of patient 'a'"):
         retrieve(train[:2], train[:1], ["a", "a"], ["a"])
 
 
@@ -98,19 +91,8 @@ def test_chunks_do_not_change_what_is_retrieved(monkeypatch):
     assert retrieve(train, queries, patients, ["x"] * 25).tolist() == whole.tolist()
 
 
-@pytest.mark.parametrize(
-    ("train", "queries", "message"),
-    [
-        (np.ones((2, 3)), np.ones((1, 4)), "width 4 cannot be compared with 3"),
-        (np.ones((3, 3)), np.ones((1, 3)), "3, 3.*2 patients"),
-        (np.full((2, 3), np.nan), np.ones((1, 3)), "not finite"),
-    ],
-)
-def test_features_that_do_not_fit_are_refused(train, queries, message):
-    with pytest.raises(ValueError, match=message):
-        retrieve(train, queries, ["a", "b"], ["x"])
-
-
-def test_retrieval_needs_train_studies():
-    with pytest.raises(ValueError, match="no train study"):
-        retrieve(np.ones((0, 3)), np.ones((1, 3)), [], ["x"])
+def test_features_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="infinity"):
+        retrieve(np.full((2, 3), np.inf), np.ones((1, 3)), ["a", "b"], ["x"])
+    with pytest.raises(ValueError, match="NaN"):
+        retrieve(np.eye(3), np.full((1, 3), np.nan), list("abc"), ["x"])

@@ -95,16 +95,3 @@ def test_a_washed_out_image_gets_its_contrast_and_others_stay():
     np.testing.assert_allclose(shown[5:15], (plain[5:15] - 0.207) / 0.686, atol=0.01)
     blank = np.full((20, 20), 0.5, np.float32)
     assert autocontrast(blank) is blank
-
-
-def test_a_canvas_seen_larger_moves_its_pixels_and_its_place():
-    transform = ImageTransform(64, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    canvas = np.zeros((64, 64), np.float32)
-    canvas[16:24, 40:48] = 1  # its middle at (44, 20), 12 right of and 12 above the canvas's
-    pixels, box = transform.normalise(torch.from_numpy(canvas))[None], torch.tensor([[0.25, 0.0, 0.75, 1.0]])
-    larger, place = transform.scaled(pixels, box, 1.5)
-    smaller, _ = transform.scaled(pixels, box, 0.5)
-    assert centroid(transform.denormalise(larger)[0].numpy()) == pytest.approx([50, 14], abs=0.1)
-    assert centroid(transform.denormalise(smaller)[0].numpy()) == pytest.approx([38, 26], abs=0.1)
-    assert transform.denormalise(smaller)[0, 0].max() == 0  # black around
-    assert place.tolist() == [[0.125, 0.0, 0.875, 1.0]]

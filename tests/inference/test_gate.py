@@ -21,7 +21,7 @@ from xr2text.inference.gate import (
     put_right,
 )
 from xr2text.inference.reporter import Reporter
-from xr2text.model.xr2text import CheckpointError
+from xr2text.model.checkpoint import CheckpointError
 from xr2text.phantom.drawing import draw_phantom
 
 
@@ -112,7 +112,7 @@ def test_a_film_that_passes_and_is_unlike_the_others_is_doubted(gate, tiny_check
 def test_the_reporter_stops_them_too_and_goes_on_past_a_doubt_alone(tiny_checkpoint, monkeypatch):
     reporter = Reporter.from_pretrained(tiny_checkpoint)
     film, verdict = phantom(3), []
-    monkeypatch.setattr(Gate, "forward", lambda self, one: GateResult(verdict[0], one, (), "It is strange."))
+    monkeypatch.setattr(Gate, "forward", lambda self, given: GateResult(verdict[0], given, (), "It is strange."))
     verdict[:] = [DOUBTFUL]
     with pytest.raises(DoubtfulImageError, match="It is strange"):
         reporter.report(film)

@@ -5,7 +5,7 @@ import pytest
 from example_report import make_report
 
 from xr2text.anatomy import REGION_NAMES, REGIONS
-from xr2text.inference.overlay import Canvas, draw_grey, make_canvas, overlay_figure, paint, render_overlay
+from xr2text.inference.overlay import BLENDING, Canvas, draw_grey, make_canvas, overlay_figure, paint, render_overlay
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,17 @@ def test_a_region_colours_its_own_map_and_nothing_else(canvas, k):
     assert np.abs(picture[peak].astype(float) - expected).max() <= 8
 
 
+def test_regions_are_mixed_as_the_blending_says(canvas):
+    """Source-over in the order of the regions, each as opaque as its map is above the floor."""
+    level = np.clip((canvas.maps / 255 - BLENDING.floor) / (1 - BLENDING.floor), 0, 1)[..., None]
+    expected = np.repeat(canvas.grey[..., None], 3, axis=2).astype(float)
+    for region, alpha in zip(REGIONS, BLENDING.opacity * level, strict=True):
+        expected = alpha * np.array(region.rgb) + (1 - alpha) * expected
+    painted = paint(dataclasses.replace(canvas, maps=np.minimum(canvas.maps, 127)))  # without outlines
+    below = canvas.maps.max(0) <= 127
+    np.testing.assert_allclose(painted[below], expected[below], atol=1)
+
+
 def test_sides_are_the_patients(canvas):
     width = canvas.grey.shape[1]
     columns = {
@@ -67,7 +78,7 @@ def test_the_order_of_the_names_does_not_matter_and_each_region_shows_among_all(
     everything = paint(canvas)
     assert np.array_equal(everything, paint(canvas, reversed(REGION_NAMES)))
     for name in REGION_NAMES:
-        rest = [other for other in REGION_NAMES if other != name]
+        rest = [region for region in REGION_NAMES if region != name]
         assert (paint(canvas, rest) != everything).any()
 
 
@@ -97,7 +108,7 @@ def test_wrong_arguments_are_named(canvas):
 def test_the_figure_is_one_rgb_picture_for_any_shape(size):
     figure = overlay_figure(make_report(size))
     assert figure.mode == "RGB"
-    assert min(figure.size) > 900
+    assert figure.width == 1400 and figure.height > 700
     colours = {tuple(pixel) for pixel in np.asarray(figure).reshape(-1, 3)[::3]}
     assert {region.rgb for region in REGIONS} <= colours
 

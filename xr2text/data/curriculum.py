@@ -1,53 +1,43 @@
-"""From easy studies to hard ones: how difficult a report is, and the stages that show more and more of them."""
+"""Curriculum learning: how difficult a report is, and the stages that show more and more studies.
+
+Shapes: E examples.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
 
 from xr2text.config import ConfigError, StageConfig
-from xr2text.text.findings.labeler import find_mentions
+from xr2text.text.findings.labeler import find_mentions, label_report
+from xr2text.text.findings.table import FINDING_NAMES
 from xr2text.text.sections import ReportText
 
-SEVERITIES = ("mild", "moderate", "severe")
-_GRADE = {
-    **dict.fromkeys(("minimal", "trace", "tiny", "small", "mild"), 0),
-    "moderate": 1,
-    **dict.fromkeys(("large", "severe", "marked", "massive", "extensive"), 2),
-}
 
-
-@dataclass(frozen=True)
-class Difficulty:
+class Difficulty(NamedTuple):
     """What a report asks of its writer.
 
     Attributes:
-        findings: distinct findings that are present or uncertain, support devices left out.
+        findings: distinct findings that are present or uncertain, support devices left out; 0: a normal study.
         regions: distinct anatomical regions that these involve.
-        severity: the gravest word that grades one of them, out of SEVERITIES; None where none is graded.
     """
 
     findings: int
     regions: int
-    severity: str | None
-
-    @property
-    def normal(self) -> bool:
-        """Whether the report asserts no abnormal finding; one in which nothing is recognised counts as normal too."""
-        return self.findings == 0
 
 
-def measure_difficulty(report: ReportText) -> Difficulty:
-    """Reads a report's findings and impression."""
-    mentions = find_mentions(f"{report.findings}\n\n{report.impression}")
-    positive = [one for one in mentions if one.status != "absent" and one.finding != "support devices"]
-    names = {one.finding for one in positive}
+def read_report(report: ReportText, label: bool = True) -> tuple[dict[str, int], Difficulty]:
+    """Labels of all findings, 0 where the report does not mention one, and its difficulty; no labels where there is no
+    text or none are asked for."""
+    text = f"{report.findings}\n\n{report.impression}".strip()
+    labels = dict.fromkeys(FINDING_NAMES, 0) | label_report(text) if label and text else {}
+    positive = [mention for mention in find_mentions(text) if mention.status != "absent"]
+    positive = [mention for mention in positive if mention.finding != "support devices"]
+    names = {mention.finding for mention in positive}
     if names & {"nodule", "mass"}:
         names.discard("lung lesion")  # which only repeats them
-    grades = [_GRADE[one.severity] for one in positive if one.severity is not None]
-    return Difficulty(
-        findings=len(names),
-        regions=len({region for one in positive for region in one.regions}),
-        severity=SEVERITIES[max(grades)] if grades else None,
-    )
+    return labels, Difficulty(len(names), len({region for mention in positive for region in mention.regions}))
 
 
 @dataclass(frozen=True)
@@ -80,8 +70,8 @@ class Curriculum:
 
     Args:
         stages: in their order; none: one stage, "all", over every epoch.
-        difficulties: of each example.
-        studies: each example's study.
+        difficulties: [E, 2], the `Difficulty` of each example's study.
+        studies: [E] the number of each example's study.
         total_epochs: where the stages have more, the last ones end early or are not reached.
 
     Raises:
@@ -91,33 +81,31 @@ class Curriculum:
     def __init__(
         self,
         stages: Sequence[StageConfig],
-        difficulties: Sequence[Difficulty],
-        studies: Sequence[str],
+        difficulties: Sequence[Difficulty] | np.ndarray,
+        studies: Sequence[int] | np.ndarray,
         total_epochs: int,
     ):
         self.examples = len(difficulties)
-        built: list[Stage] = []
-        first = 0
-        for config in stages or [StageConfig("all", total_epochs)]:
+        self.stages: list[Stage] = []
+        difficulties, studies = np.asarray(difficulties).reshape(-1, 2), np.asarray(studies)
+        first, before = 0, np.zeros(self.examples, bool)
+        for config in stages or [StageConfig(name="all", epochs=total_epochs)]:
             if first >= total_epochs:
                 break
-            indices = tuple(index for index, one in enumerate(difficulties) if admits(config, one))
-            if not indices:
+            shown = _shown(config, difficulties)
+            where = f"training.curriculum: stage {config.name!r} ({criteria(config)})"
+            if not shown.any():
+                raise ConfigError(f"{where} shows none of the {self.examples} radiographs")
+            if lost := (before & ~shown).sum():
+                last = self.stages[-1].config
                 raise ConfigError(
-                    f"training.curriculum: stage {config.name!r} ({criteria(config)}) shows none of the "
-                    f"{len(difficulties)} radiographs"
+                    f"{where} leaves out {lost} radiographs that {last.name!r} ({criteria(last)}) shows; each stage "
+                    "must show all of the one before it"
                 )
-            if built and (lost := set(built[-1].indices) - set(indices)):
-                before = built[-1].config
-                raise ConfigError(
-                    f"training.curriculum: stage {config.name!r} ({criteria(config)}) leaves out {len(lost)} "
-                    f"radiographs that {before.name!r} ({criteria(before)}) shows; each stage must show all of the "
-                    "one before it"
-                )
-            last = min(first + config.epochs, total_epochs) - 1
-            built.append(Stage(config, indices, len({studies[index] for index in indices}), first, last))
-            first = last + 1
-        self.stages = tuple(built)
+            end = min(first + config.epochs, total_epochs)
+            indices = np.flatnonzero(shown)
+            self.stages.append(Stage(config, tuple(indices.tolist()), len(set(studies[indices])), first, end - 1))
+            first, before = end, shown
 
     def stage_at(self, epoch: int) -> Stage:
         """The stage of an epoch, counted from 0. Raises ValueError for one that no stage has."""
@@ -141,27 +129,17 @@ class Curriculum:
         return "\n".join(lines)
 
 
-def admits(stage: StageConfig, difficulty: Difficulty) -> bool:
-    """Whether a stage shows a study of this difficulty."""
-    if stage.normal_only and not difficulty.normal:
-        return False
-    for limit, value in ((stage.max_findings, difficulty.findings), (stage.max_regions, difficulty.regions)):
-        if limit is not None and value > limit:
-            return False
-    if stage.max_severity is None or difficulty.severity is None:
-        return True
-    return SEVERITIES.index(difficulty.severity) <= SEVERITIES.index(stage.max_severity)
-
-
 def criteria(stage: StageConfig) -> str:
     """A stage's criteria in words."""
     words = []
-    if stage.normal_only:
-        words.append("normal studies only")
     if stage.max_findings is not None:
-        words.append(f"at most {stage.max_findings} findings")
+        words.append(f"at most {stage.max_findings} findings" if stage.max_findings else "normal studies only")
     if stage.max_regions is not None:
         words.append(f"at most {stage.max_regions} regions")
-    if stage.max_severity is not None:
-        words.append(f"nothing graver than {stage.max_severity}")
     return ", ".join(words) or "all studies"
+
+
+def _shown(stage: StageConfig, difficulties: np.ndarray) -> np.ndarray:
+    """[E] bool, the examples that a stage shows."""
+    limits = [np.inf if limit is None else limit for limit in (stage.max_findings, stage.max_regions)]
+    return (difficulties <= limits).all(1)

@@ -1,14 +1,16 @@
 """Fills the cache of resized images, each process its share."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tqdm.auto import tqdm
 
 from xr2text.config import Config
 from xr2text.data.cache import ImageCache
 from xr2text.data.examples import examples_of
-from xr2text.data.parallel import on_each
-from xr2text.data.study import SPLITS, Image, Study
+from xr2text.data.parallel import worker_map
+from xr2text.data.study import Image
+from xr2text.data.study_table import StudyTable
 
 
 @dataclass(frozen=True)
@@ -20,16 +22,16 @@ class Prepared:
     errors: tuple[str, ...]
 
 
-def shown_images(config: Config, splits: dict[str, Sequence[Study]]) -> list[Image]:
+def shown_images(config: Config, splits: dict[str, StudyTable]) -> list[Image]:
     """The radiographs that training, validation or evaluation shows, each once."""
     impression = config.generation.impression
-    examples = [examples_of(splits[split], split == "train", impression) for split in SPLITS]
-    return list(dict.fromkeys(image for one in examples for _, image in one))
+    examples = [examples_of(studies, split == "train", impression) for split, studies in splits.items()]
+    return list(dict.fromkeys(image for part in examples for _, image in part))
 
 
 def prepare_images(
     config: Config,
-    splits: dict[str, Sequence[Study]],
+    splits: dict[str, StudyTable],
     rank: int = 0,
     count: int = 1,
     processes: int = 1,
@@ -41,12 +43,13 @@ def prepare_images(
         rank, count: this share among all, which may be on several machines that see the same folder.
         processes: that work on this share.
     """
-    cache = ImageCache(Path(config.data.cache), config.model.image.size)
+    cache = ImageCache(Path(config.data.cache), config.model.image_size)
     images = shown_images(config, splits)
-    own = images[rank * len(images) // count : (rank + 1) * len(images) // count]
-    kept, made, errors = 0, 0, []
-    for outcome in on_each(cache.prepare, own, processes, "preparing", progress):
-        kept, made = kept + (outcome == "kept"), made + (outcome == "made")
-        if outcome not in ("kept", "made"):
-            errors.append(outcome)
-    return Prepared(kept, made, tuple(errors))
+    share = images[rank * len(images) // count : (rank + 1) * len(images) // count]
+    with worker_map(processes) as each:
+        bar = tqdm(
+            each(cache.prepare, share), "preparing", len(share), unit="image", disable=not progress, mininterval=2
+        )
+        outcomes = list(bar)
+    kept, made = outcomes.count("kept"), outcomes.count("made")
+    return Prepared(kept, made, tuple(outcome for outcome in outcomes if outcome not in ("kept", "made")))

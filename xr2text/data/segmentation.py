@@ -1,17 +1,63 @@
 """Where the seven regions lie on a radiograph whose lungs and heart are outlined.
 
+    FOLDER/images/*                                     frontal radiographs
+    FOLDER/masks/{right_lung,left_lung,heart}/*.png     of the same names and sizes, white where the organ is
+
 The outlined ones are taken as they are; the other four follow from them by rules of proportion, since no public
 collection outlines them.
 
-Letters: S side of the canvas, K regions, H x W patch grid.
+Shapes: S side of the canvas, K regions, H x W patch grid.
 """
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from xr2text.anatomy import REGION_NAMES
+from xr2text.data.study import FRONTAL, DataError, ImageFile, Study
 
 OUTLINED = ("right lung", "left lung", "heart")
+FOLDERS = ("right_lung", "left_lung", "heart")
+HELD_OUT = 5  # every fifth radiograph, in the order of names, is never trained on
+
+
+def segmented_studies(folder: str | Path) -> list[Study]:
+    """All radiographs of a folder as studies without reports. Raises DataError where it is not laid out as expected."""
+    folder = Path(folder)
+    files = sorted(path for path in (folder / "images").glob("*") if path.is_file())
+    if not files:
+        raise DataError(f"data.segmentation: expected radiographs in {folder / 'images'}")
+    studies = []
+    for path in files:
+        masks = tuple(folder / "masks" / name / f"{path.stem}.png" for name in FOLDERS)
+        if missing := [mask for mask in masks if not mask.is_file()]:
+            raise DataError(f"data.segmentation: expected the mask {missing[0]}")
+        name = f"masked-{path.stem}"
+        studies.append(Study(name, name, (ImageFile(path, FRONTAL),), masks=masks))
+    return studies
+
+
+def held_out(studies: Sequence[Study]) -> list[Study]:
+    """Those of `segmented_studies` that training does not see."""
+    return list(studies[HELD_OUT - 1 :: HELD_OUT])
+
+
+def trained_on(studies: Sequence[Study]) -> list[Study]:
+    """The others."""
+    return [study for number, study in enumerate(studies, start=1) if number % HELD_OUT]
+
+
+def read_outlines(study: Study) -> list[np.ndarray]:
+    """[H, W] bool for each of OUTLINED. Raises DataError where a file cannot be read."""
+    outlines = []
+    for file in study.masks:
+        outline = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+        if outline is None:
+            raise DataError(f"{file} cannot be read as a mask")
+        outlines.append(outline > 127)
+    return outlines
 
 
 def all_regions(right_lung: np.ndarray, left_lung: np.ndarray, heart: np.ndarray) -> np.ndarray:
@@ -72,11 +118,11 @@ def _lowest(mask: np.ndarray) -> np.ndarray:
     return _edge(mask.T, last=True)
 
 
-def region_targets(masks: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+def segmentation_targets(masks: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """Masks [K, S, S] -> [K, H, W] float32, how much of each patch is covered, each region summing to 1.
 
     A region that has left the canvas is NaN: nothing is known of where to look for it.
     """
-    shares = np.stack([cv2.resize(one.astype(np.float32), grid[::-1], interpolation=cv2.INTER_AREA) for one in masks])
+    shares = np.stack([cv2.resize(mask.astype(np.float32), grid[::-1], interpolation=cv2.INTER_AREA) for mask in masks])
     total = shares.sum((1, 2), keepdims=True)
     return np.where(total > 0.5, shares / np.maximum(total, 1e-6), np.nan).astype(np.float32)

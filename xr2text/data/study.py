@@ -1,10 +1,13 @@
-"""What every source gives: studies, their radiographs, and what is wrong with them."""
+"""The records of a data set: studies, their radiographs, and what is wrong with them."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
+import pyarrow as pa
+
+from xr2text.data.shards import open_shard
 from xr2text.errors import XR2TextError
 from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.imaging.read import read_radiograph
@@ -13,6 +16,7 @@ from xr2text.text.sections import ReportText
 
 SPLITS = ("train", "val", "test")
 FRONTAL, LATERAL = "frontal", "lateral"
+PHANTOM_SIZE = 128  # pixels, at which phantoms are drawn
 
 
 class DataError(XR2TextError, ValueError):
@@ -23,28 +27,73 @@ class UnreadableImageError(DataError):
     """A radiograph that is missing or damaged; the message names the file."""
 
 
-class Image(Protocol):
-    """A radiograph that is read when it is needed. `view` is "frontal", "lateral" or None where nobody says."""
+@dataclass(frozen=True)
+class ImageFile:
+    """A radiograph on disk that is read when it is needed; as a string, its place.
 
-    view: str | None
+    Attributes:
+        view: FRONTAL, LATERAL, or None where nobody says.
+        key: what tells it from every other radiograph.
+    """
+
+    path: Path
+    view: str | None = None
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def key(self) -> str:
+        return os.path.abspath(self.path)
 
     def read(self) -> Radiograph:
         """Raises UnreadableImageError, which names the file."""
+        try:
+            return read_radiograph(self.content())
+        except ImageError as error:
+            raise UnreadableImageError(f"{self}: {error}") from error
+
+    def version(self) -> str:
+        """Changes with the file. Raises UnreadableImageError where there is none."""
+        try:
+            state = self.path.stat()
+        except OSError as error:
+            raise self._not_there(error) from error
+        return f"{state.st_size} {state.st_mtime_ns}"
+
+    def content(self) -> bytes:
+        """The file. Raises UnreadableImageError."""
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise self._not_there(error) from error
+
+    def _not_there(self, error: OSError) -> UnreadableImageError:
+        return UnreadableImageError(f"{self}: The file cannot be opened ({error.strerror}).")
 
 
 @dataclass(frozen=True)
-class ImageFile:
-    """A radiograph on disk."""
+class TableImage(ImageFile):
+    """A radiograph in a row of a parquet or Arrow file, whose column `image` holds the bytes of an image file."""
 
-    path: Path
-    view: str | None
+    row: int = 0
 
-    def read(self) -> Radiograph:
-        """Raises UnreadableImageError, which names the file, where `read_radiograph` refuses it."""
+    def __str__(self) -> str:
+        return f"{self.path}, row {self.row}"
+
+    @property
+    def key(self) -> str:
+        return f"{os.path.abspath(self.path)} {self.row}"
+
+    def content(self) -> bytes:
         try:
-            return read_radiograph(self.path)
-        except ImageError as error:
-            raise UnreadableImageError(f"{self.path}: {error}") from error
+            value = open_shard(self.path).image(self.row)
+        except (OSError, pa.ArrowException) as error:
+            raise UnreadableImageError(f"{self}: {error}") from error
+        content = value.get("bytes") if isinstance(value, dict) else value
+        if not content:
+            raise UnreadableImageError(f"{self}: column 'image' holds no image's bytes")
+        return content
 
 
 @dataclass(frozen=True)
@@ -52,43 +101,64 @@ class PhantomImage:
     """A radiograph drawn when it is read."""
 
     seed: int
-    size: int
+    size: int = PHANTOM_SIZE
     view: str = FRONTAL
+
+    def __str__(self) -> str:
+        return f"phantom {self.seed}"
+
+    @property
+    def key(self) -> str:
+        return f"phantom {self.seed} {self.size}"
 
     def read(self) -> Radiograph:
         return draw_phantom(self.seed, self.size).radiograph
+
+    def version(self) -> str:
+        return "drawn"
+
+
+Image = ImageFile | PhantomImage
 
 
 @dataclass(frozen=True)
 class Study:
     """One examination: its radiographs and its report, sections cleaned by `clean_section`.
 
-    `source_findings` is the findings section as the source has it, character by character, for scores that have their
-    own cleaning.
+    Attributes:
+        source_findings: the findings section as the source has it, for scores that have their own cleaning.
+        labels: findings, 1 present, 0 absent, -1 uncertain; of one that is not listed nothing is known.
+        masks: files that outline the right lung, the left lung and the heart.
     """
 
     id: str
     patient: str
     images: tuple[Image, ...]
-    findings: str
-    impression: str
-    indication: str
-    comparison: str
-    split: str
-    source_findings: str
-    # Findings: 1 present, 0 absent, -1 uncertain; of a finding that is not there nothing is known.
+    findings: str = ""
+    impression: str = ""
+    indication: str = ""
+    comparison: str = ""
+    split: str = "train"
+    source_findings: str = ""
     labels: Mapping[str, int] = field(default_factory=dict)
-    masks: tuple[Path, Path, Path] | None = None  # files that outline the right lung, the left lung and the heart
+    masks: tuple[Path, Path, Path] | None = None
 
     @property
     def report(self) -> ReportText:
         return ReportText(self.findings, self.impression)
 
     @property
+    def frontal_places(self) -> list[int]:
+        """Places of the frontal radiographs among the images. Where no image is known to be frontal, the first one of
+        unknown view counts as frontal, as it mostly is."""
+        views = [image.view for image in self.images]
+        return [place for place, view in enumerate(views) if view == FRONTAL] or (
+            [views.index(None)] if None in views else []
+        )
+
+    @property
     def frontal_images(self) -> tuple[Image, ...]:
-        """The frontal radiographs; where no view is known, the first image, which is the frontal one by custom."""
-        frontal = tuple(image for image in self.images if image.view == FRONTAL)
-        return frontal or tuple(image for image in self.images if image.view is None)[:1]
+        return tuple(self.images[place] for place in self.frontal_places)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 On the Indiana collection language scores are nearly blind to the image, so that a constant report comes close to
 published systems; a table without these two rows says little.
 
-Letters: N studies, M train studies, C feature width.
+Shapes: N studies, M train studies, C feature width.
 """
 
 import re
@@ -16,8 +16,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 from tqdm.auto import tqdm
 
 WORD = re.compile(r"\w+")
-SIMILARITIES = 2**25
-"""How many are held at a time, 8 bytes each."""
+SIMILARITIES = 2**25  # so many are held at a time, 8 bytes each
 
 
 def best_constant(
@@ -28,7 +27,7 @@ def best_constant(
     frequent: int = 10,
     progress: bool = True,
 ) -> str:
-    """The one text that scores best when it is given for every study.
+    """The text that scores best when it is given for every study.
 
     Scoring every text would take long, so finalists are drawn first: the `frequent` commonest texts and the
     `central` ones nearest to the references, by the mean cosine between sets of one to four consecutive words.
@@ -36,21 +35,14 @@ def best_constant(
     Args:
         candidates: the train studies' texts, each as often as it stands there; empty ones are passed over.
         references: the validation studies' texts. Choosing on the test split would be choosing by the answer.
-        score: references and as many predictions -> a number, the higher the better.
-
-    Returns:
-        the finalist with the highest score; of equal ones the first in `candidates`.
+        score: references and as many predictions -> a number, the higher the better; of equal texts the first wins.
 
     Raises:
-        ValueError: there is no text to choose from or to compare with, or a number of finalists is not accepted.
+        ValueError: there is no text to choose from or to compare with.
     """
-    if central < 1 or frequent < 0:
-        raise ValueError(f"central is {central} and frequent is {frequent}; accepted: at least 1 and at least 0")
-    if not any(map(WORD.search, references)):
-        raise ValueError("a constant report is chosen on reference texts, and there is none")
     counts = Counter(text for text in candidates if WORD.search(text))
-    if not counts:
-        raise ValueError("a constant report is chosen among the train studies' texts, and there is none")
+    if not counts or not any(map(WORD.search, references)):
+        raise ValueError("a constant report is chosen among train texts on reference texts, and there is none")
     texts = list(counts)  # in the order of their first study
     finalists = [*np.argsort(-_centrality(texts, references), kind="stable")[:central].tolist()]
     finalists += sorted(range(len(texts)), key=lambda index: -counts[texts[index]])[:frequent]
@@ -68,39 +60,22 @@ def _centrality(texts: Sequence[str], references: Sequence[str]) -> np.ndarray:
 
 
 def retrieve(
-    train_features: np.ndarray,
-    features: np.ndarray,
-    train_patients: Sequence[str],
-    patients: Sequence[str],
+    train_features: np.ndarray, features: np.ndarray, train_patients: Sequence[str], patients: Sequence[str]
 ) -> np.ndarray:
     """The most similar train study of each study: highest cosine of features standardised over the train studies.
 
     A study of the same patient is never taken, so the train studies may hold the very ones that are asked about.
 
     Args:
-        train_features: [M, C].
-        features: [N, C].
-        train_patients: M, whose study each is.
-        patients: N.
+        train_features, features: [M, C] and [N, C].
+        train_patients, patients: whose study each is.
 
     Returns:
         [N] indices into the train studies; of studies alike to nine decimals the first.
 
     Raises:
-        ValueError: shapes that do not fit, a value that is not finite, or no study of another patient to take.
+        ValueError: a value is not finite, or all train studies are of the patient who is asked about.
     """
-    for name, rows, people in (("train", train_features, train_patients), ("queried", features, patients)):
-        if rows.ndim != 2 or len(rows) != len(people):
-            raise ValueError(
-                f"{name} features have the shape {list(rows.shape)} for {len(people)} patients; accepted: one row each"
-            )
-        if not np.isfinite(rows).all():
-            raise ValueError(f"the {name} features hold values that are not finite")
-    if train_features.shape[1] != features.shape[1]:
-        raise ValueError(f"features of width {features.shape[1]} cannot be compared with {train_features.shape[1]}")
-    if not len(train_features):
-        raise ValueError("there is no train study to take a report from")
-
     studies_of: dict[str, list[int]] = {}
     for index, patient in enumerate(train_patients):
         studies_of.setdefault(patient, []).append(index)
@@ -115,11 +90,11 @@ def retrieve(
         for row, patient in zip(similarity, patients[part], strict=True):
             row[studies_of.get(patient, [])] = -np.inf
             if np.isneginf(row).all():
-                raise ValueError(f"all train studies are of patient {patient!r} itself; there is no other to take")
+                raise ValueError(f"all train studies are of patient {patient!r}, so there is none to take")
         nearest[part] = similarity.argmax(1)
     return nearest
 
 
 def _unit_rows(features: np.ndarray, scale: StandardScaler) -> np.ndarray:
-    """Standardised rows of length 1, float64."""
+    """Standardised rows of length 1, float64. Raises ValueError where a value is not finite."""
     return normalize(scale.transform(features.astype(np.float64)))

@@ -1,33 +1,57 @@
-"""What is wrong with a written text whatever the radiograph shows."""
+"""What is wrong with a generated text whatever the radiograph shows."""
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
-from xr2text.model.xr2text import TWICE
 from xr2text.text.findings.labeler import contradictions, report_sentences
-from xr2text.text.words import strange_pairs, strange_words
+
+_STEP = re.compile(r"[^\W\d_]+|[.,;:]")  # a word, or a mark that stands for one
+_DOUBLED_WORD = re.compile(r"\b(\w+) \1\b", re.IGNORECASE)
 
 
-def count_slips(texts: Sequence[str], known_words: Mapping[str, Collection[str]]) -> dict[str, int]:
-    """How many of N texts have each slip, under the slip's name.
+@dataclass(frozen=True)
+class TrainingText:
+    """What the training reports are made of; a byte-level decoder can spell what is no word, and join words at will."""
 
-    Args:
-        known_words: of the training reports, see `text.words.report_words`.
-    """
-    counts = {name: sum(map(has_slip, texts)) for name, has_slip in _SLIPS.items()}
-    strange = sum(bool(strange_words(text, known_words)) for text in texts)
-    unheard = sum(bool(strange_pairs(text, known_words)) for text in texts)
-    return {**counts, "a word of no two training reports": strange, "words that never follow each other there": unheard}
+    words: frozenset[str]  # in lower case, of at least two reports: a single report's may be mistyped, or a name
+    pairs: frozenset[tuple[str, str]]  # words and marks (.,;:) that somewhere follow each other
+    triples: frozenset[tuple[str, str, str]]  # within a sentence
+
+    @classmethod
+    def from_reports(cls, reports: Iterable[str]) -> "TrainingText":
+        counts: Counter[str] = Counter()
+        pairs, triples = set(), set()
+        for report in reports:
+            steps = _steps(report)
+            counts.update(set(steps))
+            pairs.update(pairwise(steps))
+            triples.update(_triples(steps))
+        return cls(frozenset(word for word, count in counts.items() if count > 1), frozenset(pairs), frozenset(triples))
 
 
-def _repeats_a_sentence(text: str) -> bool:
-    sentences = [" ".join(re.findall(r"\w+", sentence.casefold())) for sentence in report_sentences(text)]
-    return len(set(sentences)) < len(sentences)
+def count_degeneration(texts: Sequence[str], training: TrainingText) -> dict[str, int]:
+    """How many of N texts have each fault, by its name. Unknown pairs and triples are of known words."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        sentences = [" ".join(re.findall(r"\w+", sentence.casefold())) for sentence in report_sentences(text)]
+        steps, known = _steps(text), training.words.issuperset
+        counts["repeated_sentence"] += len(set(sentences)) < len(sentences)
+        counts["contradiction"] += bool(contradictions(text))
+        counts["doubled_word"] += bool(_DOUBLED_WORD.search(text))
+        counts["deidentified_word"] += "xxxx" in text.casefold()
+        counts["unknown_word"] += any(step.isalpha() and step not in training.words for step in steps)
+        counts["unknown_pair"] += any(known(pair) and pair not in training.pairs for pair in pairwise(steps))
+        counts["unknown_triple"] += any(known(part) and part not in training.triples for part in _triples(steps))
+    return dict(counts)
 
 
-_SLIPS: dict[str, Callable[[str], bool]] = {
-    "a sentence repeated": _repeats_a_sentence,
-    "a finding asserted and denied": lambda text: bool(contradictions(text)),
-    "a word twice in a row": lambda text: bool(TWICE.search(text)),
-    'a de-identified word ("XXXX")': lambda text: "xxxx" in text.casefold(),
-}
+def _steps(text: str) -> list[str]:
+    """The words and marks of a text, which begins as if after a full stop."""
+    return [".", *_STEP.findall(text.lower())]
+
+
+def _triples(steps: list[str]) -> Iterator[tuple[str, str, str]]:
+    return (triple for triple in zip(steps, steps[1:], steps[2:], strict=False) if "." not in triple)

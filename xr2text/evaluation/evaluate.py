@@ -3,15 +3,19 @@
 OUT/table.md           what people compare, also printed
 OUT/metrics.json       every number of it
 OUT/predictions.csv    id, reference, generated, findings (that the generated report asserts)
-OUT/findings.png       F1 of each finding; OUT/examples.png, the worst and the best studies with their overlays
+OUT/findings.png       F1 of each finding
+OUT/examples.html      the worst and the best studies with their overlays
 OUT/calibration.png    of the finding head, where the model has one and the data labels
 OUT/work               batches of predictions and image features, from which a stopped evaluation goes on
+
+Shapes: N studies, M train studies, C feature width, K regions, H x W patch grid.
 """
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,156 +24,120 @@ from tqdm.auto import tqdm
 
 from xr2text import __version__
 from xr2text.config import DataConfig
-from xr2text.data.sources import SPLITS, DataError, Study, load_studies, read_table
-from xr2text.evaluation import clinical, language, tables
-from xr2text.evaluation import plots as pictures
+from xr2text.data.sources import load_studies
+from xr2text.data.sources.layout import read_table
+from xr2text.data.study import DataError, Study
+from xr2text.evaluation import clinical, language, plots, tables
 from xr2text.evaluation.baselines import best_constant, retrieve
-from xr2text.evaluation.degeneration import count_slips
-from xr2text.evaluation.examples import worst_and_best
-from xr2text.evaluation.predict import Prediction, image_features, write_predictions
-from xr2text.evaluation.processes import Processes
-from xr2text.inference.reporter import Reporter
-from xr2text.model.xr2text import XR2Text
+from xr2text.evaluation.degeneration import TrainingText, count_degeneration
+from xr2text.evaluation.predict import Predictions, first_frontal, image_features, processes, write_predictions
+from xr2text.imaging.transform import ImageTransform
+from xr2text.inference.overlay import Canvas, draw_grey
+from xr2text.model.checkpoint import Checkpoint
 from xr2text.text.findings.labeler import label_reports
-from xr2text.text.words import report_words
-
-
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """How a split is scored.
-
-    Attributes:
-        split: which studies are scored.
-        batch_size: studies that the model sees together.
-        samples: of the bootstrap behind the 95 % intervals.
-        meteor: whether to run METEOR, which needs Java.
-        predictions: a CSV of another system's reports, columns id and findings; None: the checkpoint writes them.
-        train_root: the folder of the train and validation studies, where data.root holds the scored ones alone.
-    """
-
-    split: str = "test"
-    batch_size: int = 16
-    samples: int = 1000
-    meteor: bool = True
-    predictions: Path | None = None
-    train_root: Path | None = None
 
 
 def evaluate(
-    model: XR2Text, data: DataConfig, settings: EvaluationSettings, out: Path, processes: Processes
+    checkpoint: Checkpoint,
+    data: DataConfig,
+    out: Path,
+    split: str = "test",
+    batch_size: int = 16,
+    meteor: bool = True,
+    predictions_file: Path | None = None,
+    train_root: Path | None = None,
 ) -> dict | None:
     """Scores a split and fills the folder `out`.
 
     To be called by all processes of a launch together. A study without a findings section is not scored.
 
     Args:
-        model: writes the reports; the retrieval baseline uses its image features, in scoring others' predictions too.
+        checkpoint: writes the reports. The retrieval baseline uses its image features, for others' predictions, too.
+        meteor: whether to run METEOR, which needs Java.
+        predictions_file: a CSV of another system's reports, columns id and findings; None: the checkpoint writes them.
+        train_root: the folder of the train and validation studies, where data.root holds the scored ones alone.
 
     Returns:
-        what metrics.json holds, on the main process; None on the others.
+        what metrics.json holds; None on other processes than the main one.
 
     Raises:
-        DataError: the data are not as expected, have no study to score, to learn the baselines from, or, in the file of
-            predictions, not exactly the scored studies.
+        DataError: the data are not as expected, or the file of predictions has not exactly the scored studies.
         PredictionError: `out` holds another evaluation's work.
     """
-    train, val, scored = _splits(data, settings)
-    work = out / "work"
-    if settings.predictions is None:
-        predictions = write_predictions(model, scored, work / "predictions", settings.batch_size, processes)
-        name = f"{model.name} {__version__}"
+    train, val, scored = _splits(data, checkpoint.model.config.findings, split, train_root)
+    work, writer = out / "work", f"{checkpoint.name} {__version__}"
+    if predictions_file is None:
+        name, predictions = writer, write_predictions(checkpoint, scored, work / "predictions", batch_size)
     else:
-        predictions = read_predictions_file(settings.predictions, scored)
-        name = settings.predictions.stem
-    train_features = image_features(model, train, work / "features-train", settings.batch_size, processes)
-    features = image_features(model, scored, work / "features", settings.batch_size, processes)
-    if not processes.is_main:
+        name, predictions = predictions_file.stem, read_predictions_file(predictions_file, scored)
+    train_features = image_features(checkpoint, train, work / "features-train", batch_size)
+    features = image_features(checkpoint, scored, work / "features", batch_size)
+    processes().destroy_process_group()  # from here on the main process works alone
+    if not processes().is_main_process:
         return None
 
-    score = _Scorer.of(train, scored, settings)
-    constant = best_constant(
-        [study.source_findings for study in train], [study.source_findings for study in val], score.combined
+    score = _Scorer(train, scored, meteor)
+    system = score(predictions.findings)
+    nearest = retrieve(
+        train_features, features, [study.patient for study in train], [study.patient for study in scored]
     )
-    nearest = retrieve(train_features, features, [study.patient for study in train], [one.patient for one in scored])
-    texts = {
-        "system": [one.findings for one in predictions],
-        "constant": [constant] * len(scored),
-        "retrieval": [train[index].source_findings for index in nearest],
+    constant = best_constant(_findings(train), _findings(val), score.combined)
+    baselines = {
+        "constant": {"text": constant, **score([constant] * len(scored)).metrics},
+        "retrieval": {"features_of": writer, **score([train[index].source_findings for index in nearest]).metrics},
     }
-    systems = {name: score(own) for name, own in tqdm(texts.items(), desc="scoring", unit="system")}
-    metrics = {
-        "model": name,
-        "dataset": score.dataset,
-        "split": settings.split,
-        "studies": len(scored),
-        "protocols": language.PROTOCOLS,
-        "clinical_convention": clinical.CONVENTION,
-        **systems["system"].metrics,
-        "baselines": {
-            "constant": {"text": constant, **systems["constant"].metrics},
-            "retrieval": {"features_of": f"{model.name} {__version__}", **systems["retrieval"].metrics},
+    about = {"model": name, "dataset": score.dataset, "split": split, "studies": len(scored)}
+    notes = {"protocols": language.PROTOCOLS, "clinical_convention": clinical.CONVENTION}
+    metrics = {**about, **notes, **system.metrics, "baselines": baselines}
+    if head := _head_tables(checkpoint.model.config.findings, scored, predictions):
+        metrics["finding_head"] = asdict(clinical.score_head(*head))
+        plots.reliability_figure(clinical.calibration_bins(*head)).savefig(out / "calibration.png")
+    plots.finding_bars(metrics).savefig(out / "findings.png")
+    matches = [plots.FindingMatch.of(*rows) for rows in zip(score.labels.iloc, system.labels.iloc, strict=True)]
+    page = plots.examples_page(
+        {
+            heading: [_example(scored[i], i, predictions, matches[i], checkpoint.model.transform) for i in chosen]
+            for heading, chosen in plots.worst_and_best(matches, system.rouge_l).items()
         },
-    }
-    head = _head_tables(model, scored, predictions)
-    if head is not None:
-        metrics["finding_head"] = clinical.score_head(*head).as_dict()
-    _write(out, metrics, scored, texts["system"], systems["system"].labels)
-    pictures.finding_bars(metrics).save(out / "findings.png")
-    if head is not None:
-        pictures.reliability_figure(clinical.calibration_bins(*head)).save(out / "calibration.png")
-    own = systems["system"]
-    shown = worst_and_best(scored, texts["system"], score.reference_labels, own.labels, own.rouge_l)
-    shows_regions = settings.predictions is None and model.config.haqt.projection == "haqt_arr"
-    reporter = Reporter(model) if shows_regions else None
-    drawn = [one.draw(reporter) for one in tqdm(shown, desc="drawing", unit="study")]
-    title = f"{tables.subject(metrics)}: the worst and the best"
-    pictures.examples_page(drawn, title).save(out / "examples.png")
+        f"{tables.subject(metrics)}: the worst and the best",
+    )
+    _write(out, metrics, page, scored, predictions.findings, system.labels)
     return metrics
 
 
-def read_predictions_file(path: Path, studies: Sequence[Study]) -> list[Prediction]:
-    """Another system's reports, from a CSV with the columns id and findings; or the predictions.csv of an evaluation,
-    whose column generated is then taken.
+def read_predictions_file(path: Path, studies: Sequence[Study]) -> Predictions:
+    """Another system's reports, from a CSV with the columns id and findings, or generated as in predictions.csv.
 
     Raises:
         DataError: the file or a column is missing, or it does not hold each of the studies exactly once.
     """
     table = read_table(path, ("id", "findings"))
-    column = "generated" if "generated" in table.columns else "findings"
-    doubled = table["id"][table["id"].duplicated()]
-    if len(doubled):
-        raise DataError(f"{path} holds study {doubled.iloc[0]!r} more than once")
-    texts = dict(zip(table["id"], table[column], strict=True))
-    wanted = {study.id for study in studies}
-    for ids, problem in ((wanted - texts.keys(), "no prediction for"), (texts.keys() - wanted, "a prediction for")):
-        if ids:
-            raise DataError(
-                f"{path} holds {problem} study {sorted(ids)[0]!r} ({len(ids)} such); accepted: each of the "
-                f"{len(wanted)} scored studies exactly once"
-            )
-    return [Prediction(study.id, texts[study.id], "", None) for study in studies]
+    counts, wanted = Counter(table["id"]), {study.id for study in studies}
+    if wrong := sorted(name for name in counts.keys() | wanted if counts[name] != (name in wanted)):
+        raise DataError(
+            f"{path} holds study {wrong[0]!r} {counts[wrong[0]]} times ({len(wrong)} such); accepted: each of the "
+            f"{len(wanted)} scored studies exactly once"
+        )
+    texts = dict(zip(table["id"], table["generated" if "generated" in table.columns else "findings"], strict=True))
+    return Predictions([texts[study.id] for study in studies], [""] * len(studies))
 
 
-def _splits(data: DataConfig, settings: EvaluationSettings) -> tuple[list[Study], list[Study], list[Study]]:
+def _splits(
+    data: DataConfig, findings: Sequence[str], split: str, train_root: Path | None
+) -> tuple[list[Study], list[Study], list[Study]]:
     """Train, validation and scored studies, those with a findings section."""
-    if settings.split not in SPLITS:
-        raise DataError(f"--split must be one of {', '.join(SPLITS)}, not {settings.split!r}")
-    image_size = 128  # at which phantoms are drawn
-    studies = load_studies(data, image_size)
-    known = studies
-    if settings.train_root is not None:
-        known = load_studies(DataConfig(**{**vars(data), "root": str(settings.train_root)}), image_size)
-    chosen = [known["train"], known["val"], studies[settings.split]]
-    train, val, scored = ([study for study in part if study.source_findings.strip()] for part in chosen)
-    for part, name, purpose in (
-        (scored, settings.split, "to score"),
-        (train, "train", "to take the vocabulary and the retrieval baseline from"),
-        (val, "val", "to choose the constant baseline on"),
-    ):
-        if not part:
-            where = " (--train-root names another folder)" if name != settings.split else ""
-            raise DataError(f"{data.root or data.source} has no study with findings in split {name!r} {purpose}{where}")
-    return train, val, scored
+    studies = known = load_studies(data, findings)
+    if train_root is not None:
+        known = load_studies(data.model_copy(update={"root": str(train_root)}), findings)
+    parts = []
+    for name, table in (("train", known), ("val", known), (split, studies)):
+        parts.append([study for study in table[name] if study.source_findings.strip()])
+        if not parts[-1]:
+            raise DataError(
+                f"{data.root or data.source} has no study with findings in split {name!r}; the baselines come from "
+                "train and val (--train-root names another folder)"
+            )
+    return tuple(parts)
 
 
 def dataset_of(studies: Sequence[Study]) -> str | None:
@@ -180,95 +148,87 @@ def dataset_of(studies: Sequence[Study]) -> str | None:
     return None
 
 
+def _findings(studies: Sequence[Study]) -> list[str]:
+    return [study.source_findings for study in studies]
+
+
 @dataclass(frozen=True, eq=False)
 class _SystemScores:
-    """One system's part of metrics.json, and what it rests on of each study."""
+    """A system's part of metrics.json, and what it rests on of each study."""
 
     metrics: dict
     labels: pd.DataFrame  # of its reports
     rouge_l: np.ndarray  # [N], protocol full
 
 
-@dataclass(frozen=True, eq=False)
 class _Scorer:
     """Scores any system's findings texts against the references of the scored split."""
 
-    references: list[str]
-    reference_labels: pd.DataFrame
-    vocabulary: language.R2GenVocabulary
-    dataset: str | None
-    settings: EvaluationSettings
-    known_words: dict[str, set[str]]
-
-    @classmethod
-    def of(cls, train: Sequence[Study], scored: Sequence[Study], settings: EvaluationSettings) -> "_Scorer":
-        dataset = dataset_of(scored)
-        vocabulary = language.R2GenVocabulary.from_reports(
-            [study.source_findings for study in train], dataset or "iu_xray"
+    def __init__(self, train: Sequence[Study], scored: Sequence[Study], meteor: bool):
+        self.references, self.meteor, self.dataset = _findings(scored), meteor, dataset_of(scored)
+        self.labels = label_reports(self.references)
+        # A data set that is none of R2Gen's is cleaned as IU X-Ray.
+        self.vocabulary = language.R2GenVocabulary.from_reports(_findings(train), self.dataset or "iu_xray")
+        self.training = TrainingText.from_reports(
+            text for study in train for text in (study.findings, study.impression)
         )
-        references = [study.source_findings for study in scored]
-        words = report_words(text for study in train for text in (study.findings, study.impression))
-        return cls(references, label_reports(references), vocabulary, dataset, settings, words)
-
-    @property
-    def rules(self) -> str:
-        """Whose rules R2Gen's cleaning follows; a data set of one's own is cleaned as IU X-Ray."""
-        return self.dataset or "iu_xray"
 
     def combined(self, references: Sequence[str], predictions: Sequence[str]) -> float:
         """BLEU-4 + ROUGE-L under r2gen, for any references."""
-        result = language.score_language(references, predictions, "r2gen", self.vocabulary, self.rules, meteor=False)
-        return result.scores.combined
+        return language.score_language(references, predictions, "r2gen", self.vocabulary, meteor=False).scores.combined
 
     def __call__(self, texts: list[str]) -> _SystemScores:
         results = {
-            protocol: language.score_language(
-                self.references, texts, protocol, self.vocabulary, self.rules, self.settings.meteor
-            )
-            for protocol in language.PROTOCOLS
+            protocol: language.score_language(self.references, texts, protocol, self.vocabulary, self.meteor)
+            for protocol in tqdm(language.PROTOCOLS, desc="scoring", unit="protocol", leave=False)
         }
-        labels, samples = label_reports(texts), self.settings.samples
-        intervals = {name: language.language_intervals(result, samples) for name, result in results.items()}
+        labels = label_reports(texts)
         metrics = {
-            "language": {protocol: result.scores.as_dict() for protocol, result in results.items()},
+            "language": {protocol: asdict(result.scores) for protocol, result in results.items()},
             "meteor_note": results["r2gen"].meteor_note,
-            "clinical": clinical.score_clinical(self.reference_labels, labels).as_dict(),
+            "clinical": asdict(clinical.score_clinical(self.labels, labels)),
             "intervals": {
-                "language": intervals,
-                "clinical": clinical.clinical_intervals(self.reference_labels, labels, samples),
+                "language": {protocol: language.language_intervals(result) for protocol, result in results.items()},
+                "clinical": clinical.clinical_intervals(self.labels, labels),
             },
             "distinct_findings": len(set(texts)),
-            "slips": count_slips(texts, self.known_words),
+            "degeneration": count_degeneration(texts, self.training),
         }
         return _SystemScores(metrics, labels, results["full"].rouge_l)
 
 
 def _head_tables(
-    model: XR2Text, studies: Sequence[Study], predictions: Sequence[Prediction]
+    findings: Sequence[str], studies: Sequence[Study], predictions: Predictions
 ) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     """Labels that the source knows, and the finding head's probabilities; None where either is missing."""
-    names = list(model.config.findings)
-    if predictions[0].probabilities is None or not any(name in study.labels for study in studies for name in names):
+    if predictions.probabilities is None or not any(name in study.labels for study in studies for name in findings):
         return None
-    ids = [study.id for study in studies]
-    labels = pd.DataFrame([{name: study.labels.get(name) for name in names} for study in studies], index=ids)
-    return labels, pd.DataFrame([one.probabilities for one in predictions], index=ids, columns=names)
+    labels = pd.DataFrame([{name: study.labels.get(name) for name in findings} for study in studies])
+    return labels, pd.DataFrame(predictions.probabilities, columns=list(findings))
 
 
-def _write(out: Path, metrics: dict, studies: Sequence[Study], texts: list[str], labels: pd.DataFrame) -> None:
-    """metrics.json, table.md and predictions.csv."""
-    out.mkdir(parents=True, exist_ok=True)
+def _example(
+    study: Study, index: int, predictions: Predictions, match: plots.FindingMatch, transform: ImageTransform
+) -> plots.Example:
+    """A study with the maps that its report was written from, where there are any."""
+    radiograph = first_frontal(study).read()
+    canvas = Canvas(draw_grey(radiograph.pixels, long_side=512))
+    if predictions.maps is not None:
+        grid = predictions.maps[index].astype(np.float32)  # [K, H, W]
+        maps = transform(radiograph)[1].map_to_original(grid, canvas.grey.shape)
+        canvas = Canvas(canvas.grey, np.round(255 * maps / maps.max((1, 2), keepdims=True)).astype(np.uint8))
+    return plots.Example(study.id, match, canvas, study.source_findings, predictions.findings[index])
+
+
+def _write(
+    out: Path, metrics: dict, page: str, studies: Sequence[Study], texts: list[str], labels: pd.DataFrame
+) -> None:
+    """metrics.json, table.md, examples.html and predictions.csv."""
+    (out / "examples.html").write_text(page, encoding="utf-8")
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (out / "table.md").write_text(tables.markdown_table(metrics), encoding="utf-8")
-    columns = {
-        "id": [study.id for study in studies],
-        "reference": [study.source_findings for study in studies],
-        "generated": texts,
-        "findings": ["; ".join(_asserted(row)) for _, row in labels.iterrows()],
-    }
+    names = {1: "{}", -1: "{} (uncertain)"}  # of the findings that a report asserts
+    asserted = [[names[value].format(name) for name, value in row.dropna().items() if value] for row in labels.iloc]
+    columns = {"id": [study.id for study in studies], "reference": _findings(studies), "generated": texts}
+    columns["findings"] = list(map("; ".join, asserted))
     pd.DataFrame(columns).to_csv(out / "predictions.csv", index=False)
-
-
-def _asserted(labels: pd.Series) -> list[str]:
-    """The findings that a report asserts, the doubtful ones marked."""
-    return [f"{name} (uncertain)" if value == -1 else name for name, value in labels.dropna().items() if value]

@@ -1,12 +1,13 @@
 """Language scores of generated reports: BLEU, ROUGE-L, CIDEr and METEOR under three named protocols.
 
-The scores are pycocoevalcap's, as in the published tables, and none of the protocols uses its PTB tokenizer. What they
-do to the texts before moves BLEU-4 severalfold, so a number is printed with its protocol. Dimensions: N studies, S
-bootstrap samples.
+The scores are pycocoevalcap's, as in the published tables; its PTB tokenizer is not used. What a protocol does to the
+texts moves BLEU-4 severalfold, so a number is printed with its protocol.
 
 The protocol `r2gen` is that of R2Gen (Chen et al., "Generating Radiology Reports via Memory-driven Transformer", EMNLP
 2020, arXiv:2010.16056) and of the systems that compare themselves with it. There a reference is read back from the
 word numbers that the network was trained on, so it is cut, and its rare words are `<unk>`.
+
+Shapes: N studies, S bootstrap samples.
 """
 
 import re
@@ -15,7 +16,7 @@ import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,60 +35,34 @@ _NUMBERING = (
     *((f". {number}. ", ". ") for number in range(2, 6)),
     *((f" {number}. ", ". ") for number in range(2, 6)),
 )
-METEOR_SECONDS = 300.0  # for Java to start and to read METEOR's tables, which takes some 15 seconds
-METEOR_SECONDS_PER_STUDY = 0.1
+METEOR_SECONDS = 300.0  # for Java to start and to read METEOR's tables, which takes some 15; more for many studies
 
 
 @dataclass(frozen=True)
 class R2GenRules:
-    """R2Gen's settings for one data set.
+    """R2Gen's settings for a data set."""
 
-    `max_words` is one less than R2Gen's max_seq_length, whose first place the start token takes; a prediction, which
-    is read without a start token, may fill all of it.
-    """
-
-    name: str
-    min_count: int  # a word of the vocabulary stands at least so often in the cleaned train reports
-    max_words: int  # of a reference
-    max_prediction_words: int
+    min_count: int  # so often a word of the vocabulary stands in the cleaned train reports at least
+    max_words: int  # of a reference: max_seq_length less its start token; a prediction may have one word more
     replacements: tuple[tuple[str, str], ...]  # in order, before the text is lower-cased and parted into sentences
 
 
 R2GEN_RULES: dict[str, R2GenRules] = {
-    "iu_xray": R2GenRules(
-        name="iu_xray",
-        min_count=3,
-        max_words=59,
-        max_prediction_words=60,
-        replacements=(*(("..", "."),) * 3, *_NUMBERING),
-    ),
+    "iu_xray": R2GenRules(3, 59, (*(("..", "."),) * 3, *_NUMBERING)),
     "mimic_cxr": R2GenRules(
-        name="mimic_cxr",
-        min_count=10,
-        max_words=99,
-        max_prediction_words=100,
-        replacements=(("\n", " "), *(("__", "_"),) * 7, *(("  ", " "),) * 6, *(("..", "."),) * 8, *_NUMBERING),
+        10, 99, (("\n", " "), *(("__", "_"),) * 7, *(("  ", " "),) * 6, *(("..", "."),) * 8, *_NUMBERING)
     ),
 }
 
 
-def _rules_of(dataset: str) -> R2GenRules:
-    if dataset not in R2GEN_RULES:
-        raise ValueError(f"R2Gen's protocol knows no data set {dataset!r}; it has {', '.join(R2GEN_RULES)}")
-    return R2GEN_RULES[dataset]
-
-
 def clean_r2gen(text: str, dataset: str = "iu_xray") -> str:
-    """A report as R2Gen's tokenizer has it: lower-case words, each sentence closed by " .", one space between tokens.
+    """A report as R2Gen's tokenizer has it: lower-case words, each sentence closed by " .", single spaces.
 
-    Follows `clean_report_iu_xray` and `clean_report_mimic_cxr` of R2Gen's modules/tokenizers.py token by token, with
-    their quirks: "rib 1. The" loses its 1, a slash joins its neighbours ("and/or" is "andor"), a sentence without a
-    word stays as a lone full stop, and a text without a word is ".". Hyphens, digits and "xxxx" stay.
-
-    Raises:
-        ValueError: `dataset` is not one of R2GEN_RULES.
+    Follows `clean_report_iu_xray` and `clean_report_mimic_cxr` of R2Gen's modules/tokenizers.py with their quirks:
+    "rib 1. The" loses its 1, "and/or" is "andor", a sentence without a word stays as a full stop, and a text without a
+    word is ".". Hyphens, digits and "xxxx" stay.
     """
-    for old, new in _rules_of(dataset).replacements:
+    for old, new in R2GEN_RULES[dataset].replacements:
         text = text.replace(old, new)
     sentences = text.strip().lower().split(". ")
     return _one_spaced(" . ".join(sentence.translate(_STRIPPED) for sentence in sentences) + " .")
@@ -95,31 +70,22 @@ def clean_r2gen(text: str, dataset: str = "iu_xray") -> str:
 
 @dataclass(frozen=True)
 class R2GenVocabulary:
-    """The words that R2Gen's tokenizer knows; every other word of a reference is `<unk>`, which its length counts."""
+    """The words that R2Gen's tokenizer knows beside `<unk>`, which stands for every other word of a reference."""
 
     words: frozenset[str]
-    dataset: str
+    dataset: str  # whose rules it follows, a key of R2GEN_RULES
 
     @classmethod
     def from_reports(cls, train_reports: Iterable[str], dataset: str = "iu_xray") -> "R2GenVocabulary":
-        """Takes the train reports as the source has them, uncleaned.
-
-        Raises:
-            ValueError: `dataset` is not one of R2GEN_RULES, or there is no report.
-        """
-        rules = _rules_of(dataset)
+        """Takes the train reports as the source has them, uncleaned."""
         counts = Counter(word for report in train_reports for word in clean_r2gen(report, dataset).split())
-        if not counts:
-            raise ValueError("R2Gen's vocabulary comes from the train reports, and there is none")
-        return cls(frozenset(word for word, count in counts.items() if count >= rules.min_count), dataset)
-
-    def __len__(self) -> int:
-        return len(self.words) + 1
+        least = R2GEN_RULES[dataset].min_count
+        return cls(frozenset(word for word, count in counts.items() if count >= least), dataset)
 
 
 @dataclass(frozen=True)
 class LanguageScores:
-    """One system's scores over all studies: CIDEr 0 to 10, the others 0 to 1 (`combined`, a sum of two, 0 to 2)."""
+    """A system's scores over all studies: CIDEr 0 to 10, the others 0 to 1 (`combined`, a sum of two, 0 to 2)."""
 
     bleu_1: float
     bleu_2: float
@@ -129,9 +95,6 @@ class LanguageScores:
     cider: float
     combined: float  # BLEU-4 + ROUGE-L
     meteor: float | None  # None where it was not asked for or could not be computed
-
-    def as_dict(self) -> dict[str, float | None]:
-        return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,61 +113,50 @@ def score_language(
     predictions: Sequence[str],
     protocol: str,
     vocabulary: R2GenVocabulary | None = None,
-    dataset: str = "iu_xray",
     meteor: bool = True,
 ) -> LanguageResult:
     """Scores generated reports against the reference reports of the same studies.
 
     BLEU is corpus BLEU (Papineni et al., ACL 2002). ROUGE-L (Lin, 2004; beta 1.2) and CIDEr (Vedantam et al.,
-    arXiv:1411.5726; pycocoevalcap's variant with clipping, a length penalty and a factor of 10) are means over
-    studies; CIDEr weighs n-grams by how rare they are in these very references, so it compares systems on one split
-    only. METEOR 1.5 (Denkowski & Lavie, WMT 2014) lower-cases by itself, under `cased` too.
+    arXiv:1411.5726; CIDEr-D) are means over studies; CIDEr weighs n-grams by how rare they are in these references, so
+    it compares systems on one split only. METEOR 1.5 (Denkowski & Lavie, WMT 2014) lower-cases under `cased`, too.
 
-    In the protocol `r2gen` the words of a prediction are left as they are: one outside the vocabulary matches nothing.
-    A literal `<unk>` in a prediction stays one, since R2Gen's own decoder writes it where it means a rare word, and it
-    matches a reference's. A prediction of white space stays empty and earns no full stop.
+    In `r2gen` a prediction's word outside the vocabulary matches nothing; a `<unk>` that it writes matches another.
 
     Args:
         references: N reports as the source has them, uncleaned; none may be empty.
-        predictions: N generated reports in the same order; an empty one is allowed and scores low.
+        predictions: N generated reports in the same order; an empty one scores low.
         protocol: one of PROTOCOLS.
-        vocabulary: from the train reports; needed by `r2gen`, unused by the others.
-        dataset: whose rules `r2gen` and `full` clean by, one of R2GEN_RULES.
-        meteor: whether to run METEOR, a Java program that takes some 15 seconds to start. Without a working Java the
-            score is None and `meteor_note` says why.
+        vocabulary: needed by `r2gen`. Its data set's rules clean the texts, in `full` too; without it, IU X-Ray's.
+        meteor: whether to run METEOR, which needs Java; without it the score is None and `meteor_note` says why.
 
     Raises:
-        ValueError: an argument is not as said above.
+        ValueError: texts do not pair up, a reference is empty, or the protocol is unknown or lacks its vocabulary.
     """
-    _check(references, predictions, protocol, vocabulary, dataset)
-    references, predictions = _prepare(references, predictions, protocol, vocabulary, dataset)
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"there is no language protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
+    if protocol == "r2gen" and vocabulary is None:
+        raise ValueError("the protocol r2gen needs a vocabulary: R2GenVocabulary.from_reports(train reports)")
+    if not references or len(references) != len(predictions):
+        raise ValueError(f"{len(references)} references but {len(predictions)} predictions; at least one must pair up")
+    if empty := [number for number, text in enumerate(references) if not text.strip()]:
+        raise ValueError(f"reference {empty[0]} is empty; score only studies that have a report")
 
+    references, predictions = _prepare(references, predictions, protocol, vocabulary)
     bleu, bleu_statistics = _score_bleu(references, predictions)
     rouge_l, cider = _score_rouge_and_cider(references, predictions)
     meteor_score, meteor_note = _score_meteor(references, predictions) if meteor else (None, "not asked for")
-
-    scores = LanguageScores(
-        *bleu,
-        rouge_l=float(rouge_l.mean()),
-        cider=float(cider.mean()),
-        combined=bleu[3] + float(rouge_l.mean()),
-        meteor=meteor_score,
-    )
+    mean_rouge_l = float(rouge_l.mean())
+    scores = LanguageScores(*bleu, mean_rouge_l, float(cider.mean()), bleu[3] + mean_rouge_l, meteor_score)
     return LanguageResult(scores, meteor_note, bleu_statistics, rouge_l, cider)
 
 
 def language_intervals(result: LanguageResult, samples: int = 1000, seed: int = 0) -> dict[str, tuple[float, float]]:
     """95 % percentile bootstrap intervals over studies (Efron & Tibshirani, 1993) by the names of LanguageScores.
 
-    Corpus BLEU is computed anew for each sample; CIDEr keeps the n-gram weights of the whole set. METEOR has none: its
-    corpus score is not a mean over studies, and its Java program aggregates it. The same seed draws the same studies
-    for every system scored on them.
-
-    Raises:
-        ValueError: `samples` is below 1.
+    CIDEr keeps the n-gram weights of the whole set. METEOR has no interval: its corpus score is not a mean over
+    studies. The same seed draws the same studies for every system.
     """
-    if samples < 1:
-        raise ValueError(f"the bootstrap needs at least 1 sample, not {samples}")
     columns = np.column_stack([result.bleu_statistics, result.rouge_l, result.cider])  # [N, 12]
     studies = len(columns)
     generator = np.random.default_rng(seed)
@@ -217,14 +169,8 @@ def language_intervals(result: LanguageResult, samples: int = 1000, seed: int = 
 
 
 def bleu_from_statistics(totals: np.ndarray) -> np.ndarray:
-    """Corpus BLEU-1 to BLEU-4 by pycocoevalcap's formula, with its two constants against division by zero.
-
-    Args:
-        totals: [S, 10], the sums over studies of `LanguageResult.bleu_statistics`.
-
-    Returns:
-        [S, 4], each 0 to 1.
-    """
+    """Corpus BLEU-1 to BLEU-4 [S, 4] by pycocoevalcap's formula, with its two constants against division by zero, from
+    sums over studies of `LanguageResult.bleu_statistics` [S, 10]."""
     small, tiny = 1e-9, 1e-15
     written, right, words, reference_words = totals[:, :4], totals[:, 4:8], totals[:, 8:9], totals[:, 9:10]
     products = np.cumprod((right + tiny) / (written + small), axis=1)
@@ -233,54 +179,26 @@ def bleu_from_statistics(totals: np.ndarray) -> np.ndarray:
     return means * np.exp(np.minimum(0.0, 1 - 1 / ratio))
 
 
-def _check(
-    references: Sequence[str],
-    predictions: Sequence[str],
-    protocol: str,
-    vocabulary: R2GenVocabulary | None,
-    dataset: str,
-) -> None:
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"there is no language protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
-    _rules_of(dataset)
-    if len(references) != len(predictions):
-        raise ValueError(f"{len(references)} references but {len(predictions)} predictions; they must pair up")
-    if len(references) == 0:
-        raise ValueError("language scores need at least one study, and there is none")
-    for number, reference in enumerate(references):
-        if not reference.strip():
-            raise ValueError(f"reference {number} is empty; score only studies that have a report")
-    if protocol == "r2gen":
-        if vocabulary is None:
-            raise ValueError("the protocol r2gen needs a vocabulary: R2GenVocabulary.from_reports(train reports)")
-        if vocabulary.dataset != dataset:
-            raise ValueError(f"the vocabulary is of {vocabulary.dataset}, and the reports are scored as {dataset}")
-
-
 def _prepare(
-    references: Sequence[str],
-    predictions: Sequence[str],
-    protocol: str,
-    vocabulary: R2GenVocabulary | None,
-    dataset: str,
+    references: Sequence[str], predictions: Sequence[str], protocol: str, vocabulary: R2GenVocabulary | None
 ) -> tuple[list[str], list[str]]:
     """References and predictions as the scorers read them: tokens with one space between."""
     if protocol == "cased":
         return [_one_spaced(text) for text in references], [_one_spaced(text) for text in predictions]
+    dataset = vocabulary.dataset if vocabulary else "iu_xray"
     references = [clean_r2gen(text, dataset) for text in references]
     predictions = [_clean_prediction(text, dataset) for text in predictions]
     if protocol == "full":
         return references, predictions
-    rules = _rules_of(dataset)
-    cut_references = [text.split()[: rules.max_words] for text in references]
-    cut_predictions = [text.split()[: rules.max_prediction_words] for text in predictions]
-    known = [[word if word in vocabulary.words else UNKNOWN for word in words] for words in cut_references]
-    return [" ".join(words) for words in known], [" ".join(words) for words in cut_predictions]
+    longest = R2GEN_RULES[dataset].max_words
+    known = [[word if word in vocabulary.words else UNKNOWN for word in text.split()] for text in references]
+    cut = [" ".join(words[:longest]) for words in known]
+    return cut, [" ".join(text.split()[: longest + 1]) for text in predictions]
 
 
 def _clean_prediction(text: str, dataset: str) -> str:
     if not text.strip():
-        return ""
+        return ""  # earns no full stop
     kept = clean_r2gen(text.replace(UNKNOWN, _UNKNOWN_IN_CLEANING), dataset)
     return kept.replace(_UNKNOWN_IN_CLEANING, UNKNOWN)
 
@@ -297,7 +215,7 @@ def _score_bleu(references: list[str], predictions: list[str]) -> tuple[list[flo
     for reference, prediction in zip(references, predictions, strict=True):
         scorer += (prediction, [reference])
     bleu, _ = scorer.compute_score(option="closest", verbose=0)
-    statistics = [[*one["guess"], *one["correct"], one["testlen"], one["reflen"][0]] for one in scorer.ctest]
+    statistics = [[*row["guess"], *row["correct"], row["testlen"], row["reflen"][0]] for row in scorer.ctest]
     return [float(score) for score in bleu], np.array(statistics, dtype=float)
 
 
@@ -307,9 +225,7 @@ def _score_rouge_and_cider(references: list[str], predictions: list[str]) -> tup
     from pycocoevalcap.rouge.rouge import Rouge
 
     by_study = [{number: [text] for number, text in enumerate(texts)} for texts in (references, predictions)]
-    _, rouge_l = Rouge().compute_score(*by_study)
-    _, cider = Cider().compute_score(*by_study)
-    return rouge_l, cider
+    return Rouge().compute_score(*by_study)[1], Cider().compute_score(*by_study)[1]
 
 
 def _score_meteor(references: list[str], predictions: list[str]) -> tuple[float | None, str | None]:
@@ -324,7 +240,7 @@ def _score_meteor(references: list[str], predictions: list[str]) -> tuple[float 
     from pycocoevalcap.meteor import meteor
 
     jar = Path(meteor.__file__).with_name(meteor.METEOR_JAR)
-    seconds = METEOR_SECONDS + METEOR_SECONDS_PER_STUDY * len(references)
+    seconds = METEOR_SECONDS + 0.1 * len(references)
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("predictions.txt", "references.txt")]
         for file, texts in zip(files, (predictions, references), strict=True):

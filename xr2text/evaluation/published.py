@@ -1,4 +1,4 @@
-"""What others have published on the two common data sets, to stand beside one's own scores.
+"""What others have published on the two common data sets, to stand beside the project's scores.
 
 All on the test split of R2Gen (Chen et al., EMNLP 2020) and, as far as the papers say, under its protocol: the findings
 alone, lower-cased, cut to its length and scored by pycocoevalcap. The protocol decides more than the model does, so
@@ -12,62 +12,54 @@ DATASET_NAMES = {"iu_xray": "IU X-Ray", "mimic_cxr": "MIMIC-CXR"}
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One system's published language scores, each a fraction; None where none is listed here.
-
-    Attributes:
-        system: the name that its authors gave it.
-        source: authors, title, venue and year, and where it can be read; or what is not known of these.
-        dataset: a key of DATASET_NAMES.
-    """
+    """A system's published language scores, each a fraction; None where none is listed here."""
 
     system: str
-    source: str
     bleu_1: float | None
     bleu_2: float | None
     bleu_3: float | None
     bleu_4: float | None
     meteor: float | None
     rouge_l: float | None
-    dataset: str
+
+    @property
+    def source(self) -> str:
+        """Authors, title, venue and year, and where it can be read; or what is not known of these."""
+        return _SOURCES[self.system]
 
 
-_R2GEN = (
-    "Zhihong Chen, Yan Song, Tsung-Hui Chang and Xiang Wan, Generating Radiology Reports via Memory-driven "
-    "Transformer, EMNLP 2020, arXiv:2010.16056"
-)
-_CMN = (
-    "Zhihong Chen, Yaling Shen, Yan Song and Xiang Wan, Cross-modal Memory Networks for Radiology Report Generation, "
-    "ACL-IJCNLP 2021, arXiv:2204.13258"
-)
-_METRANSFORMER = (
-    "Zhanyu Wang, Lingqiao Liu, Lei Wang and Luping Zhou, METransformer: Radiology Report Generation by Transformer "
-    "with Multiple Learnable Expert Tokens, CVPR 2023, arXiv:2304.02211"
-)
-_ORGAN = (
-    "Wenjun Hou, Kaishuai Xu, Yi Cheng, Wenjie Li and Jiang Liu, ORGAN: Observation-Guided Radiology Report Generation "
-    "via Tree Reasoning, ACL 2023, 2023.acl-long.451, arXiv:2306.06466"
-)
-_DART = (
-    "Sang-Jun Park, Keun-Soo Heo, Dong-Hee Shin, Young-Han Son, Ji-Hye Oh and Tae-Eui Kam, DART: Disease-aware "
+_SOURCES = {
+    "R2Gen": "Zhihong Chen, Yan Song, Tsung-Hui Chang and Xiang Wan, Generating Radiology Reports via Memory-driven "
+    "Transformer, EMNLP 2020, arXiv:2010.16056",
+    "CMN": "Zhihong Chen, Yaling Shen, Yan Song and Xiang Wan, Cross-modal Memory Networks for Radiology Report "
+    "Generation, ACL-IJCNLP 2021, arXiv:2204.13258",
+    "METransformer": "Zhanyu Wang, Lingqiao Liu, Lei Wang and Luping Zhou, METransformer: Radiology Report Generation "
+    "by Transformer with Multiple Learnable Expert Tokens, CVPR 2023, arXiv:2304.02211",
+    "ORGAN": "Wenjun Hou, Kaishuai Xu, Yi Cheng, Wenjie Li and Jiang Liu, ORGAN: Observation-Guided Radiology Report "
+    "Generation via Tree Reasoning, ACL 2023, 2023.acl-long.451, arXiv:2306.06466",
+    "DART": "Sang-Jun Park, Keun-Soo Heo, Dong-Hee Shin, Young-Han Son, Ji-Hye Oh and Tae-Eui Kam, DART: Disease-aware "
     "Image-Text Alignment and Self-correcting Re-alignment for Trustworthy Radiology Report Generation, CVPR 2025, "
-    "arXiv:2504.11786"
-)
-_SCOPE = "as listed in later comparison tables; its authors, title and venue have not been verified"
-
-_ROWS = (
-    PublishedRow("R2Gen", _R2GEN, 0.470, 0.304, 0.219, 0.165, 0.187, 0.371, "iu_xray"),
-    PublishedRow("CMN", _CMN, 0.475, 0.309, 0.222, 0.170, 0.191, 0.375, "iu_xray"),
-    PublishedRow("METransformer", _METRANSFORMER, 0.483, 0.322, 0.228, 0.172, 0.192, 0.380, "iu_xray"),
-    PublishedRow("ORGAN", _ORGAN, 0.510, 0.346, 0.255, 0.195, 0.205, 0.399, "iu_xray"),
-    PublishedRow("DART", _DART, 0.486, 0.348, 0.265, 0.208, 0.205, 0.411, "iu_xray"),
-    PublishedRow("SCOPE", _SCOPE, 0.483, 0.351, 0.288, 0.249, 0.223, 0.418, "iu_xray"),
-    PublishedRow("R2Gen", _R2GEN, 0.353, 0.218, 0.145, 0.103, 0.142, 0.277, "mimic_cxr"),
-    PublishedRow("CMN", _CMN, 0.353, 0.218, 0.148, 0.106, 0.142, 0.278, "mimic_cxr"),
-    PublishedRow("METransformer", _METRANSFORMER, 0.386, 0.250, 0.169, 0.124, 0.152, 0.291, "mimic_cxr"),
-    PublishedRow("ORGAN", _ORGAN, None, None, None, 0.128, None, 0.293, "mimic_cxr"),
-)
+    "arXiv:2504.11786",
+    "SCOPE": "as listed in later comparison tables; its authors, title and venue have not been verified",
+}
+_ROWS = {
+    "iu_xray": (
+        PublishedRow("R2Gen", 0.470, 0.304, 0.219, 0.165, 0.187, 0.371),
+        PublishedRow("CMN", 0.475, 0.309, 0.222, 0.170, 0.191, 0.375),
+        PublishedRow("METransformer", 0.483, 0.322, 0.228, 0.172, 0.192, 0.380),
+        PublishedRow("ORGAN", 0.510, 0.346, 0.255, 0.195, 0.205, 0.399),
+        PublishedRow("DART", 0.486, 0.348, 0.265, 0.208, 0.205, 0.411),
+        PublishedRow("SCOPE", 0.483, 0.351, 0.288, 0.249, 0.223, 0.418),
+    ),
+    "mimic_cxr": (
+        PublishedRow("R2Gen", 0.353, 0.218, 0.145, 0.103, 0.142, 0.277),
+        PublishedRow("CMN", 0.353, 0.218, 0.148, 0.106, 0.142, 0.278),
+        PublishedRow("METransformer", 0.386, 0.250, 0.169, 0.124, 0.152, 0.291),
+        PublishedRow("ORGAN", None, None, None, 0.128, None, 0.293),
+    ),
+}
 
 
 def published_rows(dataset: str | None) -> tuple[PublishedRow, ...]:
     """The rows of a data set, in order of publication; none for a data set, or None, that nobody has published on."""
-    return tuple(row for row in _ROWS if row.dataset == dataset)
+    return _ROWS.get(dataset, ())

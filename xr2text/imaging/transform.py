@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from xr2text.imaging.radiograph import Radiograph
 
@@ -132,15 +131,6 @@ class ImageTransform:
         mean = canvas.new_tensor(self.mean).view(3, 1, 1)
         std = canvas.new_tensor(self.std).view(3, 1, 1)
         return (canvas.unsqueeze(-3) - mean) / std
-
-    def scaled(self, pixel_values: torch.Tensor, box: torch.Tensor, factor: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """Normalised images [B, 3, S, S] and places [B, 4] as they are on canvases seen larger by `factor`, about the
-        middle, black around."""
-        black = self.normalise(pixel_values.new_zeros(1, 1))  # [3, 1, 1]
-        turn = pixel_values.new_tensor([[1 / factor, 0, 0], [0, 1 / factor, 0]]).expand(len(pixel_values), 2, 3)
-        grid = F.affine_grid(turn, list(pixel_values.shape), align_corners=False)
-        images = F.grid_sample(pixel_values - black, grid, align_corners=False) + black
-        return images, (0.5 + factor * (box - 0.5)).clamp(0, 1)
 
     def denormalise(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """What `normalise` was given: [..., 3, S, S] -> grey [..., S, S] in [0, 1]."""

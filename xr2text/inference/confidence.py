@@ -1,4 +1,4 @@
-"""What a report asserts beside what the finding head sees: how sure each sentence is, and where the two disagree."""
+"""Confidence: how sure each sentence of a report is, and where report and finding head disagree."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class FindingReading:
 def read_findings(
     text: str, probabilities: Mapping[str, float], thresholds: Mapping[str, float]
 ) -> tuple[FindingReading, ...]:
-    """The head's findings beside a report's text; a finding without a threshold of its own has 0.5."""
+    """The head's findings beside a report's text; a finding that has no threshold has 0.5."""
     written = {name: _WRITTEN[label] for name, label in label_report(text).items()}
     return tuple(
         FindingReading(name, probability, thresholds.get(name, 0.5), written.get(name))
@@ -50,16 +50,16 @@ def read_findings(
 def sentence_confidence(sentence: str, likelihood: float, probabilities: Mapping[str, float]) -> float:
     """How likely a sentence is true, in [0, 1], as far as the model knows.
 
-    Of a sentence that speaks of findings which the head knows, the least probable of what it says of them: the head's
-    probability where it asserts one, the rest to 1 where it denies it. Of any other, `likelihood`.
+    What a sentence says of a finding has the head's probability p where it asserts it, and 1 - p where it denies it;
+    the least of these counts. A sentence that speaks of no finding of the head has `likelihood`.
 
     Args:
         likelihood: geometric mean of the probabilities of the sentence's tokens.
     """
     said = [
-        1 - probabilities[one.finding] if one.status == "absent" else probabilities[one.finding]
-        for one in find_mentions(sentence)
-        if one.finding in probabilities
+        1 - probabilities[mention.finding] if mention.status == "absent" else probabilities[mention.finding]
+        for mention in find_mentions(sentence)
+        if mention.finding in probabilities
     ]
     return min(said, default=likelihood)
 
@@ -72,14 +72,14 @@ def confidence_in_words(confidence: float) -> str:
 def disagreements(readings: tuple[FindingReading, ...]) -> tuple[str, ...]:
     """A sentence for each finding in which report and head disagree, those first that the head is surest of."""
     lines = []
-    for one in sorted(readings, key=lambda one: -abs(one.probability - one.threshold)):
-        if not one.disagrees:
+    for reading in sorted(readings, key=lambda reading: -abs(reading.probability - reading.threshold)):
+        if not reading.disagrees:
             continue
-        head = f"the finding head gives it {one.probability:.0%} (it counts from {one.threshold:.0%})"
-        if not one.seen:
-            lines.append(f"The report says {one.name}; {head}.")
-        elif one.written is None:
-            lines.append(f"The report does not speak of {one.name}; {head}.")
+        head = f"the finding head gives it {reading.probability:.0%} (it counts from {reading.threshold:.0%})"
+        if not reading.seen:
+            lines.append(f"The report says {reading.name}; {head}.")
+        elif reading.written is None:
+            lines.append(f"The report does not speak of {reading.name}; {head}.")
         else:
-            lines.append(f"The report denies {one.name}; {head}.")
+            lines.append(f"The report denies {reading.name}; {head}.")
     return tuple(lines)

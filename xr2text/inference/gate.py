@@ -1,11 +1,11 @@
-"""Tells an upright frontal chest radiograph from everything else, before a report is written of it.
+"""The gate: out-of-distribution detection, so that reports are written of upright frontal chest radiographs alone.
 
-A network of its own, the same for every checkpoint: the first stages of an EfficientNet-Lite0 as ImageNet has them,
-what they see pooled over the picture and over a grid of it, and on this a linear classifier. Beside it stands how far
-the picture lies from all frontal radiographs that the gate was fitted on, in the same features (Lee et al., "A Simple
-Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018, arXiv:1807.03888).
+A network of its own, the same for every checkpoint: the first stages of an EfficientNet-Lite0 with ImageNet's weights,
+pooled over the image and over a grid of it, and a linear classifier. Beside it stands the Mahalanobis distance from the
+frontal radiographs that it was fitted on, in the same features (Lee et al., "A Simple Unified Framework for Detecting
+Out-of-Distribution Samples", NeurIPS 2018, arXiv:1807.03888).
 
-Letters: B pictures, S side of the canvas, D pooled features, P principal components, C classes.
+Shapes: B images, S side of the canvas, D pooled features, P principal components, C classes; N images of the fit.
 """
 
 import json
@@ -23,7 +23,7 @@ from torch import nn
 from xr2text.files import shipped
 from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.imaging.transform import autocontrast, letterbox
-from xr2text.model.xr2text import CheckpointError
+from xr2text.model.checkpoint import CheckpointError
 
 SHIPPED_GATE = shipped("xr2text-gate")
 LEVELS = (1, 2, 3)  # of the network's feature maps: strides 4, 8 and 16
@@ -37,27 +37,27 @@ CLASSES = (
 LATERAL, OTHER = CLASSES.index("lateral"), CLASSES.index("other")
 PASSES, REFUSED = "frontal", "refused"
 DOUBTFUL = "doubtful"
-UNUSUAL = "This film is unlike most chest radiographs that the model knows; its report is less to be relied on."
+UNUSUAL = "This image is unlike most chest radiographs that the model knows; its report is less to be relied on."
 
 
 class RefusedImageError(ImageError):
-    """A picture that is not a frontal chest radiograph."""
+    """An image that is not a frontal chest radiograph."""
 
 
 class DoubtfulImageError(ImageError):
-    """A picture that may not be a frontal chest radiograph; the reader decides."""
+    """An image that may not be a frontal chest radiograph; the reader decides."""
 
 
 @dataclass(frozen=True)
 class GateSettings:
     """Attributes:
-    size: side S of the canvas, a multiple of 16.
+    size: side S of the canvas in pixels, a multiple of 16.
     grid: cells on a side, over each of which the last stage is pooled.
     components: P.
     sure: probability of a class from which a frontal radiograph is taken to be what it says.
     refuses: probability of a lateral view or of something else from which there is no doubt left.
-    far: distance from the frontal radiographs of the fit beyond which a picture is doubtful.
-    unusual: distance beyond which a film that passes is told to be unlike most; some 1 % of real ones are.
+    far: distance from the frontal radiographs of the fit beyond which an image is doubtful.
+    unusual: distance beyond which a radiograph passes with a warning; some 1 % of real ones do.
     """
 
     size: int = 160
@@ -73,9 +73,9 @@ class GateSettings:
 class GateResult:
     """Attributes:
     verdict: PASSES, DOUBTFUL or REFUSED.
-    radiograph: the picture, put right where it was turned or a negative.
+    radiograph: the image, put right where it was turned or a negative.
     notes: what was put right, a sentence each.
-    reason: of a doubt or a refusal, one sentence; of a picture that passes, what is unusual about it, or empty.
+    reason: of a doubt or a refusal, one sentence; of an image that passes, what is unusual about it, or empty.
     """
 
     verdict: str
@@ -85,7 +85,7 @@ class GateResult:
 
 
 class Gate(nn.Module):
-    """See the module; `training.gate.fit_gate` fits one."""
+    """See the module; `fit_gate` fits one."""
 
     def __init__(self, settings: GateSettings | None = None):
         super().__init__()
@@ -120,21 +120,21 @@ class Gate(nn.Module):
         return self.classifier(components).softmax(1), away.norm(dim=1) / self.usual
 
     def forward(self, radiograph: Radiograph) -> GateResult:
-        """Judges one picture, and judges it again where it had to be put right."""
+        """Judges one image, and judges it again where it had to be put right."""
         sure, notes = self.settings.sure, ()
-        probabilities, distance = self._look(radiograph)
+        probabilities, distance = self._classify(radiograph)
         best = int(probabilities.argmax())
         if 0 < best < LATERAL and probabilities[best] >= sure:
             turned, negative = best % TURNS, best >= TURNS
             upright = put_right(radiograph, turned, negative)
-            again, distance_again = self._look(upright)
+            again, distance_again = self._classify(upright)
             if again[0] >= sure:
                 radiograph, probabilities, distance = upright, again, distance_again
                 notes = _put_right_notes(turned, negative)
         return GateResult(*self._verdict(probabilities, distance, radiograph, notes))
 
     def admit(self, radiograph: Radiograph, force: bool = False) -> tuple[Radiograph, tuple[str, ...]]:
-        """The picture, put right where need be, and what its reader should know of that.
+        """The radiograph, put right where need be, and what its reader should know of that.
 
         Args:
             force: a doubt is no error, but the last of the notes.
@@ -165,9 +165,9 @@ class Gate(nn.Module):
             seems = f"perhaps {what}"
         else:
             seems = "perhaps not an upright frontal chest radiograph"
-        return DOUBTFUL, radiograph, notes, f"This picture is {seems}; a report of it may be about nothing in it."
+        return DOUBTFUL, radiograph, notes, f"This image is {seems}; a report of it may be about nothing in it."
 
-    def _look(self, radiograph: Radiograph) -> tuple[torch.Tensor, float]:
+    def _classify(self, radiograph: Radiograph) -> tuple[torch.Tensor, float]:
         canvas = gate_canvas(radiograph.pixels, self.settings.size)
         probabilities, distances = self.judge(self.pooled(torch.from_numpy(canvas)[None].to(self.centre)))
         return probabilities[0].cpu(), float(distances[0])
@@ -194,7 +194,7 @@ class Gate(nn.Module):
 
 
 def gate_canvas(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Pixels [H, W] in [0, 1] -> float32 [S, S], the picture letterboxed."""
+    """Pixels [H, W] in [0, 1] -> float32 [S, S], the image letterboxed."""
     return letterbox(autocontrast(pixels), size)[0].astype(np.float32)
 
 
@@ -207,8 +207,44 @@ def put_right(radiograph: Radiograph, turned: int, negative: bool) -> Radiograph
 def _put_right_notes(turned: int, negative: bool) -> tuple[str, ...]:
     notes = []
     if negative:
-        notes.append("The picture was a negative, bones dark; it has been inverted.")
+        notes.append("The image was a negative, bones dark; it has been inverted.")
     if turned:
         how = {1: "to the right", 2: "upside down", 3: "to the left"}[turned]
-        notes.append(f"The picture was turned {how}; it has been put upright.")
+        notes.append(f"The image was turned {how}; it has been put upright.")
     return tuple(notes)
+
+
+def fit_gate(gate: Gate, pooled: np.ndarray, classes: np.ndarray, seed: int = 0) -> None:
+    """Fits all but the backbone, in place: principal components, the classifier, and the distances' scale.
+
+    Args:
+        gate: with its backbone's weights.
+        pooled: [N, D] of `Gate.pooled`.
+        classes: [N] numbers of CLASSES, each of which must occur. A fifth of the upright frontal radiographs, drawn by
+            `seed`, is kept from the distances to scale them by.
+    """
+    from sklearn.covariance import LedoitWolf
+    from sklearn.linear_model import LogisticRegression
+
+    missing = [name for number, name in enumerate(CLASSES) if not (classes == number).any()]
+    if missing:
+        raise ValueError(f"the gate needs images of every class; it has none of {missing[0]!r}")
+    pooled = torch.from_numpy(pooled).double()
+    centre = pooled.mean(0)
+    _, values, axes = torch.linalg.svd(pooled - centre, full_matrices=False)
+    count = gate.settings.components
+    axes = axes[:count].T / (values[:count] / len(pooled) ** 0.5)  # [D, P], unit variance on each
+    components = ((pooled - centre) @ axes).numpy()
+    model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000).fit(components, classes)
+    gate.centre.copy_(centre)
+    gate.axes.copy_(axes)
+    gate.classifier.weight.copy_(torch.from_numpy(model.coef_))
+    gate.classifier.bias.copy_(torch.from_numpy(model.intercept_))
+
+    frontal = np.random.default_rng(seed).permutation(components[classes == 0])
+    kept, held_out = np.split(frontal, [4 * len(frontal) // 5])
+    shape = LedoitWolf().fit(kept)
+    gate.frontal_centre.copy_(torch.from_numpy(shape.location_))
+    gate.frontal_whitening.copy_(torch.linalg.cholesky(torch.from_numpy(shape.precision_)))
+    away = (torch.from_numpy(held_out).float() - gate.frontal_centre) @ gate.frontal_whitening
+    gate.usual.copy_(away.norm(dim=1).quantile(0.995))

@@ -1,33 +1,51 @@
-"""The seven region maps drawn over the radiograph.
+"""The seven region maps drawn over the radiograph, by OpenCV and Pillow.
 
-Letters: H, W the original's height and width; h, w the drawn picture's; K = 7 regions.
+Shapes: h, w the drawn image's height and width; K = 7 regions.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from xr2text.anatomy import REGION_NAMES, REGIONS
 
 if TYPE_CHECKING:
     from xr2text.inference.reporter import Report
 
-# Attention never falls to zero: below this fraction of a region's peak it is background, and would only veil the film.
-FLOOR = 0.15
-
 INK, DIM, PAPER, TRACK = "#F2F2F2", "#A8A8A8", "#101214", "#26292D"
+
+
+@dataclass(frozen=True)
+class Blending:
+    """How region maps are laid over a radiograph, here and in the browser's viewer, which gets these values.
+
+    Attributes:
+        floor: fraction of a region's peak from which its colour begins. Attention never falls to zero, and what lies
+            below would only veil the radiograph.
+        outline: fraction of the peak that a line follows.
+        opacity: of the colour at the peak; from the floor up to there it grows in proportion.
+        outline_opacity: of the line, times that of the colour, at most 1.
+        mixing: of the regions, one after the other in the order of `anatomy.REGIONS`: a name of CSS compositing.
+    """
+
+    floor: float = 0.15
+    outline: float = 0.5
+    opacity: float = 0.45
+    outline_opacity: float = 2.0
+    mixing: str = "source-over"
+
+
+BLENDING = Blending()
 
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """What a picture is drawn from, without the model.
+    """What an overlay is drawn from, without the model.
 
     Attributes:
         grey: [h, w] uint8, the radiograph.
@@ -36,6 +54,11 @@ class Canvas:
 
     grey: np.ndarray
     maps: np.ndarray | None = None
+
+    def resized(self, width: int, height: int) -> "Canvas":
+        """The same at a smaller size."""
+        maps = [cv2.resize(region, (width, height), interpolation=cv2.INTER_AREA) for region in self.maps]
+        return Canvas(cv2.resize(self.grey, (width, height), interpolation=cv2.INTER_AREA), np.stack(maps))
 
 
 def draw_grey(pixels: np.ndarray, long_side: int = 1024) -> np.ndarray:
@@ -57,15 +80,12 @@ def make_canvas(report: "Report", long_side: int = 1024) -> Canvas:
     return Canvas(grey, _to_bytes(report.maps_at(*grey.shape)))
 
 
-def paint(canvas: Canvas, regions: Iterable[str] = REGION_NAMES, opacity: float = 0.45) -> np.ndarray:
-    """Lays the chosen regions' maps over the radiograph.
-
-    A region's colour covers with `opacity` times its map; where regions overlap, their colours mix in proportion to
-    that, so that no order of drawing favours one. A line follows each map's half maximum.
+def paint(canvas: Canvas, regions: Iterable[str] = REGION_NAMES, opacity: float = BLENDING.opacity) -> np.ndarray:
+    """Lays the chosen regions' maps over the radiograph, as `BLENDING` says.
 
     Args:
         canvas: from `make_canvas`.
-        regions: names out of anatomy.REGION_NAMES.
+        regions: names out of anatomy.REGION_NAMES, in any order.
         opacity: 0 (the radiograph alone) to 1.
 
     Returns:
@@ -79,95 +99,110 @@ def paint(canvas: Canvas, regions: Iterable[str] = REGION_NAMES, opacity: float 
         raise ValueError(f"Unknown region {sorted(unknown)}: the regions are {', '.join(REGION_NAMES)}.")
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity must lie between 0 and 1, not {opacity}.")
-    picture = np.repeat(canvas.grey[..., None], 3, axis=2)
+    image = cv2.cvtColor(canvas.grey, cv2.COLOR_GRAY2RGB)
     if canvas.maps is None or not chosen or opacity == 0:
-        return picture
+        return image
 
-    indices = [k for k, name in enumerate(REGION_NAMES) if name in chosen]
-    colours = np.array([REGIONS[k].rgb for k in indices], dtype=np.float32)
-    maps = canvas.maps[indices]
     levels = np.linspace(0, 1, 256, dtype=np.float32)
-    alpha = (opacity * np.clip((levels - FLOOR) / (1 - FLOOR), 0, 1))[maps]  # [k, h, w]
-    cover = 1 - np.prod(1 - alpha, axis=0)[..., None]  # [h, w, 1]
-    mixed = np.tensordot(alpha, colours, axes=(0, 0)) / np.maximum(alpha.sum(0), 1e-6)[..., None]  # [h, w, 3]
-    picture = np.round(picture * (1 - cover) + mixed * cover).astype(np.uint8)
-    return _outline(picture, maps >= 128, colours, strength=min(1.0, 2 * opacity))
+    alphas = opacity * np.clip((levels - BLENDING.floor) / (1 - BLENDING.floor), 0, 1)
+    drawn = [(region.rgb, level) for region, level in zip(REGIONS, canvas.maps, strict=True) if region.name in chosen]
+    mixed = image.astype(np.float32)
+    for colour, level in drawn:
+        left, top, width, height = cv2.boundingRect((level > 255 * BLENDING.floor).astype(np.uint8))
+        place = np.s_[top : top + height, left : left + width]
+        mixed[place] += alphas[level[place]][..., None] * (np.float32(colour) - mixed[place])
+    image = np.rint(mixed).astype(np.uint8)
+    return _outline(image, drawn, strength=min(1.0, BLENDING.outline_opacity * opacity))
 
 
-def _outline(picture: np.ndarray, masks: np.ndarray, colours: np.ndarray, strength: float) -> np.ndarray:
-    """Traces masks [k, h, w] on [h, w, 3] uint8; a dark line under each keeps it legible on white bone."""
-    lines = picture.copy()
-    thin = max(1, round(max(picture.shape) / 512))
-    traces = [
-        cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0] for mask in masks
-    ]  # fmt: skip
+def _outline(image: np.ndarray, drawn: list[tuple[tuple[int, int, int], np.ndarray]], strength: float) -> np.ndarray:
+    """Lines of colours at their maps' outline; a dark line under each keeps it legible on white bone."""
+    lines = image.copy()
+    thin = max(1, round(max(image.shape) / 512))
+    masks = [(level >= 255 * BLENDING.outline).astype(np.uint8) for _, level in drawn]
+    traces = [cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0] for mask in masks]
     for contours in traces:
-        cv2.drawContours(lines, contours, -1, (0, 0, 0), thin + 2, cv2.LINE_AA)
-    for contours, colour in zip(traces, colours.tolist(), strict=True):
+        cv2.drawContours(lines, contours, -1, (0, 0, 0), 2 * thin, cv2.LINE_AA)
+    for contours, (colour, _) in zip(traces, drawn, strict=True):
         cv2.drawContours(lines, contours, -1, colour, thin, cv2.LINE_AA)
-    return cv2.addWeighted(lines, strength, picture, 1 - strength, 0)
+    return cv2.addWeighted(lines, strength, image, 1 - strength, 0)
 
 
 def render_overlay(
-    report: "Report", regions: Iterable[str] = REGION_NAMES, opacity: float = 0.45, long_side: int = 1024
+    report: "Report", regions: Iterable[str] = REGION_NAMES, opacity: float = BLENDING.opacity, long_side: int = 1024
 ) -> np.ndarray:
     """The radiograph with the chosen regions over it: [h, w, 3] uint8 RGB, max(h, w) = long_side. See `paint`."""
     return paint(make_canvas(report, long_side), regions, opacity)
 
 
+WIDTH, MARGIN, TITLE, FOOTER = 1400, 36, 84, 56  # pixels of the figure
+MAIN, TILE = (860, 800), (178, 230)  # width and height that the radiograph fits into, and each region by itself
+
+
 def overlay_figure(report: "Report") -> Image.Image:
-    """One picture of the whole report: all regions on the radiograph, their weights, and each region by itself."""
-    figure = Figure(figsize=(14, 11.4), dpi=100, facecolor=PAPER)
-    drawing = FigureCanvasAgg(figure)
-    top, bottom = figure.add_gridspec(
-        2, 1, height_ratios=(4, 1), left=0.025, right=0.975, top=0.905, bottom=0.06, hspace=0.2
-    )
-    main, side = top.subgridspec(1, 2, width_ratios=(1.75, 1), wspace=0.34)
-    canvas = make_canvas(report)
-    _draw_radiograph(figure.add_subplot(main), canvas, report.radiograph.view)
-    _draw_weights(figure.add_subplot(side), report)
+    """One image of the whole report: all regions on the radiograph, their weights, and each region by itself."""
+    height, width = report.radiograph.pixels.shape
+    main, tile = (min(box[0] / width, box[1] / height) for box in (MAIN, TILE))
+    canvas = make_canvas(report, round(main * max(height, width)))
+    main_height = max(canvas.grey.shape[0], 420)
+    tile_width, tile_height = max(1, round(tile * width)), max(1, round(tile * height))
+    tiles_top = TITLE + main_height + 80
+    figure = Image.new("RGB", (WIDTH, tiles_top + tile_height + FOOTER + 20), PAPER)
+    draw = ImageDraw.Draw(figure)
+    _write(draw, (MARGIN, 30), "The seven regions behind the report", INK, 25)
+    _write(draw, (WIDTH - MARGIN, 36), report.model, DIM, 17, "ra")
+    _draw_radiograph(figure, draw, canvas, report.radiograph.view)
+    _draw_weights(draw, report, left=MARGIN + MAIN[0] + 50)
 
-    for region, cell in zip(REGIONS, bottom.subgridspec(1, len(REGIONS), wspace=0.06), strict=True):
-        axes = figure.add_subplot(cell)
-        axes.imshow(paint(canvas, [region.name], opacity=0.6))
-        axes.set_title(region.name, color=INK, fontsize=11, pad=6)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        for spine in axes.spines.values():
-            spine.set(color=region.colour, linewidth=2)
-
-    figure.text(0.025, 0.955, "The seven regions behind the report", color=INK, fontsize=18, weight="bold")
-    figure.text(0.975, 0.957, report.model, color=DIM, fontsize=12, ha="right")
+    small = canvas.resized(tile_width, tile_height)
+    step = (WIDTH - 2 * MARGIN - TILE[0]) / (len(REGIONS) - 1)
+    for k, region in enumerate(REGIONS):
+        middle = round(MARGIN + k * step + TILE[0] / 2)
+        left = middle - tile_width // 2
+        _write(draw, (middle, tiles_top - 10), region.name, INK, 16, "ms")
+        figure.paste(Image.fromarray(paint(small, [region.name], opacity=0.6)), (left, tiles_top))
+        frame = (left - 2, tiles_top - 2, left + tile_width + 1, tiles_top + tile_height + 1)
+        draw.rectangle(frame, None, region.rgb, 2)
     footer = "Attention of the model, each region scaled to its own peak; lines at half of it.  "
-    figure.text(0.025, 0.022, footer + "Research software, not a medical device.", color=DIM, fontsize=11)
-    drawing.draw()
-    return Image.fromarray(np.asarray(drawing.buffer_rgba())[..., :3].copy())
+    at = (MARGIN, figure.height - FOOTER // 2)
+    _write(draw, at, footer + "Research software, not a medical device.", DIM, 16, "lm")
+    return figure
 
 
-def _draw_radiograph(axes: Axes, canvas: Canvas, view: str | None) -> None:
-    axes.imshow(paint(canvas))
-    axes.set_axis_off()
-    axes.set_anchor("N")
-    if view == "lateral":
-        return
-    for x, side, align in ((0, "R  patient's right", "left"), (1, "patient's left  L", "right")):
-        axes.text(x, -0.01, side, transform=axes.transAxes, color=DIM, fontsize=12, ha=align, va="top")
+def _draw_radiograph(figure: Image.Image, draw: ImageDraw.ImageDraw, canvas: Canvas, view: str | None) -> None:
+    height, width = canvas.grey.shape
+    left = MARGIN + (MAIN[0] - width) // 2
+    figure.paste(Image.fromarray(paint(canvas)), (left, TITLE))
+    if view != "lateral":
+        _write(draw, (left, TITLE + height + 8), "R  patient's right", DIM, 17)
+        _write(draw, (left + width, TITLE + height + 8), "patient's left  L", DIM, 17, "ra")
 
 
-def _draw_weights(axes: Axes, report: "Report") -> None:
-    weights = [report.region_weights[name] for name in REGION_NAMES]
-    rows = np.arange(len(REGIONS))
-    limit = max(weights)
-    axes.barh(rows, [limit] * len(rows), height=0.5, color=TRACK)
-    axes.barh(rows, weights, height=0.5, color=[region.colour for region in REGIONS])
-    axes.vlines(1 / len(REGIONS), -0.5, 6.5, color=DIM, linewidth=1.2, linestyle=(0, (3, 3)))
-    axes.text(1 / len(REGIONS), 6.6, "equal share", color=DIM, fontsize=11, ha="center", va="top")
-    for row, weight in zip(rows, weights, strict=True):
-        axes.text(limit * 1.04, row, f"{weight:.1%}", color=INK, fontsize=13, va="center")
-    axes.set_yticks(rows, REGION_NAMES, fontsize=13, color=INK)
-    axes.set_xticks([])
-    axes.set(xlim=(0, limit * 1.28), ylim=(6.9, -0.6), facecolor=PAPER)
-    axes.set_title("Weight of each region", color=INK, fontsize=14, loc="left", pad=12)
-    axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+def _draw_weights(draw: ImageDraw.ImageDraw, report: "Report", left: int) -> None:
+    """Bars of the router's weights, with a dashed line where all regions would be equal."""
+    top, step, bar = TITLE + 70, 48, 24
+    start, end = left + 170, WIDTH - MARGIN - 70
+    scale = (end - start) / max(report.region_weights.values())
+    _write(draw, (left, TITLE), "Weight of each region", INK, 20)
+    for row, region in enumerate(REGIONS):
+        y, weight = top + row * step, report.region_weights[region.name]
+        _write(draw, (start - 12, y + bar // 2), region.name, INK, 17, "rm")
+        draw.rectangle((start, y, end, y + bar), TRACK)
+        draw.rectangle((start, y, start + scale * weight, y + bar), region.rgb)
+        _write(draw, (end + 10, y + bar // 2), f"{weight:.1%}", INK, 17, "lm")
+    equal, bottom = start + scale / len(REGIONS), top + len(REGIONS) * step
+    for y in range(top - 10, bottom, 12):
+        draw.line((equal, y, equal, y + 6), DIM, 2)
+    _write(draw, (equal, bottom + 4), "equal share", DIM, 16, "ma")
+
+
+def _write(
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: str, size: int, anchor: str = "la"
+) -> None:
+    """Text at a point; `anchor` is Pillow's, of which side of the text lies there."""
+    draw.text(at, text, colour, _font(size), anchor)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)

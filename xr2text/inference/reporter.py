@@ -1,16 +1,15 @@
-"""A radiograph in, a report with its region maps out: the one path of the page, the command line and programs.
+"""Inference: a radiograph in, a report with its region maps out, for the page, the command line and programs.
 
-Letters: H, W original height and width; h, w patch grid; seven regions in the order of `anatomy.REGION_NAMES`.
+Shapes: H, W original height and width; h, w patch grid; K = 7 regions in the order of `anatomy.REGION_NAMES`; B batch,
+T report tokens, F findings.
 """
 
-import math
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +18,18 @@ from PIL import Image
 
 from xr2text import __version__
 from xr2text.anatomy import REGION_NAMES
-from xr2text.imaging.radiograph import Radiograph
+from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.imaging.read import radiograph_from_array, read_radiograph
 from xr2text.imaging.transform import Geometry
 from xr2text.inference.confidence import FindingReading, disagreements, read_findings, sentence_confidence
 from xr2text.inference.gate import Gate
-from xr2text.model.xr2text import CheckpointError, GeneratedReports, XR2Text
+from xr2text.model.attribution import token_attribution, token_log_probabilities
+from xr2text.model.checkpoint import Checkpoint, CheckpointError
+from xr2text.model.generate import GeneratedReports
 from xr2text.text.sections import split_sentences
 from xr2text.text.tokenizer import EOS, locate_sentences
 
-_ends: ContextVar[float] = ContextVar("ends", default=math.inf)  # time.monotonic() at which a report is given up
+ImageSource = str | os.PathLike | bytes | Radiograph | np.ndarray | Image.Image
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Sentence:
         section: "findings" or "impression".
         region_weights: how much the sentence was written from each region, by name; they sum to 1. Empty for a sentence
             that a person wrote.
-        confidence: how likely it is true as far as the model knows, in [0, 1], see `agreement.sentence_confidence`.
+        confidence: how likely it is true as far as the model knows, in [0, 1], see `confidence.sentence_confidence`.
             None for a sentence that a person wrote.
     """
 
@@ -59,13 +60,13 @@ class Sentence:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What the model wrote of one radiograph, and where it looked while writing.
+    """The report of one radiograph, and the places that it was written from.
 
     Attributes:
         findings, impression: the two sections.
         sentences: of both sections, in order.
         region_weights: the router's weight of each region, by name; they sum to 1.
-        grid_maps: [7, h, w] float32, attention of each region on the patch grid; each map sums to 1.
+        grid_maps: [K, h, w] float32, attention of each region on the patch grid; each map sums to 1.
         geometry: brings the maps to the original's pixels.
         radiograph: what was read.
         model: name and version of the model.
@@ -96,7 +97,7 @@ class Report:
         findings, impression = " ".join(findings.split()), " ".join(impression.split())
         if (findings, impression) == (self.findings, self.impression):
             return self
-        written = {(one.section, one.text): one for one in self.sentences}
+        written = {(sentence.section, sentence.text): sentence for sentence in self.sentences}
         sentences = tuple(
             written.get((section, text), Sentence(text, section, {}))
             for section, whole in (("findings", findings), ("impression", impression))
@@ -104,8 +105,8 @@ class Report:
         )
         readings = read_findings(
             f"{findings}\n\n{impression}",
-            {one.name: one.probability for one in self.finding_readings},
-            {one.name: one.threshold for one in self.finding_readings},
+            {reading.name: reading.probability for reading in self.finding_readings},
+            {reading.name: reading.threshold for reading in self.finding_readings},
         )
         return replace(
             self, findings=findings, impression=impression, sentences=sentences, finding_readings=readings, edited=True
@@ -113,7 +114,7 @@ class Report:
 
     @property
     def maps(self) -> np.ndarray:
-        """[7, H, W] float32 on the original's pixels, each scaled so that its peak is 1."""
+        """[K, H, W] float32 on the original's pixels, each scaled so that its peak is 1."""
         return self.maps_at(self.radiograph.height, self.radiograph.width)
 
     def sentence_map(self, sentence: Sentence) -> np.ndarray:
@@ -124,102 +125,142 @@ class Report:
         """`maps` on the radiograph resized to [height, width], one region in memory at a time beside the result."""
         maps = np.empty((len(self.grid_maps), height, width), dtype)
         for k in range(len(maps)):
-            one = self.geometry.map_to_original(self.grid_maps[k : k + 1], (height, width))[0]
-            maps[k] = one / one.max()
+            region = self.geometry.map_to_original(self.grid_maps[k : k + 1], (height, width))[0]
+            maps[k] = region / region.max()
         return maps
 
 
 class Reporter:
-    """Writes reports with one loaded model.
+    """Writes reports with a loaded checkpoint; several threads may share it, and take turns.
 
     Args:
-        model: in evaluation mode, with HAQT-ARR.
+        checkpoint: of a model with HAQT-ARR.
         device: where it runs; None: a GPU if there is one, else the CPU.
-        gate: stops what is no frontal chest radiograph; None: a report is written of every picture.
+        gate: stops what is no frontal chest radiograph; None: a report is written of every image.
+
+    Raises:
+        CheckpointError: the model has no region maps.
     """
 
-    def __init__(self, model: XR2Text, device: str | torch.device | None = None, gate: Gate | None = None):
-        if model.config.haqt.projection != "haqt_arr":
+    def __init__(self, checkpoint: Checkpoint, device: str | torch.device | None = None, gate: Gate | None = None):
+        if checkpoint.model.config.haqt.projection != "haqt_arr":
             raise CheckpointError("this checkpoint has no region tokens (projection: linear), so it has no region maps")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model = model.eval().to(self.device, memory_format=torch.channels_last)
-        for part in (model.encoder, model.decoder.bart):  # bart is called at every step of the search
-            part.register_forward_pre_hook(_give_up_when_late)
+        self.checkpoint, self.generator = checkpoint, checkpoint.generator
+        self.model = checkpoint.model.eval().to(self.device, memory_format=torch.channels_last)
         self.gate = None if gate is None else gate.to(self.device)
-        self._turn = threading.Lock()  # the model changes its attention while it looks where a report came from
-        self.model_name = f"{model.name} {__version__}"
+        self.model_name = f"{checkpoint.name} {__version__}"
+        self._turn = threading.Lock()  # the search changes the number of threads, which is the whole process's
+        self._threads = torch.get_num_threads()
 
     @classmethod
     def from_pretrained(cls, path_or_id: str | Path, device: str | torch.device | None = None) -> "Reporter":
         """Loads a checkpoint folder or hub id, and the gate that ships. Raises CheckpointError where one of the two
         cannot be read."""
-        return cls(XR2Text.from_pretrained(path_or_id), device, Gate.load())
+        return cls(Checkpoint.from_pretrained(path_or_id), device, Gate.load())
 
-    def report(
-        self,
-        image: str | os.PathLike | bytes | Radiograph | np.ndarray | Image.Image,
-        force: bool = False,
-        seconds: float = math.inf,
-    ) -> Report:
+    def report(self, image: ImageSource, force: bool = False, max_time: float | None = None) -> Report:
         """Writes the report of one radiograph; one that was turned by quarters or is a negative is put right before.
 
         Args:
             image: a file's path or content (PNG, JPEG, TIFF, WebP, BMP, DICOM), or pixels.
-            force: also where it is doubtful whether the picture is a frontal chest radiograph.
-            seconds: after which the search stops, at its next step.
+            force: also where it is doubtful whether the image is a frontal chest radiograph.
+            max_time: seconds after which the search stops, at its next step.
 
         Raises:
-            TimeoutError: the report was not written within `seconds`.
+            TimeoutError: the report was not written within `max_time`.
             ImageError: the image cannot be read or is not accepted; its text is one sentence for the reader.
             RefusedImageError: an ImageError: it is no frontal chest radiograph.
             DoubtfulImageError: an ImageError: it may be none, and `force` is not set.
         """
-        with _at_most(seconds):
-            radiograph, notes = _as_radiograph(image), ()
-            if self.gate is not None:
-                radiograph, notes = self.gate.admit(radiograph, force)
+        ends = None if max_time is None else time.monotonic() + max_time
+        radiograph = _as_radiograph(image)
+        with self._turn:
+            report = self._write([self._admit(radiograph, force)], ends)[0]
+        if ends is not None and time.monotonic() > ends:
+            raise TimeoutError(f"the report was not written within {max_time:g} seconds")
+        return report
+
+    def reports(
+        self, images: Iterable[ImageSource], batch_size: int = 8, force: bool = False
+    ) -> Iterator[Report | ImageError]:
+        """Writes the reports of many radiographs, `batch_size` at a time, in their order.
+
+        Yields:
+            a report, or the ImageError that says why there is none, see `report`.
+        """
+        images = iter(images)
+        while batch := list(islice(images, batch_size)):
+            admitted = [self._admit_or_error(image, force) for image in batch]
             with self._turn:
-                return self._write(radiograph, notes)
+                written = iter(self._write([given for given in admitted if not isinstance(given, ImageError)]))
+            for given in admitted:
+                yield given if isinstance(given, ImageError) else next(written)
 
-    def _write(self, radiograph: Radiograph, notes: tuple[str, ...]) -> Report:
-        pixels, geometry = self.model.transform(radiograph)
-        box = torch.tensor([geometry.box], dtype=torch.float32)
-        written = self.model.generate(pixels[None].to(self.device), box.to(self.device))
-        text, visual = written.reports[0], written.visual
-        probabilities = self._probabilities(written)
-        weights = visual.region_weights[0].float().cpu().tolist()
-        return Report(
-            findings=text.findings,
-            impression=text.impression,
-            sentences=self._sentences(written, probabilities),
-            region_weights=dict(zip(REGION_NAMES, weights, strict=True)),
-            grid_maps=visual.region_maps[0].float().cpu().numpy(),
-            geometry=geometry,
-            radiograph=radiograph,
-            model=self.model_name,
-            warnings=(*notes, *self._warnings(radiograph, EOS in written.token_ids[0])),
-            finding_readings=read_findings(
-                f"{text.findings}\n\n{text.impression}", probabilities, self.model.config.finding_thresholds
-            ),
-        )
+    def _admit_or_error(self, image: ImageSource, force: bool) -> tuple[Radiograph, tuple[str, ...]] | ImageError:
+        try:
+            radiograph = _as_radiograph(image)
+            with self._turn:
+                return self._admit(radiograph, force)
+        except ImageError as error:
+            return error
 
-    def _probabilities(self, written: GeneratedReports) -> dict[str, float]:
-        if written.finding_logits is None:
-            return {}
-        probabilities = self.model.finding_probabilities(written.finding_logits[0].float()).cpu().tolist()
-        return dict(zip(self.model.config.findings, probabilities, strict=True))
+    def _admit(self, radiograph: Radiograph, force: bool) -> tuple[Radiograph, tuple[str, ...]]:
+        torch.set_num_threads(self._threads)  # of this thread, which may be a new one
+        return (radiograph, ()) if self.gate is None else self.gate.admit(radiograph, force)
 
-    def _sentences(self, written: GeneratedReports, probabilities: dict[str, float]) -> tuple[Sentence, ...]:
-        weights = self.model.token_regions(written)[0].cpu()  # [T, K]
-        log_p = self.model.token_log_probabilities(written)[0].cpu()  # [T]
-        located = locate_sentences(self.model.tokenizer, written.token_ids[0].tolist())
-        return tuple(
-            Sentence(
-                text, section, dict(zip(REGION_NAMES, weights[own].mean(0).tolist(), strict=True)),
-                sentence_confidence(text, log_p[own].mean().exp().item(), probabilities),
+    def _write(self, admitted: list[tuple[Radiograph, tuple[str, ...]]], ends: float | None = None) -> list[Report]:
+        """The reports of radiographs, each with what the gate says of it."""
+        if not admitted:
+            return []
+        pixels, geometries = zip(*(self.model.transform(radiograph) for radiograph, _ in admitted), strict=True)
+        box = torch.tensor([geometry.box for geometry in geometries])
+        left = None if ends is None else max(0.0, ends - time.monotonic())
+        generated = self.generator.generate(torch.stack(pixels).to(self.device), box.to(self.device), max_time=left)
+        probabilities = self._probabilities(generated)
+        sentences = self._sentences(generated, probabilities)
+        weights = generated.visual.region_weights.float().cpu().tolist()
+        maps = generated.visual.region_maps.float().cpu().numpy()
+        return [
+            Report(
+                findings=text.findings,
+                impression=text.impression,
+                sentences=sentences[row],
+                region_weights=dict(zip(REGION_NAMES, weights[row], strict=True)),
+                grid_maps=maps[row],
+                geometry=geometries[row],
+                radiograph=radiograph,
+                model=self.model_name,
+                warnings=(*notes, *self._warnings(radiograph, EOS in generated.token_ids[row])),
+                finding_readings=read_findings(
+                    f"{text.findings}\n\n{text.impression}", probabilities[row], self.model.calibration.thresholds
+                ),
             )
-            for section, text, own in located
-        )  # fmt: skip
+            for row, (text, (radiograph, notes)) in enumerate(zip(generated.reports, admitted, strict=True))
+        ]
+
+    def _probabilities(self, generated: GeneratedReports) -> list[dict[str, float]]:
+        """Of each report, the finding head's probabilities by name; empty without such a head."""
+        if generated.finding_logits is None:
+            return [{} for _ in generated.reports]
+        rows = self.model.finding_probabilities(generated.finding_logits.float()).cpu().tolist()
+        return [dict(zip(self.model.config.findings, row, strict=True)) for row in rows]
+
+    def _sentences(
+        self, generated: GeneratedReports, probabilities: list[dict[str, float]]
+    ) -> list[tuple[Sentence, ...]]:
+        weights = token_attribution(self.model, generated).cpu()  # [B, T, K]
+        log_p = token_log_probabilities(self.model, generated).cpu()  # [B, T]
+        return [
+            tuple(
+                Sentence(
+                    text, section, dict(zip(REGION_NAMES, weights[row, tokens].mean(0).tolist(), strict=True)),
+                    sentence_confidence(text, log_p[row, tokens].mean().exp().item(), probabilities[row]),
+                )
+                for section, text, tokens in locate_sentences(self.checkpoint.tokenizer, ids)
+            )
+            for row, ids in enumerate(generated.token_ids.tolist())
+        ]  # fmt: skip
 
     def _warnings(self, radiograph: Radiograph, finished: bool) -> list[str]:
         warnings = []
@@ -234,21 +275,7 @@ class Reporter:
         return warnings
 
 
-@contextmanager
-def _at_most(seconds: float) -> Iterator[None]:
-    before = _ends.set(time.monotonic() + seconds)
-    try:
-        yield
-    finally:
-        _ends.reset(before)
-
-
-def _give_up_when_late(*_: object) -> None:
-    if time.monotonic() > _ends.get():
-        raise TimeoutError("the report was not written in its time")
-
-
-def _as_radiograph(image: str | os.PathLike | bytes | Radiograph | np.ndarray | Image.Image) -> Radiograph:
+def _as_radiograph(image: ImageSource) -> Radiograph:
     if isinstance(image, Radiograph):
         return image
     if isinstance(image, np.ndarray | Image.Image):

@@ -1,6 +1,6 @@
 """The image encoder: any timm model that gives feature maps, as one grid of patch features.
 
-Letters: B batch, S image side, C encoder width, H x W patch grid, N = H*W.
+Shapes: B batch, S image side, C encoder width, H x W patch grid, N = H*W.
 """
 
 import importlib.util
@@ -22,7 +22,7 @@ class ImageEncoder(nn.Module):
     """timm feature maps of the chosen stride, joined by all coarser ones brought up to its grid.
 
     Args:
-        config: name and stride of the model. Weights are random here; see `load_initial_weights`.
+        config: name and stride of the model. Weights are random here; see `load_pretrained`.
         image_size: side S of the square input, pixels.
 
     Raises:
@@ -33,12 +33,14 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = _create_backbone(config, image_size)
+        normalisation = timm.get_pretrained_cfg(config.name)
+        self.mean, self.std = normalisation.mean, normalisation.std  # of the input, per RGB channel
         info = self.backbone.feature_info
         strides = [level["reduction"] for level in info]
         if config.stride not in strides:
             raise ConfigError(f"model.encoder.stride is {config.stride}; {config.name} has {sorted(set(strides))}")
         if image_size % max(strides):
-            raise ConfigError(f"model.image.size {image_size} must be a multiple of {max(strides)} for {config.name}")
+            raise ConfigError(f"model.image_size {image_size} must be a multiple of {max(strides)} for {config.name}")
         first = strides.index(config.stride)
         last_of = {stride: index for index, stride in enumerate(strides) if index >= first}
         self.levels = sorted(last_of.values())
@@ -47,28 +49,27 @@ class ImageEncoder(nn.Module):
         self.grid = (image_size // config.stride, image_size // config.stride)
         self.norm = nn.LayerNorm(self.width)
         self.frozen_modules: list[nn.Module] = []
-        if config.frozen:
-            self.requires_grad_(False)
-        elif config.frozen_groups:
+        self.momenta: list[tuple[nn.BatchNorm2d, float]] = []  # of what gradient checkpointing computes twice
+        if config.frozen_groups:
             self._freeze_groups(config.frozen_groups)
 
     def _freeze_groups(self, count: int) -> None:
         """Takes the first layer groups, as timm parts its model, out of training."""
         groups = group_parameters(self.backbone, self.backbone.group_matcher(coarse=True), reverse=True)
-        there = len(set(groups.values()))
-        if count > there:
-            raise ConfigError(f"model.encoder.frozen_groups is {count}; {self.config.name} has {there}")
+        available = len(set(groups.values()))
+        if count > available:
+            raise ConfigError(f"model.encoder.frozen_groups is {count}; {self.config.name} has {available}")
         for name, group in groups.items():
             if group < count:
                 self.backbone.get_parameter(name).requires_grad_(False)
         for module in self.backbone.modules():
-            own = list(module.parameters(recurse=False))
-            if own and not any(parameter.requires_grad for parameter in own):
+            parameters = list(module.parameters(recurse=False))
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
                 self.frozen_modules.append(module)
 
     def train(self, mode: bool = True) -> "ImageEncoder":
         """What is frozen stays in evaluation mode, so that its normalisation statistics stay too."""
-        super().train(mode and not self.config.frozen)
+        super().train(mode)
         for module in self.frozen_modules:
             module.eval()
         return self
@@ -81,22 +82,32 @@ class ImageEncoder(nn.Module):
             raise ConfigError(
                 f"training.gradient_checkpointing: {self.config.name} of timm does not support it"
             ) from error
-        for module in self.backbone.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.register_forward_pre_hook(_count_batches_once(module.momentum))
+        norms = [module for module in self.backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+        self.momenta = [(norm, norm.momentum) for norm in norms]
+
+    def _update_statistics(self, update: bool) -> None:
+        """What is computed again in a backward pass is the same batch, and must not count twice."""
+        for norm, momentum in self.momenta:
+            norm.momentum = momentum if update else 0.0
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """[B, 3, S, S] -> patch features [B, N, C], rows of the grid one after the other."""
+        self._update_statistics(True)
         maps = self.backbone.forward_intermediates(
             pixel_values, indices=self.levels, output_fmt="NCHW", intermediates_only=True
         )
         maps = [
-            one if one.shape[-2:] == self.grid else F.interpolate(one, self.grid, mode="bilinear", align_corners=False)
-            for one in maps
+            level
+            if level.shape[-2:] == self.grid
+            else F.interpolate(level, self.grid, mode="bilinear", align_corners=False)
+            for level in maps
         ]
-        return self.norm(torch.cat(maps, dim=1).flatten(2).transpose(1, 2))  # [B, N, C]
+        features = self.norm(torch.cat(maps, dim=1).flatten(2).transpose(1, 2))  # [B, N, C]
+        if self.momenta and features.requires_grad:
+            features.register_hook(lambda _: self._update_statistics(False))  # its backward pass begins here
+        return features
 
-    def load_initial_weights(self) -> None:
+    def load_pretrained(self) -> None:
         """Loads what `config.weights` names: the start of a training, never of a finished checkpoint.
 
         Raises:
@@ -120,41 +131,25 @@ def load_backbone_weights(backbone: nn.Module, name: str, source: str) -> None:
     else:
         path = _package_weights(source.removeprefix("package:")) if source.startswith("package:") else Path(source)
         state = _read_state(path)
-    own = backbone.state_dict()  # of a part of the model, perhaps
-    if not own.keys() <= state.keys():
+    wanted = backbone.state_dict()  # of a part of the model, perhaps
+    if not wanted.keys() <= state.keys():
         state = _match_in_order(state, name)
     try:
-        backbone.load_state_dict({key: state[key] for key in own})
+        backbone.load_state_dict({key: state[key] for key in wanted})
     except (KeyError, RuntimeError) as error:
         raise ConfigError(f"model.encoder.weights {source!r} do not fit {name}: {error}") from error
-
-
-def _count_batches_once(momentum: float | None):
-    """A hook: what is computed again in the backward pass leaves a normalisation's statistics as they are."""
-
-    def hook(module: nn.Module, _) -> None:
-        module.momentum = 0.0 if torch._C._current_graph_task_id() != -1 else momentum
-
-    return hook
 
 
 def _create_backbone(config: EncoderConfig, image_size: int) -> nn.Module:
     if not timm.is_model(config.name.split(".", 1)[0]):
         near = timm.list_models(f"*{config.name.split('_')[0]}*")[:5]
         raise ConfigError(f"model.encoder.name {config.name!r} is not a model of timm; some that are: {near}")
-    arguments: dict = {"num_classes": 0}
-    if config.drop_path:
-        arguments["drop_path_rate"] = config.drop_path
-    cfg = timm.get_pretrained_cfg(config.name)
-    if cfg is not None and cfg.fixed_input_size:
-        arguments["img_size"] = image_size
     try:
-        backbone = timm.create_model(config.name, pretrained=False, **arguments)
-    except TypeError as error:
-        raise ConfigError(f"model.encoder: {config.name} does not take {sorted(arguments)}: {error}") from error
-    for module in backbone.modules():
-        if hasattr(module, "fused_attn"):
-            module.fused_attn = config.fused_attention
+        cfg = timm.get_pretrained_cfg(config.name, allow_unregistered=False)
+    except RuntimeError as error:
+        raise ConfigError(f"model.encoder.name {config.name!r}: {error}") from error
+    arguments = {"img_size": image_size} if cfg.fixed_input_size else {}
+    backbone = timm.create_model(config.name, pretrained=False, num_classes=0, **arguments)
     if not hasattr(backbone, "forward_intermediates"):
         raise ConfigError(f"model.encoder.name {config.name!r} gives no feature maps (forward_intermediates) in timm")
     return backbone
@@ -185,10 +180,10 @@ def _match_in_order(state: dict[str, torch.Tensor], name: str) -> dict[str, torc
     classifier = timm.get_pretrained_cfg(name).classifier
     wanted = [(key, value) for key, value in whole.items() if not key.startswith(f"{classifier}.")]
     given = list(state.items())[: len(wanted)]
-    for (key, value), (other, tensor) in zip(wanted, given, strict=True):
+    for (key, value), (name_given, tensor) in zip(wanted, given, strict=True):
         if value.shape != tensor.shape:
             raise ConfigError(
-                f"model.encoder.weights: tensor {other} {list(tensor.shape)} stands where {name} has "
+                f"model.encoder.weights: tensor {name_given} {list(tensor.shape)} stands where {name} has "
                 f"{key} {list(value.shape)}"
             )
     return {key: tensor for (key, _), (_, tensor) in zip(wanted, given, strict=True)}

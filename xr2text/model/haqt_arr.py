@@ -1,6 +1,6 @@
 """HAQT-ARR: hierarchical anatomical query tokens with adaptive region routing.
 
-Letters: B batch, C encoder width, D token width, H x W patch grid, N = H*W, K regions, G global queries, R queries per
+Shapes: B batch, C encoder width, D token width, H x W patch grid, N = H*W, K regions, G global queries, R queries per
 region, Q = G + K*R, A attention heads, L lobes of a region's prior (Gaussians, at most two).
 """
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from xr2text.anatomy import REGIONS
-from xr2text.config import HaqtConfig
+from xr2text.config import ModelConfig
 
 MAX_SHIFT = 0.1  # of a refined prior's centre, in image fractions
 MAX_LOG_SCALE = math.log(2)  # of a refined prior's spread
@@ -22,7 +22,7 @@ L = max(len(region.lobes) for region in REGIONS)
 
 @dataclass
 class VisualTokens:
-    """What the projection hands to the text model, and where it looked.
+    """What the projection gives: tokens for the text model, and where they came from.
 
     Attributes:
         tokens: [B, Q, D] (projection "linear": [B, N, D]).
@@ -103,16 +103,16 @@ class HaqtArr(nn.Module):
     """Patch features -> visual tokens, by region queries with spatial priors, routing and cross-region layers.
 
     Args:
-        config: sizes and the switches of its pieces.
+        config: its sizes, and in `haqt` the switches of its pieces.
         encoder_width: C.
         grid: (H, W).
     """
 
-    def __init__(self, config: HaqtConfig, encoder_width: int, grid: tuple[int, int]):
+    def __init__(self, config: ModelConfig, encoder_width: int, grid: tuple[int, int]):
         super().__init__()
-        self.config = config
-        self.grid = grid
-        width = config.width
+        width, heads, dropout = config.width, config.heads, config.dropout
+        self.config = config = config.haqt
+        self.grid, self.heads = grid, heads
         self.patch_proj = nn.Linear(encoder_width, width)
         self.global_queries = nn.Parameter(torch.randn(config.global_queries, width) * 0.02)
         self.region_queries = nn.Parameter(torch.randn(K, config.region_queries, width) * 0.02)
@@ -120,11 +120,11 @@ class HaqtArr(nn.Module):
         if config.use_spatial_priors:
             self.priors = SpatialPriors(width, refine=config.use_prior_refinement)
             # softplus of this is lambda, the prior's strength in each head; it starts at 1.
-            self.prior_strength = nn.Parameter(torch.full((config.heads,), math.log(math.e - 1)))
+            self.prior_strength = nn.Parameter(torch.full((heads,), math.log(math.e - 1)))
         self.query_norm, self.patch_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.query_proj, self.key_proj = nn.Linear(width, width), nn.Linear(width, width)
         self.value_proj, self.out_proj = nn.Linear(width, width), nn.Linear(width, width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(dropout)
         self.feed_forward = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
@@ -137,7 +137,7 @@ class HaqtArr(nn.Module):
         self.cross_region = None
         if config.use_cross_region:
             layer = nn.TransformerEncoderLayer(
-                width, config.heads, 4 * width, config.dropout, F.gelu, batch_first=True, norm_first=True
+                width, heads, 4 * width, dropout, F.gelu, batch_first=True, norm_first=True
             )
             self.cross_region = nn.TransformerEncoder(layer, config.cross_region_layers, enable_nested_tensor=False)
         self.token_proj, self.token_norm = nn.Linear(width, width), nn.LayerNorm(width)
@@ -171,7 +171,7 @@ class HaqtArr(nn.Module):
         self, patches: torch.Tensor, log_prior: torch.Tensor | None, inside: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One pre-norm block: all queries attend to the patches, the region queries with their prior as a bias."""
-        batch, heads, registers = len(patches), self.config.heads, self.config.global_queries
+        batch, heads, shared = len(patches), self.heads, self.config.global_queries
         queries = torch.cat([self.global_queries, self.region_queries.flatten(0, 1)]).expand(batch, -1, -1)
         keys = self.patch_norm(patches)
         q, k, v = (
@@ -186,7 +186,7 @@ class HaqtArr(nn.Module):
         if log_prior is not None:
             strength = F.softplus(self.prior_strength).view(1, -1, 1, 1)
             bias = log_prior.repeat_interleave(self.config.region_queries, dim=1)  # [B, K*R, N]
-            scores = scores + strength * F.pad(bias, (0, 0, registers, 0))[:, None]
+            scores = scores + strength * F.pad(bias, (0, 0, shared, 0))[:, None]
         attention = scores.masked_fill(~inside[:, None, None], -torch.inf).softmax(-1)
         mixed = (self.dropout(attention).to(v.dtype) @ v).transpose(1, 2).flatten(2)  # [B, Q, D]
         tokens = queries + self.out_proj(mixed)
@@ -207,9 +207,9 @@ class HaqtArr(nn.Module):
 class LinearProjection(nn.Module):
     """The comparison: every patch is a token, with no regions. Takes and gives what `HaqtArr` does."""
 
-    def __init__(self, config: HaqtConfig, encoder_width: int, grid: tuple[int, int]):
+    def __init__(self, config: ModelConfig, encoder_width: int, grid: tuple[int, int]):
         super().__init__()
-        self.config, self.grid = config, grid
+        self.grid = grid
         self.token_proj, self.token_norm = nn.Linear(encoder_width, config.width), nn.LayerNorm(config.width)
 
     def prior_parameters(self) -> list[nn.Parameter]:
@@ -217,62 +217,3 @@ class LinearProjection(nn.Module):
 
     def forward(self, features: torch.Tensor, box: torch.Tensor) -> VisualTokens:
         return VisualTokens(self.token_norm(self.token_proj(features)))
-
-
-class FindingHead(nn.Module):
-    """One logit per finding, read from the tokens of its own regions alone.
-
-    A finding is present if any of these tokens shows it: its logit is the log-sum-exp of theirs.
-
-    Args:
-        findings: name -> names of its regions.
-        global_queries: G, how many tokens precede the regions'.
-        per_token: each token is asked, and not the mean of each region's, so that what is small is not averaged away.
-    """
-
-    def __init__(self, findings: dict[str, list[str]], width: int, global_queries: int, per_token: bool):
-        super().__init__()
-        self.global_queries, self.per_token = global_queries, per_token
-        self.classify = nn.Linear(width, len(findings))
-        own = torch.tensor([[region.name in regions for regions in findings.values()] for region in REGIONS])
-        self.register_buffer("region_mask", torch.where(own, 0.0, -torch.inf), persistent=False)  # [K, F]
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Visual tokens [B, Q, D] -> logits [B, F] in the order of `findings`."""
-        regional = tokens[:, self.global_queries :].unflatten(1, (K, -1))  # [B, K, R, D]
-        if not self.per_token:
-            regional = regional.mean(2, keepdim=True)
-        return (self.classify(regional).float() + self.region_mask[:, None]).logsumexp((1, 2))
-
-    def sources(self, tokens: torch.Tensor) -> torch.Tensor:
-        """From which regions each finding's logit comes: visual tokens [B, Q, D] -> shares [B, F, K] that sum to 1.
-
-        The gradient of the log-sum-exp: how much of the logit's exponential is each region's.
-        """
-        regional = tokens[:, self.global_queries :].unflatten(1, (K, -1))
-        if not self.per_token:
-            regional = regional.mean(2, keepdim=True)
-        scores = self.classify(regional).float() + self.region_mask[:, None]  # [B, K, R, F]
-        return scores.flatten(1, 2).softmax(1).unflatten(1, (K, -1)).sum(2).transpose(1, 2)
-
-
-class FindingTokens(nn.Module):
-    """The finding head's findings as tokens that the report is written from, as PromptMRG (Jin et al., AAAI 2024) has
-    them: each is its name, and between its absence and its presence.
-
-    Args:
-        findings: F, how many.
-        width: D.
-    """
-
-    def __init__(self, findings: int, width: int):
-        super().__init__()
-        self.name = nn.Parameter(torch.randn(findings, width) * 0.5)
-        self.absent = nn.Parameter(torch.randn(findings, width) * 0.5)
-        self.present = nn.Parameter(torch.randn(findings, width) * 0.5)
-        self.norm = nn.LayerNorm(width)
-
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """How far each finding is present, [B, F] in [0, 1] -> tokens [B, F, D]."""
-        states = states[..., None].to(self.name.dtype)
-        return self.norm(self.name + (1 - states) * self.absent + states * self.present)

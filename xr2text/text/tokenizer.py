@@ -12,16 +12,15 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from xr2text.config import ConfigError
 from xr2text.text.sections import ReportText, split_sentences
-from xr2text.text.words import report_words
 
 BOS, PAD, EOS, UNK = 0, 1, 2, 3  # ids, as in BART
 BASE_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
 FINDINGS_TOKEN, IMPRESSION_TOKEN = "<findings>", "<impression>"
 IGNORED = -100  # label of a token that the loss passes over
-WORDS = "report_words"  # the entry of tokenizer_config.json that `remember_words` makes
+VOCAB_SIZE = 2000  # of a learned vocabulary, at most
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE) -> PreTrainedTokenizerFast:
     """Trains a byte-level BPE tokenizer with at most `vocab_size` entries on report texts."""
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -53,20 +52,6 @@ def load_bart_tokenizer(name: str) -> PreTrainedTokenizerBase:
         raise ConfigError(f"model.decoder.weights: no tokenizer of {name!r}: {error}") from error
     tokenizer.add_special_tokens({"additional_special_tokens": [FINDINGS_TOKEN, IMPRESSION_TOKEN]})
     return tokenizer
-
-
-def remember_words(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> None:
-    """Has the tokenizer keep, and save, the words of the reports that it is to write, each with those that follow it;
-    those that it kept stay."""
-    words, kept = report_words(texts), known_words(tokenizer)
-    words |= {word: followers | words.get(word, set()) for word, followers in kept.items()}
-    tokenizer.init_kwargs[WORDS] = [" ".join([word, *sorted(followers)]) for word, followers in sorted(words.items())]
-
-
-def known_words(tokenizer: PreTrainedTokenizerBase) -> dict[str, set[str]]:
-    """What `remember_words` kept, as `text.words.report_words` has it; empty where it never was called."""
-    lines = (line.split(" ") for line in tokenizer.init_kwargs.get(WORDS, ()))
-    return {word: set(followers) for word, *followers in lines}
 
 
 def encode_report(

@@ -1,12 +1,17 @@
-"""The model card of a finished training: what the run itself knows, nothing more."""
+"""The end of a run: the best weights as a checkpoint with a model card, which says what the run knows and no more."""
 
+from pathlib import Path
+
+import pandas as pd
 import torch
+from accelerate import Accelerator
 
-from xr2text.config import Config
-from xr2text.data.dataset import ReportDataset
+from xr2text.config import TERMS, Config
+from xr2text.model.checkpoint import Checkpoint
 from xr2text.text.sections import ReportText
-from xr2text.training.losses import TERMS
-from xr2text.training.state import Progress
+from xr2text.training.data import TrainingData, make_loader
+from xr2text.training.report import write_table
+from xr2text.training.validate import write_reports
 
 _INDIANA = (
     "the Indiana University (Open-i) chest X-ray collection, whose licence is CC BY-NC-ND 4.0: "
@@ -15,64 +20,69 @@ _INDIANA = (
 _DATA = {
     "indiana": _INDIANA,
     "openi": _INDIANA,
-    "mimic_cxr": (
-        "MIMIC-CXR, under the PhysioNet Credentialed Health Data License: who may have these weights is for those to "
-        "ask who signed it"
-    ),
-    "hub": "a data set in the form of the Hugging Face Hub; its licence applies to these weights",
-    "manifest": "a data set of one's own; its licence applies to these weights",
+    "mimic_cxr": "MIMIC-CXR, under the PhysioNet Credentialed Health Data License, which says who may have the weights",
+    "hub": "a data set of the Hugging Face Hub; its licence applies to these weights",
+    "manifest": "the trainer's data set; its licence applies to these weights",
     "r2gen": "a data set in R2Gen's layout; its licence applies to these weights",
     "phantom": "synthetic phantoms drawn by the program: this checkpoint knows nothing of real patients",
 }
 _LICENCE = {"indiana": "cc-by-nc-nd-4.0", "openi": "cc-by-nc-nd-4.0", "phantom": "apache-2.0"}  # else "other"
 
 
+def finish_run(config: Config, command: str, data: TrainingData, skipped: int, accelerator: Accelerator) -> None:
+    """Writes RUN/checkpoint, the best weights with their model card, and their validation reports.
+
+    Args:
+        command: that the run was started with.
+        skipped: how many training radiographs were.
+    """
+    output = Path(config.output)
+    checkpoint = Checkpoint.from_pretrained(output / "best")
+    checkpoint.generation = config.generation  # a resumed run may search in another way
+    checkpoint.model.to(accelerator.device)
+    reports = write_reports(checkpoint.generator, make_loader(data.val, config, accelerator), accelerator)
+    if accelerator.is_main_process:
+        write_table(output / "validation_reports.csv", data.val, reports)
+        history = pd.read_csv(output / "history.csv")
+        card = model_card(config, command, _studies(data, skipped), history, list(reports.values()))
+        checkpoint.save_pretrained(output / "checkpoint", card=card)
+        print(f"checkpoint: {output / 'checkpoint'}")
+
+
 def model_card(
-    config: Config,
-    command: str,
-    train_data: ReportDataset,
-    val_data: ReportDataset,
-    reports: dict[int, ReportText],
-    progress: Progress,
-    device: torch.device,
+    config: Config, command: str, studies: dict[str, str], history: pd.DataFrame, reports: list[ReportText]
 ) -> str:
     """README.md of a checkpoint.
 
     Args:
-        command: that the run was started with.
-        reports: generated for every validation study.
+        studies: rows on what the model was trained and validated on.
+        history: history.csv of the run.
+        reports: the generated ones of every validation study.
     """
     training, encoder = config.training, config.model.encoder
-    start = f"`{encoder.weights}`" if encoder.weights else "random weights"
-    if training.start_from is not None:
-        start = "the best weights of an earlier phase" + (", the encoder frozen" if encoder.frozen else "")
-    weights = {name: getattr(training.losses, name) for name in TERMS}
-    losses = ", ".join(f"{name} {weight:g}" for name, weight in weights.items() if weight)
-    stages = ", ".join(f"{stage.name} {stage.epochs}" for stage in training.curriculum) or "one, with every study"
-    layers = config.model.decoder.layers
-    model = f"`{encoder.name}` at {config.model.image.size} px from {start}, HAQT-ARR, {layers}-layer BART decoder"
-    shown = [study for study, _ in train_data.examples]
-    reported = [study for study in shown if study.report != ReportText("", "")]
-    trained = len({study.id for study in reported})
-    counts = f"{trained} for training ({len(reported)} frontal radiographs), {len(val_data)} for validation"
-    films = len({study.id for study in shown if study.report == ReportText("", "") and study.masks is None})
-    outlined = len({study.id for study in shown if study.masks is not None})
-    further = ""
-    if films:
-        further += (
-            f"\n| further films | {films} with labels of findings and without reports: they teach the finding head |"
-        )
-    if outlined:
-        further += (
-            f"\n| outlined films | {outlined} with outlines of lungs and heart, over which attention was drawn; the "
-            "places of the other four regions are derived from these by rule |"
-        )
-    if progress.left_out:
-        further += (
-            f"\n| left out | {len(progress.left_out)} radiographs or studies: not readable, or without a report |"
-        )
-    others = sum(not study.frontal_images for study, _ in val_data.examples)
-    other_views = f", {others} of them on a lateral view for want of a frontal one" if others else ""
+    best = history.loc[history["score"].idxmax()]
+    start = "another checkpoint" if training.init_from else encoder.weights or "random weights"
+    stages = [f"{stage.name} {stage.epochs}" for stage in training.curriculum]
+    losses = {name: getattr(training.losses, name) for name in TERMS}
+    rows = {"data": _DATA[config.data.source], **studies} | {
+        "model": f"`{encoder.name}` at {config.model.image_size} px from {start}, HAQT-ARR, "
+        f"{config.model.decoder.layers}-layer BART decoder",
+        "loss terms and their weights": ", ".join(f"{name} {weight:g}" for name, weight in losses.items() if weight),
+        "stages and their epochs": ", ".join(stages) or "all studies in every epoch",
+        "schedule": f"{len(history)} epochs, the best kept; batch {training.batch_size}, gradient accumulation "
+        f"{training.gradient_accumulation_steps}",
+        "duration": f"{history['seconds'].iloc[-1] / 60:.0f} minutes of training on "
+        f"{'a GPU' if torch.cuda.is_available() else 'a CPU'}",
+        "command": f"`{command}`",
+    }
+    measured = {
+        f"{' + '.join(training.metric_for_best_model)}, by which epoch {int(best['epoch'])} was chosen": (
+            f"{best['score']:.3f}"
+        ),
+        "combined: BLEU-4 + ROUGE-L, protocol full": f"{best['combined']:.3f}",
+        "different reports / studies": f"{len(set(reports))} / {len(reports)}",
+        "different findings sections / studies": f"{len({one.findings for one in reports})} / {len(reports)}",
+    }
     return f"""---
 license: {_LICENCE.get(config.data.source, "other")}
 library_name: xr2text
@@ -82,33 +92,18 @@ tags: [radiology, chest-x-ray, report-generation]
 
 # {config.name}
 
-Writes Findings and Impression for one frontal chest radiograph and shows, for seven anatomical regions, where it
-looked. Research software, not a medical device: nothing that it writes may guide the care of a patient.
+Writes Findings and Impression for a frontal chest radiograph and shows, for seven anatomical regions, where it looked.
+Research software, not a medical device: nothing that it writes may guide the care of a patient.
 
 ## Training
 
-| | |
-|---|---|
-| data | {_DATA[config.data.source]} |
-| studies | {counts}{other_views} |{further}
-| model | {model} |
-| loss terms and their weights | {losses} |
-| stages | {stages} |
-| schedule | {progress.epoch} epochs, the best kept, batch {training.batch_size}, accumulation {training.accumulation} |
-| duration | {progress.seconds / 60:.0f} minutes of training on {"a GPU" if device.type == "cuda" else "a CPU"} |
-| command | `{command}` |
+{_table(rows)}
 
 Sentences with a de-identified word ("XXXX") are left out of the training reports.
 
 ## Measured on the validation studies
 
-| | |
-|---|---|
-| {" + ".join(training.best_by)} by which epoch {progress.best_epoch} was chosen | {progress.best_score:.3f} |
-| combined: BLEU-4 + ROUGE-L, protocol full | {progress.best_combined:.3f} |
-| different reports / studies | {len(set(reports.values()))} / {len(reports)} |
-| different findings texts / studies | {len({report.findings for report in reports.values()})} / {len(reports)} |
-| reports with "XXXX" | {sum("xxxx" in f"{one.findings} {one.impression}".lower() for one in reports.values())} |
+{_table(measured)}
 
 The validation studies chose the epoch, so these are a little flattering. Language and clinical scores against
 published systems are not part of this card.
@@ -118,3 +113,23 @@ published systems are not part of this card.
 One frontal view; no comparison with earlier studies, no lateral view, no clinical history. A fluent sentence is no
 evidence that the image shows what it says. Attention maps show where the model looked, which need not be why.
 """
+
+
+def _studies(data: TrainingData, skipped: int) -> dict[str, str]:
+    """Rows on what the model was trained and validated on."""
+    reported = {study.id for study, _ in data.train.examples if study.findings or study.impression}
+    masked = {study.id for study, _ in data.train.examples if study.masks is not None}
+    others = {study.id for study, _ in data.train.examples} - reported - masked
+    rows = {
+        "studies": f"{len(reported)} for training, {len(data.val)} for validation",
+        "labelled images": f"{len(others)} with finding labels and no report, for the finding head" if others else "",
+        "segmentation": f"{len(masked)} with masks of lungs and heart; the other four regions are derived by rule"
+        if masked
+        else "",
+        "skipped": f"{skipped} radiographs or studies: not readable, or without a report" if skipped else "",
+    }
+    return {name: text for name, text in rows.items() if text}
+
+
+def _table(rows: dict[str, str]) -> str:
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items())])

@@ -1,9 +1,10 @@
-"""training_report.md: how a run has gone so far, in pictures, written anew at the end of every epoch.
+"""What a run leaves to read: history.csv, the trackers, training_report.md with its pictures, the validation reports.
 
-Letters: K regions, H x W patch grid.
+Shapes: S image side, K regions, H x W patch grid.
 """
 
-import os
+import csv
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,25 +12,27 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+import psutil
+import torch
+from accelerate import Accelerator
 from matplotlib.figure import Figure
 
 from xr2text.anatomy import REGIONS
+from xr2text.config import Config
 from xr2text.data.curriculum import Stage
+from xr2text.data.dataset import ReportDataset
+from xr2text.data.study import Study
+from xr2text.files import atomic_write
 from xr2text.inference.overlay import Canvas, draw_grey, paint
 from xr2text.text.sections import ReportText
 
-FOLDER = "report"
-BANDS = ("#EEF2F6", "#FFFFFF")
+BANDS = ("#EEF2F6", "#FFFFFF")  # behind the curves, by turns for each stage
 CHANGES = {
-    "train loss": "train loss",
-    "validation tokens": "validation loss",
-    "bleu_4": "BLEU-4",
-    "rouge_l": "ROUGE-L",
-    "combined": "Combined",
-    "findings_f1": "findings F1",
-}
+    "train loss": "train loss", "validation ce": "validation loss", "bleu_4": "BLEU-4", "rouge_l": "ROUGE-L",
+    "combined": "Combined", "findings_f1": "findings F1",
+}  # fmt: skip
+COLOURS = {f"region {region.name}": region.colour for region in REGIONS}
+Panel = tuple[str, dict[str, str]]  # a title, and the columns of history.csv that it shows with their labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,75 +40,110 @@ class Sample:
     """A validation study's report as the model writes it now.
 
     Attributes:
-        study_id: of the data source.
         radiograph: [S, S] in [0, 1], as the model sees it.
         maps: [K, H, W] attention of each region, summing to 1; None for a model without regions.
-        reference: by the radiologist.
         report: by the model.
     """
 
-    study_id: str
+    study: Study
     radiograph: np.ndarray
     maps: np.ndarray | None
-    reference: ReportText
     report: ReportText
+
+
+def shown_settings(config: Config) -> dict[str, str | float]:
+    """Every setting that says nothing of this machine's folders, by its dotted name, for the trackers."""
+    flat = pd.json_normalize(config.model_dump()).iloc[0].to_dict()
+    places = ("output", "data.root", "data.split_file", "data.labelled_images", "data.segmentation", "data.cache",
+              "training.init_from", "model.encoder.weights", "model.decoder.weights")  # fmt: skip
+    return {
+        name: value if isinstance(value, int | float | str) else str(value)
+        for name, value in flat.items()
+        if name not in places
+    }
+
+
+def write_epoch(
+    config: Config, stages: Sequence[Stage], figures: dict, samples: Sequence[Sample], accelerator: Accelerator
+) -> None:
+    """Log, trackers, history.csv and training_report.md of an epoch.
+
+    Args:
+        stages: of the whole run, also those not yet reached.
+        figures: of the epoch, by column of history.csv; "epoch" counts from 1.
+    """
+    stage = next(stage.name for stage in stages if stage.first_epoch < figures["epoch"] <= stage.last_epoch + 1)
+    row = {"epoch": figures["epoch"], "stage": stage, **figures, "peak_memory_gib": round(peak_memory(), 3)}
+    numbers = {name: value for name, value in row.items() if isinstance(value, float)}
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items() if not name.startswith("region "))
+    accelerator.print(f"epoch {row['epoch']} ({stage}): {shown}")
+    accelerator.log({name.replace(" ", "/", 1): value for name, value in numbers.items()}, step=row["epoch"])
+    if accelerator.is_main_process:
+        output = Path(config.output)
+        write_training_report(output, config.name, append_history(output / "history.csv", row), stages, samples)
+
+
+def peak_memory() -> float:
+    """GiB that this process has held at most: of the GPU where there is one, else of the machine."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 2**30
+    import resource  # Windows has none
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**30
+
+
+def append_history(path: Path, row: dict) -> pd.DataFrame:
+    """Adds an epoch to history.csv, and gives it all; a resumed run that repeats an epoch replaces its row."""
+    rows = pd.DataFrame([row])
+    if path.is_file():
+        before = pd.read_csv(path)
+        rows = pd.concat([before[before["epoch"] != row["epoch"]], rows], ignore_index=True)
+    with atomic_write(path) as draft:
+        rows.to_csv(draft, index=False)
+    return rows
+
+
+def write_table(path: Path, data: ReportDataset, reports: dict[int, ReportText]) -> None:
+    """validation_reports.csv: each study's reference and generated sections."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["id", "reference_findings", "reference_impression", "findings", "impression"])
+        for index, report in sorted(reports.items()):
+            study = data.examples[index][0]
+            table.writerow([study.id, study.findings, study.impression, report.findings, report.impression])
 
 
 def write_training_report(
     output: Path, name: str, history: pd.DataFrame, stages: Sequence[Stage], samples: Sequence[Sample]
 ) -> None:
-    """Draws `output`/report/*.png and writes `output`/training_report.md, which shows them.
-
-    Args:
-        history: history.csv, one row for each epoch.
-        stages: of the whole run, also those not yet reached.
-    """
-    folder = output / FOLDER
-    folder.mkdir(exist_ok=True)
-    _save(_curves(history, stages, {"train tokens": "training", "validation tokens": "validation"},
-                  "cross-entropy per token"), folder / "losses.png")  # fmt: skip
-    _save(_curves(history, stages, {"bleu_4": "BLEU-4", "rouge_l": "ROUGE-L", "combined": "Combined"}, "score"),
-          folder / "scores.png")  # fmt: skip
-    found = {
-        "findings_f1": "micro-F1, 14 findings",
-        "findings_f1_5": "micro-F1, 5 findings",
-        "finding_auc": "head's mean AUC",
-    }
-    _save(_curves(history, stages, found, "score"), folder / "findings.png")
-    _save(_terms(history, stages), folder / "terms.png")
-    _save(_resources(history, stages), folder / "resources.png")
-    regional = f"region {REGIONS[0].name}" in history
-    if regional:
-        _save(_regions(history, stages), folder / "regions.png")
-    for place, sample in enumerate(samples):
-        _save_picture(_overlaid(sample), folder / f"sample-{place + 1}.png")
-
-    done, total = int(history["epoch"].iloc[-1]), stages[-1].last_epoch + 1
+    """Draws `output`/report/*.png and writes `output`/training_report.md, which shows them."""
     best = history.loc[history["score"].idxmax()]
     lines = [
-        f"# {name}: epoch {done} of {total}", "",
+        f"# {name}: epoch {int(history['epoch'].iloc[-1])} of {stages[-1].last_epoch + 1}",
         f"Best so far: epoch {int(best['epoch'])} ({best['stage']}), Combined {best['combined']:.4f} "
-        f"(BLEU-4 {best['bleu_4']:.4f} + ROUGE-L {best['rouge_l']:.4f}).", "",
-        "![Cross-entropy per token, training and validation](report/losses.png)", "",
-        "![BLEU-4, ROUGE-L and Combined](report/scores.png)", "",
-        "![Findings in the reports, and the finding head](report/findings.png)", "",
-        "## From stage to stage", "", _transitions(history), "",
-        "## Loss terms", "", "![Each term of the loss](report/terms.png)", "",
-    ]  # fmt: skip
-    if regional:
-        lines += ["## Region weights", "", "The router's mean weight of each region; equal weights are 1/7.", "",
-                  "![Mean weight of each region](report/regions.png)", ""]  # fmt: skip
-    lines += ["## Speed and memory", "", "![Samples a second and peak memory](report/resources.png)", "",
-              "## Sample reports", ""]  # fmt: skip
-    for place, sample in enumerate(samples):
+        f"(BLEU-4 {best['bleu_4']:.4f} + ROUGE-L {best['rouge_l']:.4f}).",
+        _transitions(history),
+    ]
+    for heading, panels in _pictures(history).items():
+        file = f"report/{heading.split()[0].strip(':').lower()}.png"
+        with atomic_write(output / file) as draft:
+            _draw(history, stages, panels).savefig(draft, format="png", dpi=100)
+        lines += [f"## {heading}", f"![{heading}]({file})"]
+    lines.append("## Sample reports")
+    for number, sample in enumerate(samples, 1):
+        study, file = sample.study, f"report/sample-{number}.png"
+        with atomic_write(output / file) as draft:
+            cv2.imencode(".png", _overlaid(sample)[..., ::-1])[1].tofile(draft)
         lines += [
-            f"### {sample.study_id}", "", f"![{sample.study_id} with its regions](report/sample-{place + 1}.png)", "",
-            f"**Radiologist.** {sample.reference.findings} *{sample.reference.impression}*", "",
-            f"**Model.** {sample.report.findings} *{sample.report.impression}*", "",
-        ]  # fmt: skip
-    draft = output / ".training_report.draft"
-    draft.write_text("\n".join(lines))
-    os.replace(draft, output / "training_report.md")
+            f"### {study.id}",
+            f"![{study.id} with its regions]({file})",
+            f"**Radiologist.** {study.findings} *{study.impression}*",
+            f"**Model.** {sample.report.findings} *{sample.report.impression}*",
+        ]
+    with atomic_write(output / "training_report.md") as draft:
+        draft.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _transitions(history: pd.DataFrame) -> str:
@@ -118,96 +156,55 @@ def _transitions(history: pd.DataFrame) -> str:
     return "\n".join(lines) if len(lines) > 2 else "No stage has ended yet."
 
 
-def _figure(rows: int = 1, columns: int = 1, height: float = 3.2) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(9, height * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
-    return figure, axes
+def _pictures(history: pd.DataFrame) -> dict[str, list[Panel]]:
+    """Heading: panels."""
+    terms = [column for column in history if column.startswith("train ")]
+    return {
+        "Curves": [
+            ("cross-entropy per token", {"train ce": "training", "validation ce": "validation"}),
+            ("language of reports", {"bleu_4": "BLEU-4", "rouge_l": "ROUGE-L", "combined": "Combined"}),
+            (
+                "findings",
+                {"findings_f1": "F1 of 14", "findings_f1_5": "F1 of 5", "finding_auc": "mean AUC of the head"},
+            ),
+            ("mean region weights; equal ones are 1/7", {f"region {region.name}": region.name for region in REGIONS}),
+            ("samples a second", {"samples_per_second": ""}),
+            ("peak memory, GiB", {"peak_memory_gib": ""}),
+        ],
+        "Terms of the loss": [(term.removeprefix("train "), {term: ""}) for term in terms],
+    }
 
 
-def _bands(axes: Axes, stages: Sequence[Stage], named: bool = True) -> None:
-    """The stages behind the curves; epochs count from 1."""
-    for place, stage in enumerate(stages):
-        left, right = stage.first_epoch + 0.5, stage.last_epoch + 1.5
-        axes.axvspan(left, right, color=BANDS[place % 2], zorder=0, lw=0)
-        if named:
-            axes.text((left + right) / 2, 1.01, stage.name, transform=axes.get_xaxis_transform(), ha="center",
-                      va="bottom", fontsize=8, color="#555555")  # fmt: skip
-    axes.set_xlim(0.5, stages[-1].last_epoch + 1.5)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(axis="y", color="#DDDDDD", lw=0.6)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-
-
-def _curves(history: pd.DataFrame, stages: Sequence[Stage], columns: dict[str, str], unit: str) -> Figure:
-    figure, (axes,) = _figure()
-    _bands(axes, stages)
-    for column, label in columns.items():
-        if column in history:
-            axes.plot(history["epoch"], history[column], marker="o", ms=3, label=label)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(unit)
-    axes.legend(frameon=False)
-    return figure
-
-
-def _terms(history: pd.DataFrame, stages: Sequence[Stage]) -> Figure:
-    columns = [column for column in history if column.startswith("train ")]
-    figure, all_axes = _figure(-(-len(columns) // 3), 3, height=2.0)
-    for axes, column in zip(all_axes, columns, strict=False):
-        _bands(axes, stages, named=False)
-        axes.plot(history["epoch"], history[column], marker="o", ms=2.5)
-        axes.set_title(column.removeprefix("train "), fontsize=9)
-    for axes in all_axes[len(columns) :]:
+def _draw(history: pd.DataFrame, stages: Sequence[Stage], panels: Sequence[Panel]) -> Figure:
+    rows = -(-len(panels) // 2)
+    figure = Figure(figsize=(9, 2.4 * rows), layout="tight")
+    all_axes = figure.subplots(rows, 2, squeeze=False).ravel()
+    for axes, (title, shown) in zip(all_axes, panels, strict=False):
+        for place, stage in enumerate(stages):  # epochs count from 1
+            axes.axvspan(stage.first_epoch + 0.5, stage.last_epoch + 1.5, color=BANDS[place % 2], zorder=0, lw=0)
+            axes.text((stage.first_epoch + stage.last_epoch) / 2 + 1, 1.01, stage.name, ha="center", va="bottom",
+                      transform=axes.get_xaxis_transform(), fontsize=7, color="#555555")  # fmt: skip
+        for column, label in shown.items():
+            if column in history:
+                axes.plot(history["epoch"], history[column], marker="o", ms=3, label=label, color=COLOURS.get(column))
+        if len(shown) > 1 and axes.lines:
+            axes.legend(frameon=False, fontsize=7)
+        axes.set_title(title, fontsize=9, pad=14)
+        axes.set_xlim(0.5, stages[-1].last_epoch + 1.5)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(axis="y", color="#DDDDDD", lw=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in all_axes[len(panels) :]:
         axes.set_visible(False)
     return figure
 
 
-def _regions(history: pd.DataFrame, stages: Sequence[Stage]) -> Figure:
-    figure, (axes,) = _figure()
-    _bands(axes, stages)
-    for region in REGIONS:
-        axes.plot(history["epoch"], history[f"region {region.name}"], marker="o", ms=3, color=region.colour,
-                  label=region.name)  # fmt: skip
-    axes.axhline(1 / len(REGIONS), color="#999999", lw=0.8, ls=":")
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("mean weight")
-    axes.legend(frameon=False, fontsize=8, ncols=4)
-    return figure
-
-
-def _resources(history: pd.DataFrame, stages: Sequence[Stage]) -> Figure:
-    figure, all_axes = _figure(1, 2, height=2.6)
-    titles = {"samples_per_second": "samples a second", "peak_memory_gib": "peak memory, GiB"}
-    for axes, (column, title) in zip(all_axes, titles.items(), strict=True):
-        _bands(axes, stages, named=False)
-        axes.plot(history["epoch"], history[column], marker="o", ms=3)
-        axes.set_ylim(bottom=0)
-        axes.set_xlabel("epoch")
-        axes.set_title(title, fontsize=9)
-    return figure
-
-
 def _overlaid(sample: Sample, side: int = 512) -> np.ndarray:
-    """[side, side, 3] uint8, the radiograph beside itself with the regions' attention over it."""
+    """[side, side or 2 * side, 3] uint8, the radiograph, and beside it the regions' attention over it."""
     grey = draw_grey(sample.radiograph, side)
     plain = np.repeat(grey[..., None], 3, axis=2)
     if sample.maps is None:
         return plain
     scaled = sample.maps / sample.maps.max(axis=(1, 2), keepdims=True) * 255
-    maps = np.stack([cv2.resize(one, grey.shape[::-1], interpolation=cv2.INTER_LINEAR) for one in scaled])
+    maps = np.stack([cv2.resize(attention, (side, side), interpolation=cv2.INTER_LINEAR) for attention in scaled])
     return np.concatenate([plain, paint(Canvas(grey, maps.astype(np.uint8)))], axis=1)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """Drawn beside the picture before, which stays whole until then."""
-    draft = path.with_name(f".{path.name}")
-    figure.savefig(draft, format="png", dpi=100)
-    os.replace(draft, path)
-
-
-def _save_picture(pixels: np.ndarray, path: Path) -> None:
-    draft = path.with_name(f".draft-{path.name}")
-    cv2.imwrite(str(draft), pixels[..., ::-1])
-    os.replace(draft, path)

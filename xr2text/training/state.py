@@ -10,18 +10,27 @@ import math
 import os
 import shutil
 import signal
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
+
+from xr2text.config import ConfigError
+from xr2text.errors import XR2TextError
+from xr2text.model.findings import FindingCalibration
+
+KEPT = 2  # states, the last ones
 
 # BART's embedding is shared with its output; accelerate warns of that, which it restores rightly, at every saved state.
 logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
 
 
-class StateError(RuntimeError):
-    """A state that could not be written; the message says why, and what is left to resume from."""
+class StateError(XR2TextError):
+    """A state that could not be written or does not fit; the message says why, and what is left to resume from."""
 
 
 @dataclass
@@ -29,39 +38,46 @@ class Progress:
     """Where a run stands; saved and restored with the training state.
 
     Attributes:
-        epoch: finished ones.
+        total_updates: of the weights, in the whole run.
+        processes, batch_size: that share the run, and of each.
+        epoch: finished epochs.
         batch: batches of this epoch already seen by each process.
-        updates: of the weights.
+        updates: of the weights, so far.
         totals: sums over this epoch's batches, by name.
-        best_score, best_combined, best_epoch: of the validations so far; epochs count from 1.
-        temperature, thresholds: of the finding head, as fitted by the last validation.
-        seconds: of training, over all sessions; validation_seconds: of the last validation.
-        processes: that share the run.
-        left_out: of the training radiographs, see `training.bad`: reason, which names the file, and study.
+        best_score: of the validations so far.
+        calibration: of the finding head, as fitted by the last validation.
+        seconds: of training, over all sessions.
     """
 
+    total_updates: int = 1
+    processes: int = 1
+    batch_size: int = 1
     epoch: int = 0
     batch: int = 0
     updates: int = 0
-    totals: dict[str, float] = field(default_factory=dict)
+    totals: dict[str, float | torch.Tensor] = field(default_factory=dict)
     best_score: float = -math.inf
-    best_combined: float = -math.inf
-    best_epoch: int = 0
+    calibration: FindingCalibration = field(default_factory=FindingCalibration)
     seconds: float = 0.0
-    validation_seconds: float = 0.0
-    processes: int = 1
-    temperature: float = 1.0
-    thresholds: dict[str, float] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def fraction(self) -> float:
+        """Of all updates, done."""
+        return self.updates / self.total_updates
 
     def state_dict(self) -> dict:
-        return {name: dict(value) if isinstance(value, dict) else value for name, value in vars(self).items()}
+        totals = {name: float(value) for name, value in self.totals.items()}
+        return vars(self) | {"totals": totals, "calibration": asdict(self.calibration)}
 
     def load_state_dict(self, state: dict) -> None:
-        """Raises StateError for a run of another number of processes, whose studies would come in another order."""
-        if state["processes"] != self.processes:
-            raise StateError(f"--resume: the run is of {state['processes']} processes, and {self.processes} are here")
-        vars(self).update(state)
+        """Raises StateError for a run of other batches, in which the studies would come in another order."""
+        for name, what in (("processes", "processes"), ("batch_size", "radiographs in a batch")):
+            if state[name] != getattr(self, name):
+                raise StateError(f"--resume: the run is of {state[name]} {what}, and here are {getattr(self, name)}")
+        vars(self).update(state | {
+            "total_updates": self.total_updates,  # a longer run may go on from a shorter one
+            "calibration": FindingCalibration(**state["calibration"]),
+        })  # fmt: skip
 
 
 class StopRequest:
@@ -89,12 +105,28 @@ class StopRequest:
         self.asked = True
 
 
-def save_state(accelerator: Accelerator, folder: Path, progress: Progress, keep: int) -> None:
-    """Writes the training state as `folder`/step-N and keeps the last `keep`.
+def saved_states(output: Path) -> list[Path]:
+    """Whole training states of a run's folder, oldest first."""
+    return sorted((output / "states").glob("step-*"))
+
+
+def states_to_resume(output: Path, resume: bool) -> list[Path]:
+    """The run's saved states, none for a new run. Raises ConfigError where `resume` and the folder do not agree."""
+    states = saved_states(output)
+    if states and not resume:
+        raise ConfigError(f"{output} holds a run already: --resume goes on with it; or choose another output")
+    if resume and not states:
+        raise ConfigError(f"--resume: there is no saved state in {output / 'states'}")
+    return states
+
+
+def save_state(accelerator: Accelerator, output: Path, progress: Progress) -> None:
+    """Writes the training state as `output`/states/step-N and keeps the last KEPT.
 
     Raises:
         StateError: it could not be written, for want of space or otherwise; earlier states are untouched.
     """
+    folder = output / "states"
     draft = folder / "draft"
     if accelerator.is_main_process:
         shutil.rmtree(draft, ignore_errors=True)
@@ -103,7 +135,7 @@ def save_state(accelerator: Accelerator, folder: Path, progress: Progress, keep:
         accelerator.save_state(str(draft))
     except (OSError, SafetensorError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         shutil.rmtree(draft, ignore_errors=True)
-        last = saved_states(folder)
+        last = saved_states(output)
         left = f"--resume goes on from {last[-1].name}" if last else "there is no earlier one"
         raise StateError(f"the training state could not be written to {folder}: {error}; {left}") from error
     accelerator.wait_for_everyone()
@@ -111,18 +143,18 @@ def save_state(accelerator: Accelerator, folder: Path, progress: Progress, keep:
         final = folder / f"step-{progress.updates:08d}"
         shutil.rmtree(final, ignore_errors=True)
         os.replace(draft, final)
-        for old in saved_states(folder)[:-keep]:
+        for old in saved_states(output)[:-KEPT]:
             shutil.rmtree(old)
     accelerator.wait_for_everyone()
 
 
-def disk_is_full(error: OSError | SafetensorError) -> bool:
-    """Whether a file could not be written for want of space (safetensors says so in words only)."""
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
-
-
-def saved_states(folder: Path) -> list[Path]:
-    """Whole training states in a run's folder, oldest first."""
-    return sorted(folder.glob("step-*"))
+@contextmanager
+def full_disk_told() -> Iterator[None]:
+    """Within, a file that cannot be written for want of space is a StateError."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    try:
+        yield
+    except (OSError, SafetensorError) as error:  # safetensors says so in words only
+        if not any(getattr(error, "errno", None) == number or os.strerror(number) in str(error) for number in full):
+            raise
+        raise StateError(f"{error}; the states saved before are whole, and --resume goes on from the last") from error

@@ -19,16 +19,16 @@ MAX_FILE_SIZE = "64mb"
 
 def about(reporter: Reporter) -> dict[str, Any]:
     """What the model is and what it takes."""
-    config = reporter.model.config
+    config, thresholds = reporter.model.config, reporter.model.calibration.thresholds
     return {
         "model": reporter.model_name,
         "accepted": ACCEPTED,
         "max_file_size": MAX_FILE_SIZE,
         "max_pixels": MAX_PIXELS,
         "max_batch": MAX_BATCH,
-        "image_size": config.image.size,
+        "image_size": config.image_size,
         "regions": list(REGION_NAMES),
-        "findings": {name: config.finding_thresholds.get(name, 0.5) for name in config.findings},
+        "findings": {name: thresholds.get(name, 0.5) for name in config.findings},
         "notice": NOTICE,
     }
 

@@ -1,0 +1,72 @@
+"""The index in the cache gives the same studies as the source, and follows it."""
+
+import pickle
+
+import pandas as pd
+import pytest
+
+from xr2text.config import DataConfig
+from xr2text.data import sources
+from xr2text.data.sources import load_studies
+from xr2text.data.study import DataError
+
+
+@pytest.fixture
+def configs(tree, tmp_path):
+    """Without a cache, and with one."""
+    given = {"source": "mimic_cxr", "root": str(tree)}
+    return DataConfig(**given), DataConfig(**given, cache=str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def readings(monkeypatch):
+    """Counts how often the source itself is read."""
+    calls, read = [], sources.READERS["mimic_cxr"]
+    monkeypatch.setitem(sources.READERS, "mimic_cxr", lambda *args: calls.append(1) or read(*args))
+    return calls
+
+
+def test_the_index_gives_the_same_studies(configs, readings):
+    plain, mapped = (load_studies(config) for config in configs)
+    again = load_studies(configs[1])
+    assert len(readings) == 2
+    for split, studies in plain.items():
+        assert list(mapped[split]) == list(again[split]) == list(studies) and len(studies) > 0
+        assert mapped[split].label_names == studies.label_names
+
+
+def test_the_index_travels_by_its_place(configs):
+    table = load_studies(configs[1])["train"]
+    packed = pickle.dumps(table)
+    assert len(packed) < 10_000 and list(pickle.loads(packed)) == list(table)
+
+
+def test_the_index_is_made_anew_when_a_table_or_a_setting_changes(configs, readings, tree):
+    config = configs[1]
+    before = load_studies(config)["test"]
+    split = tree / "mimic-cxr-2.0.0-split.csv.gz"
+    table = pd.read_csv(split, dtype=str)
+    table.to_csv(split, index=False)
+    load_studies(config)
+    assert len(readings) == 2
+    load_studies(config, anew=True)
+    assert len(readings) == 3 and len(before) == 6
+    config.split_file = "unused.json"
+    load_studies(config)
+    load_studies(config, findings=["edema"])
+    assert len(readings) == 4
+
+
+def test_a_damaged_index_is_named_and_an_unfinished_one_is_not_there(configs, tmp_path, tree):
+    load_studies(configs[1])
+    (path,) = (tmp_path / "cache").iterdir()
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DataError, match=r"index-.*\.arrow is damaged"):
+        load_studies(configs[1])
+    path.unlink()
+    table = pd.read_csv(tree / "mimic-cxr-2.0.0-split.csv.gz", dtype=str)
+    table.loc[table.index[-1], "split"] = "test"
+    table.to_csv(tree / "mimic-cxr-2.0.0-split.csv.gz", index=False)
+    with pytest.raises(DataError, match="stands in test and in train"):
+        load_studies(configs[1])
+    assert list((tmp_path / "cache").iterdir()) == []

@@ -1,0 +1,47 @@
+import pytest
+import torch
+
+from xr2text.anatomy import REGION_NAMES
+from xr2text.model.attribution import attention_by_region, token_attribution, token_log_probabilities
+
+
+@pytest.mark.parametrize("findings", [(), ("cardiomegaly",)])
+def test_each_token_is_attributed_to_regions(make_tiny, batch, findings):
+    checkpoint = make_tiny(findings)
+    generated = checkpoint.generator.generate(*batch)
+    weights = token_attribution(checkpoint.model, generated)
+    assert weights.shape == (2, generated.token_ids.shape[1], 7)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:2]))
+
+
+@pytest.mark.parametrize("findings", [(), ("cardiomegaly",)])
+def test_attention_to_a_finding_is_that_of_the_region_it_is_seen_in(make_tiny, batch, findings):
+    model = make_tiny(findings).model
+    visual = model.encode_image(*batch)
+    heart, first = REGION_NAMES.index("heart"), model.config.haqt.global_queries
+    places = {first + 2 * heart + 1: heart, first: 0, 0: None}  # the heart's second token, the right lung's first
+    if findings:
+        places[first + 2 * len(REGION_NAMES)] = heart  # of the finding
+    for place, region in places.items():
+        attention = torch.full((2, 5, first + 14 + len(findings)), 1e-6)
+        attention[..., place] = 1.0
+        weights = attention_by_region(model, attention, visual)
+        torch.testing.assert_close(weights.sum(-1), torch.ones(2, 5))
+        assert (weights.argmax(-1) == region).all() if region is not None else (weights < 0.9).all()
+
+
+def test_log_probabilities_are_those_of_the_tokens(make_tiny, batch):
+    checkpoint = make_tiny(("cardiomegaly",))
+    generated = checkpoint.generator.generate(*batch)
+    log_p = token_log_probabilities(checkpoint.model, generated)
+    expected = checkpoint.model(*batch, generated.token_ids).logits.log_softmax(-1)
+    for row, token in ((0, 3), (1, 5)):
+        torch.testing.assert_close(log_p[row, token], expected[row, token, generated.token_ids[row, token]])
+
+
+def test_a_linear_projection_has_no_regions(make_tiny, batch):
+    checkpoint = make_tiny(projection="linear")
+    generated = checkpoint.generator.generate(*batch)
+    assert len(generated.reports) == 2 and generated.visual.region_maps is None
+    with pytest.raises(ValueError, match="no regions"):
+        token_attribution(checkpoint.model, generated)

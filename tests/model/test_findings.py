@@ -1,0 +1,59 @@
+"""B = 2 images, 3 global queries, 2 queries per region, D = 32."""
+
+import pytest
+import torch
+
+from xr2text.anatomy import REGION_NAMES
+from xr2text.config import ConfigError
+from xr2text.model.findings import FindingCalibration, FindingHead, FindingTokens
+
+K = len(REGION_NAMES)
+
+
+def test_a_finding_is_read_from_the_tokens_of_its_own_regions_alone():
+    torch.manual_seed(0)
+    head = FindingHead(["cardiomegaly", "nodule"], 32, 3)
+    tokens = torch.randn(2, 3 + K * 2, 32, requires_grad=True)
+    logits = head(tokens)
+    assert logits.shape == (2, 2)
+    for column, regions in ((0, ["heart"]), (1, ["right lung", "left lung"])):
+        (gradient,) = torch.autograd.grad(logits[:, column].sum(), tokens, retain_graph=True)
+        reached = gradient[:, 3:].unflatten(1, (K, 2)).abs().sum((0, 2, 3)) > 0
+        assert [name for name, hit in zip(REGION_NAMES, reached, strict=True) if hit] == regions
+        assert gradient[:, :3].abs().sum() == 0
+        shares = head.attribution(tokens)[:, column]  # [B, K]
+        torch.testing.assert_close(shares.sum(-1), torch.ones(2))
+        assert [name for name, hit in zip(REGION_NAMES, (shares > 0).all(0), strict=True) if hit] == regions
+
+
+def test_one_token_alone_can_show_a_finding():
+    """Asked one by one, a token that shows it is not averaged away by the others of its region."""
+    tokens, lung = torch.zeros(1, 4 * K, 32), REGION_NAMES.index("right lung")
+    tokens[0, lung * 4, 0] = 8.0
+    head = FindingHead(["right lung nodule"], 32, 0)
+    torch.nn.init.zeros_(head.classify.weight)
+    torch.nn.init.constant_(head.classify.bias, -4.0)
+    head.classify.weight.data[0, 0] = 1.0
+    assert head(tokens).item() > 3.9
+    assert head.attribution(tokens)[0, 0, lung].item() == pytest.approx(1)
+
+
+def test_an_unknown_finding_is_an_error_that_lists_those_accepted():
+    with pytest.raises(ConfigError, match=r"'cardiomegali'; accepted: .*cardiomegaly.*left lung nodule"):
+        FindingHead(["nodule", "cardiomegali"], 32, 3)
+
+
+def test_a_calibration_says_how_likely_and_how_present_a_finding_is():
+    calibration = FindingCalibration(2.0, {"cardiomegaly": 0.2})
+    edge = 2.0 * torch.tensor(0.2).logit()
+    presence = calibration.presence(torch.tensor([[edge, 0.0], [edge + 9, -9.0]]), ["cardiomegaly", "pneumothorax"])
+    torch.testing.assert_close(presence, torch.tensor([[0.5, 0.5], [1.0, 0.0]]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(calibration.probabilities(edge), torch.tensor(0.2))
+
+
+def test_a_token_lies_between_absence_and_presence():
+    tokens = FindingTokens(3, 32)
+    tokens.norm = torch.nn.Identity()
+    absent, half, present = (tokens(torch.full((1, 3), share)) for share in (0.0, 0.5, 1.0))
+    torch.testing.assert_close(half, (absent + present) / 2)
+    torch.testing.assert_close(present - absent, (tokens.present - tokens.absent)[None])

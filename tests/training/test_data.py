@@ -1,0 +1,37 @@
+import pytest
+import torch
+
+from xr2text.config import load_config
+from xr2text.data.study import DataError
+from xr2text.training.data import SCORED_REPORTS, LengthGroups, load_split_studies, prepare_data
+
+
+def test_batches_of_like_lengths_hold_every_example_once():
+    lengths = torch.randint(5, 160, (403,), generator=torch.Generator().manual_seed(7)).tolist()
+    groups = LengthGroups(lengths, 8, seed=1)
+    first = list(groups)
+    groups.set_epoch(0)
+    again = list(groups)
+    groups.set_epoch(1)
+    assert first == again != list(groups) and sorted(first) == list(range(403)) and len(groups) == 403
+
+    def padding(order):
+        batches = [[lengths[index] for index in order[start : start + 8]] for start in range(0, 403, 8)]
+        return sum(max(batch) * len(batch) - sum(batch) for batch in batches)
+
+    assert padding(first) < 0.15 * padding(range(403))
+
+
+def test_examples_know_what_the_terms_of_the_loss_need(write_config, tiny):
+    config = load_config(write_config(everything=True))
+    data = prepare_data(config, load_split_studies(config), tiny.tokenizer, tiny.model.transform)
+    assert (len(data.train), len(data.val), len(data.scored)) == (20, 2, min(2, SCORED_REPORTS))
+    assert data.train[0]["region_targets"].any() and not data.val[0]["region_targets"].any()
+    assert [stage.name for stage in data.curriculum.stages] == ["warmup", "easy", "hard"]
+
+
+def test_findings_without_a_label_are_refused_in_a_new_training(write_config):
+    overrides = ["model.findings=[gout]"]
+    with pytest.raises(DataError, match="no training study is labelled 'gout'"):
+        load_split_studies(load_config(write_config(), overrides))
+    load_split_studies(load_config(write_config(), [*overrides, "training.init_from=checkpoints/xr2text-iu"]))

@@ -1,0 +1,36 @@
+from accelerate import Accelerator
+
+from xr2text.training import loop
+from xr2text.training.loop import GO_ON, SAVE, STOP, Clock
+from xr2text.training.optim import StageSpan
+from xr2text.training.state import Progress, StopRequest
+
+
+def make_clock(updates=0, hourly_rate=None):
+    plan = [StageSpan("warmup", 600), StageSpan("hard", 1200)]
+    return Clock(Accelerator(cpu=True), Progress(1800, updates=updates), StopRequest(), plan, hourly_rate)
+
+
+def test_the_clock_says_when_to_save_and_when_to_stop(monkeypatch):
+    clock = make_clock()
+    assert clock.due() == GO_ON
+    clock._saved -= loop.SAVE_SECONDS + 1
+    assert (clock.due(), clock.due()) == (SAVE, GO_ON)
+    clock.stop.asked = True
+    assert clock.due() == STOP
+
+
+def test_the_projection_tells_stages_whole_and_cost():
+    clock = make_clock(updates=900, hourly_rate=2.0)
+    clock._seconds.extend([60.0, 2.0, 2.0])  # a slow first step counts for nothing
+    text = clock.projection()
+    assert "warmup 0:20 h, hard 0:40 h; in all 1:00 h, 0:30 h left; about 2.00 at 2 an hour" in text
+
+
+def test_the_projection_has_a_line_to_itself_once_in_a_session(monkeypatch, capsys):
+    monkeypatch.setattr(loop, "FIRST_PROJECTION", 3)
+    clock = make_clock()
+    for _ in range(5):
+        clock.due()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("at 0.00 s an update: warmup")

@@ -1,0 +1,141 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from xr2text.anatomy import REGION_NAMES
+from xr2text.config import TERMS, ConfigError
+from xr2text.text.sections import ReportText
+from xr2text.text.tokenizer import IGNORED, PAD, encode_report, pad_labels
+
+
+@pytest.mark.parametrize("term", [term for term in TERMS if term not in ("grounding", "scst")])
+def test_each_term_is_there_alone_and_reaches_the_model(make_objective, batch, term):
+    """By its name, unweighted; its weight multiplies the loss; and the image encoder learns from it."""
+    objective = make_objective(**{term: 3.0})
+    torch.nn.init.normal_(objective.model.projection.router[-1].weight)  # it starts undecided, where its term is 0
+    batch["finding_labels"] = batch["finding_labels"].nan_to_num()  # any image may be the occluded one
+    output = objective.train()(batch, progress=0.5)
+    assert set(output.losses) == {term} and output.losses[term] > 0
+    assert output.loss.item() == pytest.approx(3 * output.losses[term].item())
+    output.loss.backward()
+    gradient = next(parameter.grad for parameter in objective.model.encoder.parameters() if parameter.grad is not None)
+    assert torch.isfinite(gradient).all() and gradient.abs().sum() > 0
+
+
+def test_the_ce_term_is_the_cross_entropy_of_the_models_logits(make_tiny, make_objective, batch):
+    checkpoint = make_tiny()
+    logits = checkpoint.model(batch["pixel_values"], batch["box"], batch["labels"]).logits
+    expected = F.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten(), ignore_index=IGNORED)
+    term = make_objective(checkpoint, ce=1).eval()(batch, 0.0).losses["ce"]
+    torch.testing.assert_close(term, expected)
+
+
+def test_gamma_of_the_focal_loss_rises_over_the_warm_up(make_tiny, make_objective, batch):
+    objective = make_objective(make_tiny(), ce=1, focal=1).eval()
+    terms = [objective(batch, progress).losses for progress in (0.0, 0.05, 0.1, 1.0)]
+    assert terms[0]["focal"].item() == pytest.approx(terms[0]["ce"].item(), rel=1e-5)
+    values = [losses["focal"].item() for losses in terms]
+    assert values[0] > values[1] > values[2] == values[3]
+
+
+def test_grounding_reaches_the_region_queries(make_objective, batch):
+    objective = make_objective(ce=1, grounding=2).train()
+    output = objective(batch, 0.5)
+    assert output.loss.item() == pytest.approx((output.losses["ce"] + 2 * output.losses["grounding"]).item())
+    (gradient,) = torch.autograd.grad(output.losses["grounding"], objective.model.projection.region_queries)
+    assert torch.isfinite(gradient).all() and gradient.abs().sum() > 0
+
+
+def test_copies_with_a_region_in_black_are_encoded_again(make_objective, batch, monkeypatch):
+    objective = make_objective(occlusion=1).eval()
+    model, encoded = objective.model, []
+    encode_image = model.encode_image
+    monkeypatch.setattr(model, "encode_image", lambda images, box: encoded.append(images) or encode_image(images, box))
+    monkeypatch.setattr(torch, "randperm", lambda count, device: torch.arange(count))
+    monkeypatch.setattr(torch, "randint", lambda high, size, device: torch.full(size, REGION_NAMES.index("heart")))
+    objective(batch, 0.5)
+    whole, copies = encoded
+    assert len(copies) == 1  # a quarter
+    changed = (copies != whole[:1]).any(1)[0]
+    heart = encode_image(batch["pixel_values"], batch["box"]).region_maps[0, REGION_NAMES.index("heart")]
+    place = F.interpolate(heart[None, None], (64, 64), mode="bilinear")[0, 0]
+    torch.testing.assert_close(changed, place >= place.max() / 2)
+    black = model.transform.normalise(torch.zeros(1, 1))[:, 0, 0]
+    assert (copies[0].permute(1, 2, 0)[changed] == black).all()
+
+
+@pytest.fixture
+def reports(tiny):
+    """Ids of a report and of another that says something else."""
+    return [
+        encode_report(tiny.tokenizer, ReportText(text, "No acute disease."), 40)
+        for text in ("The heart is enlarged.", "The lungs are clear.")
+    ]
+
+
+def test_drawn_reports_become_as_likely_as_they_score(make_objective, batch, reports, monkeypatch):
+    """Of two draws the one that says what the reference says gains, and a study without a reference moves nothing."""
+    objective = make_objective(scst=1).train()
+    model = objective.model
+    batch["labels"] = pad_labels([*reports[:1] * 3, []])
+    sections = pad_labels([ids[: ids.index(5) + 1] for ids in reports] * 2).clamp_min(PAD)
+    monkeypatch.setattr(
+        objective.generator, "sample", lambda context, count: sections[:count].repeat(len(context), 1).clone()
+    )
+    context = torch.zeros(4, 1, 32)
+    rows, ids, advantages = objective._draw_reports(context, batch["labels"])
+    assert rows.tolist() == [0] * 4 + [1] * 4 + [2] * 4 and (advantages[0::2] > 0.5).all()
+    torch.testing.assert_close(advantages[0::2], -advantages[1::2])
+
+    @torch.no_grad()
+    def likelihoods():
+        visual = model.encode_image(batch["pixel_values"], batch["box"])
+        tokens = model.decoder_context(visual, model.predict_findings(visual))[rows]
+        log_p = model.decoder(tokens, ids).log_softmax(-1)
+        known = ids != IGNORED
+        known[:, 0] = False  # <findings> is given
+        return (log_p.gather(-1, ids.clamp_min(0)[..., None])[..., 0] * known).sum(1) / known.sum(1)
+
+    before = likelihoods()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(5):
+        output = objective(batch, 0.5)
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+    gained = likelihoods() - before
+    assert set(output.losses) == {"scst"} and (gained[0::2] > 0).all() and (gained[1::2] < 0).all()
+    unreported = objective(batch | {"labels": torch.full((4, 5), IGNORED)}, 0.5)
+    unreported.loss.backward()  # every process goes the same way, and every parameter has its gradient
+    assert unreported.losses["scst"] == 0
+
+
+def test_parts_that_no_term_reaches_are_not_trained(make_objective):
+    def trained(objective):
+        parts = (objective.model.decoder, objective.model.finding_tokens, objective.model.finding_head)
+        return [any(parameter.requires_grad for parameter in part.parameters()) for part in parts]
+
+    assert trained(make_objective(findings=1)) == [False, False, True]
+    assert trained(make_objective(ce=1)) == [True, True, False]
+    assert trained(make_objective(ce=1, occlusion=1)) == [True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("weights", "switches", "message"),
+    [
+        ({"load_balance": 1}, {"use_adaptive_routing": False}, "use_adaptive_routing"),
+        ({"load_balance": 1}, {"projection": "linear"}, "router"),
+        ({"mask_kl": 1}, {"projection": "linear"}, "regions"),
+        ({"grounding": 1}, {}, "beside it"),
+    ],
+)
+def test_terms_that_a_model_cannot_have_are_refused(make_tiny, make_objective, weights, switches, message):
+    with pytest.raises(ConfigError, match=message):
+        make_objective(make_tiny(**switches), **weights)
+
+
+def test_rdrop_without_dropout_is_refused(make_tiny, make_objective):
+    checkpoint = make_tiny()
+    checkpoint.model.config.dropout = 0.0
+    with pytest.raises(ConfigError, match="both passes would be the same"):
+        make_objective(checkpoint, rdrop=1)

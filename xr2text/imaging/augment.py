@@ -1,0 +1,40 @@
+"""Augmentation: another exposure of the same patient."""
+
+import cv2
+import numpy as np
+
+SHIFT, SCALE, TURN = 0.06, 0.1, 5  # at most: of the image's sides, of its size, degrees
+
+
+def augment(
+    canvas: np.ndarray, box: tuple[float, ...], random: np.random.Generator, masks: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Shifts, scales and turns a radiograph a little and varies its contrast.
+
+    It is never mirrored: sides are the patient's.
+
+    Args:
+        canvas: [S, S] float32 in [0, 1].
+        box: the radiograph's place on the canvas, (left, top, right, bottom) as fractions; what leaves it is cut off,
+            as at the edge of a detector.
+        masks: [K, S, S] bool, moved with it; shifts and scales are then twice as large, so that attention learns to
+            follow.
+
+    Returns:
+        the canvas and the masks, as they were given.
+    """
+    reach = 1 if masks is None else 2
+    size = len(canvas)
+    left, top, right, bottom = (round(edge * size) for edge in box)
+    centre = (left + right) / 2, (top + bottom) / 2
+    turn = cv2.getRotationMatrix2D(centre, random.uniform(-TURN, TURN), 1 + reach * random.uniform(-SCALE, SCALE))
+    turn[:, 2] += reach * random.uniform(-SHIFT, SHIFT, size=2) * (right - left, bottom - top)
+    gamma, gain, offset = random.uniform(0.8, 1.25), random.uniform(0.85, 1.15), random.uniform(-0.05, 0.05)
+    inside = np.zeros(canvas.shape, bool)
+    inside[top:bottom, left:right] = True
+    moved = cv2.warpAffine(canvas, turn, (size, size), flags=cv2.INTER_LINEAR)
+    moved = np.clip(moved**gamma * gain + offset, 0, 1) * inside
+    if masks is None:
+        return moved, None
+    shifted = [cv2.warpAffine(mask.astype(np.uint8), turn, (size, size), flags=cv2.INTER_NEAREST) for mask in masks]
+    return moved, np.stack(shifted).astype(bool) & inside

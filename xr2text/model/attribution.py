@@ -1,0 +1,48 @@
+"""Attribution: the regions that each token of a report was written from.
+
+The decoder's cross-attention says how much a token was written from each region's tokens, and from each finding; a
+finding's part is passed on to the regions that the finding was read from.
+
+Shapes: B batch, T report tokens, Q context tokens (G global, K*R of regions, F findings), K regions.
+"""
+
+import torch
+
+from xr2text.anatomy import REGIONS
+from xr2text.model.generate import GeneratedReports
+from xr2text.model.haqt_arr import VisualTokens
+from xr2text.model.xr2text import XR2Text
+
+
+@torch.inference_mode()
+def token_attribution(model: XR2Text, generated: GeneratedReports) -> torch.Tensor:
+    """[B, T, K], each row summing to 1: one pass of the decoder over the finished reports.
+
+    Raises:
+        ValueError: the model has no regions (projection "linear").
+    """
+    context = model.decoder_context(generated.visual, generated.finding_logits)
+    _, attention = model.decoder.hidden_states_and_attention(context, generated.token_ids)
+    return attention_by_region(model, attention, generated.visual)
+
+
+@torch.inference_mode()
+def token_log_probabilities(model: XR2Text, generated: GeneratedReports) -> torch.Tensor:
+    """How likely the model has each token after those before it, [B, T] in nats."""
+    context = model.decoder_context(generated.visual, generated.finding_logits)
+    log_p = model.decoder(context, generated.token_ids).float().log_softmax(-1)
+    return log_p.gather(-1, generated.token_ids[..., None])[..., 0]
+
+
+def attention_by_region(model: XR2Text, attention: torch.Tensor, visual: VisualTokens) -> torch.Tensor:
+    """Cross-attention to the whole context [B, T, Q] -> to each region [B, T, K], each row summing to 1.
+
+    Attention to global tokens belongs to no region and is left out. Differentiable.
+    """
+    if visual.region_maps is None:
+        raise ValueError("a model of projection 'linear' has no regions")
+    first, last = model.config.haqt.global_queries, visual.tokens.shape[1]
+    regions = attention[..., first:last].unflatten(-1, (len(REGIONS), -1)).sum(-1)  # [B, T, K]
+    if model.finding_head is not None:
+        regions = regions + attention[..., last:] @ model.finding_head.attribution(visual.tokens)
+    return regions / regions.sum(-1, keepdim=True)

@@ -1,0 +1,182 @@
+"""Checkpoints: a folder, or a repository of the Hugging Face Hub, that holds a model and all that it needs to write.
+
+config.json                the model's settings, those of its search, its calibration and its name
+model.safetensors          weights; parameters in float16
+tokenizer.json, ...        the tokenizer
+preprocessor_config.json   image size, resize rule, mean and standard deviation
+README.md                  the model card
+"""
+
+import json
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelHubMixin, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_file
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from xr2text import __version__
+from xr2text.config import GenerationConfig, ModelConfig, build
+from xr2text.errors import XR2TextError
+from xr2text.files import replace_folder
+from xr2text.model.findings import FindingCalibration
+from xr2text.model.generate import ReportGenerator
+from xr2text.model.xr2text import XR2Text
+
+CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE = "config.json", "model.safetensors", "preprocessor_config.json"
+TOKENIZER_FILE, CARD_FILE = "tokenizer.json", "README.md"
+SECTIONS = {"xr2text_version", "name", "model", "generation", "calibration"}  # of config.json
+
+
+class CheckpointError(XR2TextError):
+    """A checkpoint that is missing, incomplete or does not fit; the message says which file and why."""
+
+
+class Checkpoint(ModelHubMixin, library_name="xr2text", tags=["chest-x-ray", "radiology-report-generation"]):
+    """What a checkpoint folder holds.
+
+    `from_pretrained`, `save_pretrained` and `push_to_hub` are huggingface_hub's.
+
+    Args:
+        model: its weights and calibration.
+        tokenizer: of the model's vocabulary.
+        generation: settings of the search.
+        name: of the model, shown with its reports.
+        card: text of the model card; None: huggingface_hub writes a short one.
+    """
+
+    def __init__(
+        self,
+        model: XR2Text,
+        tokenizer: PreTrainedTokenizerBase,
+        generation: GenerationConfig,
+        name: str = "xr2text",
+        card: str | None = None,
+    ):
+        self.model, self.tokenizer, self.generation = model, tokenizer, generation
+        self.name, self.card = name, card
+
+    @cached_property
+    def generator(self) -> ReportGenerator:
+        """Writes reports with these settings."""
+        return ReportGenerator(self.model, self.tokenizer, self.generation)
+
+    def save_pretrained(self, save_directory: str | Path, *, card: str | None = None, **options) -> str | None:
+        """Writes the folder; one that stood there is replaced only once the new one is whole.
+
+        Args:
+            card: text of the model card, from now on.
+            options: huggingface_hub's.
+        """
+        self.card = card if card is not None else self.card
+        with replace_folder(Path(save_directory)) as draft:
+            return super().save_pretrained(draft, **options)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        parameters, buffers = dict(self.model.named_parameters()), dict(self.model.named_buffers())
+        state = {name: value for name, value in self.model.state_dict().items() if name in parameters | buffers}
+        state = {name: value.half() if name in parameters else value for name, value in state.items()}
+        state = {name: value.contiguous() for name, value in state.items()}
+        save_file(state, save_directory / WEIGHTS_FILE, metadata={"format": "pt"})
+        _write_json(save_directory / CONFIG_FILE, {
+            "xr2text_version": __version__,
+            "name": self.name,
+            "model": self.model.config.model_dump(),
+            "generation": self.generation.model_dump(),
+            "calibration": asdict(self.model.calibration),
+        })  # fmt: skip
+        _write_json(save_directory / PREPROCESSOR_FILE, _preprocessor(self.model))
+        self.tokenizer.save_pretrained(save_directory)
+        if self.card is not None:
+            (save_directory / CARD_FILE).write_text(self.card, encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options) -> "Checkpoint":
+        """Reads a checkpoint folder, or a Hub id, which is downloaded once; evaluation mode, float32.
+
+        Args:
+            options: of huggingface_hub's `snapshot_download`, such as `revision` and `token`.
+
+        Raises:
+            CheckpointError: a file is missing or damaged, or the weights do not fit the config one to one.
+            ConfigError: config.json has an unknown key or a value that is not accepted.
+        """
+        folder = _checkpoint_folder(pretrained_model_name_or_path, **options)
+        for file in (CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE, TOKENIZER_FILE):
+            if not (folder / file).is_file():
+                raise CheckpointError(f"{folder} is not a checkpoint: {file} is missing")
+        settings = _read_json(folder / CONFIG_FILE)
+        if not isinstance(settings, dict) or settings.keys() != SECTIONS:
+            raise CheckpointError(f"{folder / CONFIG_FILE}: its keys must be {', '.join(sorted(SECTIONS))}")
+        return super().from_pretrained(folder)
+
+    @classmethod
+    def _from_pretrained(
+        cls, *, model_id: str, model: dict[str, Any], generation: dict[str, Any], name: str, **_
+    ) -> "Checkpoint":
+        folder = Path(model_id)
+        config = build(ModelConfig, model, where=f"{folder / CONFIG_FILE}: model")
+        settings = build(GenerationConfig, generation, where=f"{folder / CONFIG_FILE}: generation")
+        try:
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        except Exception as error:  # tokenizers raises plain Exception, and transformers whatever it stumbles over
+            raise CheckpointError(f"{folder}: the tokenizer cannot be read: {error}") from error
+        network = XR2Text(config, len(tokenizer))
+        network.calibration = _read_calibration(folder / CONFIG_FILE)
+        if _read_json(folder / PREPROCESSOR_FILE) != _preprocessor(network):
+            raise CheckpointError(f"{folder}: {PREPROCESSOR_FILE} disagrees with the model's encoder and image size")
+        load_weights(network, folder)
+        card = folder / CARD_FILE
+        return cls(network.eval(), tokenizer, settings, name, card.read_text("utf-8") if card.is_file() else None)
+
+
+def load_weights(model: XR2Text, folder: str | Path) -> None:
+    """Takes the weights of a checkpoint folder, all of them. Raises CheckpointError where they do not fit."""
+    file = Path(folder) / WEIGHTS_FILE
+    try:
+        load_model(model, file)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"{file} does not fit this model's config: {error}") from error
+
+
+def _checkpoint_folder(path_or_id: str | Path, **options) -> Path:
+    folder = Path(path_or_id)
+    if folder.is_dir():
+        return folder
+    # A mistyped local folder is not asked for on the Hub, where a stranger may own its name.
+    local = folder.is_absolute() or str(path_or_id).startswith((".", "~")) or folder.parts[0] in ("checkpoints", "runs")
+    if local or len(folder.parts) != 2 or Path(folder.parts[0]).is_dir():
+        raise CheckpointError(f"no checkpoint folder at {path_or_id}")
+    try:
+        return Path(snapshot_download(str(path_or_id), **options))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"{path_or_id} is neither a folder here nor a model that the Hugging Face Hub gives: {error}"
+        ) from error
+
+
+def _preprocessor(model: XR2Text) -> dict[str, Any]:
+    mean, std = list(model.transform.mean), list(model.transform.std)
+    return {"resize": "letterbox", "size": model.transform.size, "mean": mean, "std": std}
+
+
+def _read_calibration(file: Path) -> FindingCalibration:
+    try:
+        return FindingCalibration(**_read_json(file)["calibration"])
+    except TypeError as error:
+        raise CheckpointError(f"{file}: calibration: {error}") from error
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{file} is not valid JSON: {error}") from error
+
+
+def _write_json(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

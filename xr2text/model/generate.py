@@ -1,0 +1,214 @@
+"""Report generation: transformers' beam search, held to the layout of a report.
+
+Shapes: B batch, S image side, Q context tokens, D width, T report tokens, V vocabulary, F findings.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from transformers import GenerationConfig as SearchConfig
+from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
+
+from xr2text.config import ConfigError, GenerationConfig
+from xr2text.model.haqt_arr import VisualTokens
+from xr2text.model.xr2text import XR2Text
+from xr2text.text.sections import ReportText
+from xr2text.text.tokenizer import (
+    BOS,
+    EOS,
+    FINDINGS_TOKEN,
+    IMPRESSION_TOKEN,
+    PAD,
+    UNK,
+    SentenceMarks,
+    decode_report,
+    sentence_marks,
+)
+
+FINDINGS_FRACTION = 0.7  # of the longest report's tokens, by which its findings end
+
+
+@dataclass
+class GeneratedReports:
+    """Reports of a batch, and what they were written from.
+
+    Attributes:
+        reports: B pairs of findings and impression.
+        token_ids: [B, T], `<findings>` first, padded by PAD.
+        visual: tokens, region weights, maps and priors.
+        finding_logits: [B, F]; None without a finding head.
+    """
+
+    reports: list[ReportText]
+    token_ids: torch.Tensor
+    visual: VisualTokens
+    finding_logits: torch.Tensor | None
+
+
+class ReportGenerator:
+    """Writes reports with a model.
+
+    Args:
+        model: in evaluation mode.
+        tokenizer: of the model's vocabulary.
+        settings: of the search.
+
+    Raises:
+        ConfigError: the tokenizer is another's.
+    """
+
+    def __init__(self, model: XR2Text, tokenizer: PreTrainedTokenizerBase, settings: GenerationConfig):
+        vocab_size = model.decoder.bart.config.vocab_size
+        if len(tokenizer) != vocab_size:
+            raise ConfigError(f"the tokenizer has {len(tokenizer)} entries, the model's vocabulary {vocab_size}")
+        self.model, self.tokenizer, self.settings = model, tokenizer, settings
+        self.findings_id, self.impression_id = tokenizer.convert_tokens_to_ids([FINDINGS_TOKEN, IMPRESSION_TOKEN])
+        longest = int(FINDINGS_FRACTION * settings.max_tokens) if settings.impression else None
+        openers = frozenset({self.findings_id, self.impression_id})
+        self.rules = LogitsProcessorList(
+            [
+                SectionLayout(self.findings_id, self.impression_id, longest),
+                NoRepeatedSentence(openers, sentence_marks(tokenizer)),
+            ]
+        )
+
+    @torch.inference_mode()
+    def generate(
+        self, pixel_values: torch.Tensor, box: torch.Tensor | None = None, max_time: float | None = None
+    ) -> GeneratedReports:
+        """Images -> reports.
+
+        Args:
+            pixel_values: [B, 3, S, S].
+            box: [B, 4], see `XR2Text.encode_image`.
+            max_time: seconds after which the search stops at its next step, whatever it has by then.
+        """
+        visual = self.model.encode_image(pixel_values, box)
+        finding_logits = self.model.predict_findings(visual)
+        context = self.model.decoder_context(visual, finding_logits)
+        ids = self._search(
+            context,
+            num_beams=self.settings.num_beams,
+            length_penalty=self.settings.length_penalty,
+            early_stopping=self.settings.num_beams > 1,
+            max_time=max_time,
+        )
+        reports = [decode_report(self.tokenizer, row) for row in ids.tolist()]
+        return GeneratedReports(reports, ids, visual, finding_logits)
+
+    @torch.no_grad()
+    def sample(self, context: torch.Tensor, num_samples: int) -> torch.Tensor:
+        """Findings sections drawn token by token from the model's probabilities, without dropout.
+
+        Args:
+            context: [B, Q, D] of `XR2Text.decoder_context`.
+            num_samples: of each study.
+
+        Returns:
+            [B * num_samples, T] token ids, `<findings>` first, up to `<impression>`, `</s>` or the longest length,
+            padded by PAD.
+        """
+        decoder = self.model.decoder
+        training = decoder.training
+        decoder.eval()
+        ends = [EOS, self.impression_id]
+        ids = self._search(
+            context.detach(), do_sample=True, top_k=0, num_return_sequences=num_samples, eos_token_id=ends
+        )
+        decoder.train(training)
+        return ids
+
+    def _search(self, context: torch.Tensor, **options) -> torch.Tensor:
+        """Context [B, Q, D] -> token ids [rows, T] without the start token."""
+        encoded = self.model.decoder.encode(context)
+        settings = {
+            "max_length": self.settings.max_tokens + 1, "bos_token_id": BOS, "pad_token_id": PAD, "eos_token_id": EOS,
+            "decoder_start_token_id": EOS,
+        }  # fmt: skip
+        start = torch.tensor([[EOS, self.findings_id]], device=context.device).expand(len(context), -1)
+        with one_thread(context.device):
+            ids = self.model.decoder.bart.generate(
+                encoder_outputs=encoded,
+                attention_mask=torch.ones(context.shape[:2], dtype=torch.long, device=context.device),
+                decoder_input_ids=start,
+                generation_config=SearchConfig(**settings | options),
+                logits_processor=self.rules,
+            )
+        return ids[:, 1:]
+
+
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """On a CPU, a step of the search is so small that a second thread costs more than it saves."""
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class SectionLayout(LogitsProcessor):
+    """Holds a search to `<findings> ... <impression> ... </s>`, with no section empty.
+
+    Args:
+        findings_tokens: after so many tokens without an impression, it begins; None: reports have no impression.
+    """
+
+    def __init__(self, findings_id: int, impression_id: int, findings_tokens: int | None):
+        self.findings_id, self.impression_id, self.findings_tokens = findings_id, impression_id, findings_tokens
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        """Ids so far [B, T] and scores of the next token [B, V] -> scores with what may not follow at -inf."""
+        if self.findings_tokens is None:
+            concluding = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
+        else:
+            concluding = (input_ids == self.impression_id).any(-1)
+        opened = (input_ids[:, -1] == self.findings_id) | (input_ids[:, -1] == self.impression_id)
+        scores = scores.clone()
+        scores[:, [BOS, PAD, UNK, self.findings_id]] = -torch.inf
+        scores[:, EOS] = scores[:, EOS].masked_fill(~concluding | opened, -torch.inf)
+        scores[:, self.impression_id] = scores[:, self.impression_id].masked_fill(concluding | opened, -torch.inf)
+        if self.findings_tokens is not None and input_ids.shape[-1] > self.findings_tokens:
+            forced = torch.full_like(scores, -torch.inf)
+            forced[:, self.impression_id] = 0
+            scores = torch.where(concluding[:, None], scores, forced)
+        return scores
+
+
+class NoRepeatedSentence(LogitsProcessor):
+    """Keeps a search from ending a sentence as an earlier one of the same report.
+
+    Args:
+        openers: ids of the tokens that open a section.
+        marks: of the tokenizer.
+    """
+
+    def __init__(self, openers: frozenset[int], marks: SentenceMarks):
+        self.openers, self.marks = openers, marks
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        """Ids so far [B, T] and scores of the next token [B, V] -> scores with what would repeat at -inf."""
+        scores = scores.clone()
+        for row, ids in enumerate(input_ids.tolist()):
+            scores[row, self._repeating(ids)] = -torch.inf
+        return scores
+
+    def _repeating(self, ids: list[int]) -> list[int]:
+        """The tokens that would close the sentence under way as one that is there already."""
+        said, current = set(), []
+        for token, following in zip(ids, [*ids[1:], None], strict=True):
+            if token in self.openers:
+                current = []
+                continue
+            # A section's first word has no space before it in some tokenizers.
+            current.append(token if current else self.marks.spaced.get(token, token))
+            if token in self.marks.ends and following not in self.marks.digits:
+                said.add(tuple(current))
+                current = []
+        return [sentence[-1] for sentence in said if len(sentence) > 1 and list(sentence[:-1]) == current]

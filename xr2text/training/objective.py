@@ -1,0 +1,238 @@
+"""What a training minimises: the model with the named terms of its loss, each times its weight.
+
+Shapes: B batch, T tokens, Q tokens that the decoder reads, D width, K regions, H x W patch grid, F findings, S image
+side, C occluded copies, N drawn reports, U their tokens.
+
+Under several processes each term is the one over all their batches, so that two processes and one with the same studies
+take the same step.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed
+import torch.nn.functional as F
+from torch import nn
+from torch.distributed.nn.functional import all_reduce
+
+from xr2text.anatomy import REGIONS
+from xr2text.config import ConfigError, LossConfig
+from xr2text.model.attribution import attention_by_region
+from xr2text.model.generate import ReportGenerator
+from xr2text.model.haqt_arr import VisualTokens
+from xr2text.model.xr2text import XR2Text
+from xr2text.text.tokenizer import FINDINGS_TOKEN, IGNORED, PAD, decode_report
+from xr2text.training.losses import (
+    Term,
+    findings_term,
+    grounding_term,
+    load_balance_term,
+    mask_kl_term,
+    occluded_labels,
+    scst_term,
+    soft_iou_term,
+    vocabulary_terms,
+)
+from xr2text.training.rewards import total_reward
+
+FOCAL_GAMMA, FOCAL_WARMUP = 2.0, 0.1  # gamma of the focal loss, and the fraction of all updates over which it rises
+OCCLUDED = 0.25  # fraction of a batch's images that are copied with a region in black
+NUM_GENERATIONS = 4  # reports that are drawn of each study
+
+
+@dataclass
+class ObjectiveOutput:
+    """One batch.
+
+    Attributes:
+        loss: the sum of `losses`, each times its weight.
+        losses: the terms whose weight is above 0, each a scalar.
+        region_weights: [B, K] the router's; None without regions.
+    """
+
+    loss: torch.Tensor
+    losses: dict[str, torch.Tensor]
+    region_weights: torch.Tensor | None
+
+
+class Objective(nn.Module):
+    """The model and its loss in one module: what wraps it for several processes then sees every parameter in use.
+
+    Parts of the model that no term reaches are taken out of training.
+
+    Args:
+        generator: with the model that is trained.
+        weights: of the terms.
+
+    Raises:
+        ConfigError: a term is asked for that this model cannot have, or that would change nothing.
+    """
+
+    def __init__(self, generator: ReportGenerator, weights: LossConfig):
+        super().__init__()
+        self.model: XR2Text = generator.model
+        self.generator, self.weights = generator, weights
+        self.alone = False  # True: terms are this process's, and nothing waits for the others
+        _check(self.model, weights)
+        _freeze_unreached(self.model, weights)
+
+    def forward(self, batch: dict[str, torch.Tensor], progress: float) -> ObjectiveOutput:
+        """The loss of a batch as `data.dataset.collate` gives it; `progress` is the fraction of all updates done."""
+        visual = self.model.encode_image(batch["pixel_values"], batch["box"])
+        finding_logits = self.model.predict_findings(visual)
+        terms = (
+            self._text_terms(visual, finding_logits, batch, progress)
+            | self._region_terms(visual, batch)
+            | self._finding_terms(visual, finding_logits, batch)
+            | self._scst_term(visual, finding_logits, batch["labels"])
+        )
+        losses = self._means(terms)
+        loss = sum(getattr(self.weights, name) * term for name, term in losses.items())
+        return ObjectiveOutput(loss, losses, visual.region_weights)
+
+    def _text_terms(
+        self,
+        visual: VisualTokens,
+        finding_logits: torch.Tensor | None,
+        batch: dict[str, torch.Tensor],
+        progress: float,
+    ) -> dict[str, Term]:
+        """Those of the reference report, from one pass of the decoder over it, or two."""
+        weights, decoder, labels = self.weights, self.model.decoder, batch["labels"]
+        if not (weights.ce or weights.focal or weights.rdrop):
+            return {}
+        context = self.model.decoder_context(visual, finding_logits, batch["finding_labels"])  # [B, Q, D]
+        grounding = {}
+        if weights.grounding:
+            hidden, attention = decoder.hidden_states_and_attention(context, labels)  # [B, T, D], [B, T, Q]
+            attribution = attention_by_region(self.model, attention, visual)  # [B, T, K]
+            grounding["grounding"] = grounding_term(attribution, batch["region_targets"])
+        else:
+            hidden = decoder.hidden_states(context, labels)
+        passes = [hidden, decoder.hidden_states(context, labels)] if weights.rdrop else [hidden]
+        gamma = FOCAL_GAMMA * min(1.0, progress / FOCAL_WARMUP)
+        terms = vocabulary_terms(torch.stack(passes), *decoder.output_layer(), labels, weights.label_smoothing, gamma)
+        return grounding | {name: term for name, term in terms.items() if getattr(weights, name)}
+
+    def _region_terms(self, visual: VisualTokens, batch: dict[str, torch.Tensor]) -> dict[str, Term]:
+        terms, weights, masks = {}, self.weights, batch["segmentation_targets"]
+        if weights.load_balance:
+            mean = visual.region_weights.float().mean(0)  # [K]
+            if self._together():
+                mean = all_reduce(mean) / torch.distributed.get_world_size()
+            terms["load_balance"] = load_balance_term(mean)
+        if weights.mask_kl:
+            terms["mask_kl"] = mask_kl_term(visual.region_maps, masks)
+        if weights.soft_iou:
+            terms["soft_iou"] = soft_iou_term(visual.region_maps, masks)
+        return terms
+
+    def _finding_terms(
+        self, visual: VisualTokens, finding_logits: torch.Tensor | None, batch: dict[str, torch.Tensor]
+    ) -> dict[str, Term]:
+        terms = {}
+        if self.weights.findings:
+            terms["findings"] = findings_term(finding_logits, batch["finding_labels"])
+        if self.weights.occlusion:
+            terms["occlusion"] = self._occlusion_term(batch, visual.region_maps.detach().float())
+        return terms
+
+    def _occlusion_term(self, batch: dict[str, torch.Tensor], maps: torch.Tensor) -> Term:
+        """`findings` on copies of some images, each with one region's map [B, K, H, W], cut at half, in black."""
+        images, device = batch["pixel_values"], maps.device
+        count, side = max(1, round(OCCLUDED * len(images))), images.shape[-1]
+        rows = torch.randperm(len(images), device=device)[:count]
+        regions = torch.randint(len(REGIONS), (count,), device=device)
+        maps = F.interpolate(maps[rows], (side, side), mode="bilinear")  # [C, K, S, S]
+        cut = maps >= maps.amax((-1, -2), keepdim=True) / 2
+        occluder = cut[torch.arange(count, device=device), regions]  # [C, S, S]
+        covered = (cut & occluder[:, None]).sum((-1, -2)) / cut.sum((-1, -2))  # [C, K]
+        black = self.model.transform.normalise(occluder.new_zeros((side, side), dtype=images.dtype))
+        copies = torch.where(occluder[:, None], black, images[rows])  # [C, 3, S, S]
+        seen = self.model.encode_image(copies, batch["box"][rows])
+        places = batch["finding_regions"][rows]  # [C, F, K]
+        usual = self.model.finding_head.region_mask.isfinite().T  # [F, K]
+        places = torch.where(places.any(-1, keepdim=True), places, usual)
+        labels = occluded_labels(batch["finding_labels"][rows], places, covered)
+        return findings_term(self.model.predict_findings(seen), labels)
+
+    def _scst_term(
+        self, visual: VisualTokens, finding_logits: torch.Tensor | None, labels: torch.Tensor
+    ) -> dict[str, Term]:
+        """Reports drawn from what the model sees by itself become as likely as they are better than the others."""
+        if not self.weights.scst:
+            return {}
+        decoder = self.model.decoder
+        context = self.model.decoder_context(visual, finding_logits)  # [B, Q, D]
+        rows, drawn, advantages = self._draw_reports(context.detach(), labels)
+        hidden = decoder.hidden_states(context[rows], drawn)
+        chosen = drawn.clone()
+        chosen[:, 0] = IGNORED  # <findings> is given
+        return {"scst": scst_term(hidden, *decoder.output_layer(), chosen, advantages)}
+
+    @torch.no_grad()
+    def _draw_reports(
+        self, context: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Draws NUM_GENERATIONS reports of each study that has a findings section.
+
+        Returns:
+            which of the batch's studies each is of [N]; its ids as labels [N, U], `<findings>` first; and how much
+            better it scores than the other draws of its study do on average [N] (Luo, arXiv:2003.09971). Without a
+            study that has a section, a row without tokens, so that all processes go the same way.
+        """
+        tokenizer = self.generator.tokenizer
+        reported = (labels == tokenizer.convert_tokens_to_ids(FINDINGS_TOKEN)).any(1).nonzero().squeeze(1)
+        if not len(reported):
+            return reported.new_zeros(1), labels.new_full((1, 2), IGNORED), context.new_zeros(1)
+        drawn = self.generator.sample(context[reported], NUM_GENERATIONS)  # [N, U]
+        rows = reported.repeat_interleave(NUM_GENERATIONS)
+        references, written = (
+            [decode_report(tokenizer, ids).findings for ids in reports.tolist()]
+            for reports in (labels[rows].clamp_min(PAD), drawn)
+        )
+        rewards = torch.from_numpy(total_reward(references, written)).view(-1, NUM_GENERATIONS)
+        advantages = (rewards - rewards.mean(1, keepdim=True)) * NUM_GENERATIONS / (NUM_GENERATIONS - 1)
+        return rows, drawn.masked_fill(drawn == PAD, IGNORED), advantages.flatten().to(context)
+
+    def _means(self, terms: dict[str, Term]) -> dict[str, torch.Tensor]:
+        """Sums over counts; over their mean over processes, since these average their gradients."""
+        counts, processes = torch.stack([count.detach().float() for _, count in terms.values()]), 1
+        if self._together():
+            torch.distributed.all_reduce(counts)
+            processes = torch.distributed.get_world_size()
+        counts = counts.clamp_min(1) / processes
+        return {name: total / count for (name, (total, _)), count in zip(terms.items(), counts, strict=True)}
+
+    def _together(self) -> bool:
+        """Whether other processes share the batch."""
+        if self.alone or not torch.distributed.is_initialized():
+            return False
+        return torch.distributed.get_world_size() > 1
+
+
+def _freeze_unreached(model: XR2Text, weights: LossConfig) -> None:
+    if not (weights.ce or weights.focal or weights.rdrop or weights.scst):
+        model.decoder.requires_grad_(False)
+        if model.finding_tokens is not None:
+            model.finding_tokens.requires_grad_(False)
+    if not (weights.findings or weights.occlusion) and model.finding_head is not None:
+        model.finding_head.requires_grad_(False)
+
+
+def _check(model: XR2Text, weights: LossConfig) -> None:
+    haqt = model.config.haqt
+    regional = haqt.projection == "haqt_arr"
+    regions = (regional, "regions (model.haqt.projection: haqt_arr)")
+    needs = {
+        "load_balance": (regional and haqt.use_adaptive_routing, "a router (model.haqt.use_adaptive_routing)"),
+        "mask_kl": regions,
+        "soft_iou": regions,
+        "grounding": regions,
+        "rdrop": (model.config.dropout > 0, "dropout (model.dropout): both passes would be the same"),
+    }
+    for name, (given, what) in needs.items():
+        if getattr(weights, name) and not given:
+            raise ConfigError(f"training.losses.{name} has a weight: it needs {what}")
+    if weights.grounding and not (weights.ce or weights.focal or weights.rdrop):
+        raise ConfigError("training.losses.grounding has a weight: it needs one of ce, focal and rdrop beside it")

@@ -1,0 +1,106 @@
+"""Training radiographs that a run skips: those that cannot be read, and those without a report."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from torch.utils.data import Subset
+from tqdm.auto import tqdm
+
+from xr2text.data.dataset import ReportDataset
+from xr2text.data.study import DataError, UnreadableImageError
+from xr2text.files import atomic_write
+
+FILE = "skipped.csv"
+NAMED = 20  # at a time
+
+
+class Skipped:
+    """What a run skips: each named once in the log, all listed in `FILE`, too many an error.
+
+    It is saved with the run's state, so that a resumed run knows of it.
+
+    Args:
+        fraction: of the training radiographs, that may be skipped.
+    """
+
+    def __init__(self, data: ReportDataset, fraction: float):
+        self.data, self.fraction = data, fraction
+        self.total = len(data) + len(data.examples.empty)
+        self.reasons: dict[tuple[str, str], None] = {}  # study and reason, in the order of their discovery
+
+    @property
+    def most(self) -> int:
+        """So many may be skipped."""
+        return int(self.fraction * self.total)
+
+    def add_empty(self) -> None:
+        """The studies without a report. Raises DataError as `add` does."""
+        self._add([(study, "it has no report") for study in self.data.examples.empty])
+
+    def add(self, skipped: dict[int, str]) -> None:
+        """Those that a batch's examples stand in for (index: reason).
+
+        Raises:
+            DataError: more than the configured fraction is skipped.
+        """
+        self._add([(self.data.examples[index][0].id, reason) for index, reason in skipped.items()])
+
+    def _add(self, found: Iterable[tuple[str, str]]) -> None:
+        new = [pair for pair in found if pair not in self.reasons]
+        for study, reason in new[:NAMED]:
+            tqdm.write(f"skipped: study {study}: {reason}")
+        if len(new) > NAMED:
+            tqdm.write(f"skipped: {len(new) - NAMED:,} more, see {FILE}")
+        self.reasons |= dict.fromkeys(new)
+        if len(self.reasons) > self.most:
+            raise DataError(
+                f"{len(self.reasons):,} of {self.total:,} training radiographs cannot be read or have no report, more "
+                f"than data.max_skip_fraction {self.fraction:g}; the last: {': '.join(list(self.reasons)[-1])}; "
+                "`xr2text data check` names all"
+            )
+
+    def gather(self, output: Path) -> None:
+        """Makes it known to all processes and writes the list; to be called by all together. Raises as `add` does."""
+        for reasons in gather_object([self.reasons]):
+            self._add(reasons)
+        if PartialState().is_main_process and self.reasons:
+            with atomic_write(output / FILE) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+                table = csv.writer(file)
+                table.writerow(["study", "reason"])
+                table.writerows(self.reasons)
+
+    def summary(self, output: Path) -> str:
+        """A sentence for the end of a run, "" where nothing was skipped."""
+        count = len(self.reasons)
+        return f"{count:,} of {self.total:,} training radiographs were skipped: {output / FILE}" if count else ""
+
+    def state_dict(self) -> dict:
+        return {"reasons": list(self.reasons)}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.reasons = dict.fromkeys(state["reasons"])
+
+
+class SkippingSubset(Subset):
+    """A stage's share of the training examples. For one that cannot be read the next one that can stands in, so that
+    batches keep their size, and "skipped" says why (index: reason)."""
+
+    def __init__(self, data: ReportDataset, indices: Sequence[int], skipped: Skipped):
+        super().__init__(data, indices)
+        self.skipped = skipped
+
+    def __getitem__(self, place: int) -> dict:
+        skipped: dict[int, str] = {}
+        for step in range(min(self.skipped.most + 1, len(self.indices))):
+            index = self.indices[(place + step) % len(self.indices)]
+            try:
+                return self.dataset[index] | {"skipped": skipped}
+            except UnreadableImageError as error:
+                skipped[index] = str(error)
+        raise DataError(f"{len(skipped):,} training radiographs in a row cannot be read, the last: {skipped[index]}")
+
+    def __getitems__(self, places: list[int]) -> list[dict]:
+        return [self[place] for place in places]

@@ -1,0 +1,216 @@
+"""Validation after each epoch: loss, finding head, written reports and their scores; the best weights are kept.
+
+Shapes: B batch, T tokens, N studies, F findings.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator, DistributedType
+from sklearn.metrics import roc_auc_score
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from xr2text.config import Config
+from xr2text.data.dataset import collate
+from xr2text.data.study import DataError
+from xr2text.evaluation.clinical import score_clinical
+from xr2text.evaluation.language import score_language
+from xr2text.model.checkpoint import Checkpoint
+from xr2text.model.findings import FindingCalibration
+from xr2text.model.generate import ReportGenerator
+from xr2text.model.xr2text import XR2Text
+from xr2text.text.findings.labeler import label_reports
+from xr2text.text.sections import ReportText
+from xr2text.text.tokenizer import IGNORED
+from xr2text.training.data import TrainingData, make_loader
+from xr2text.training.report import Sample
+from xr2text.training.state import Progress
+
+SAMPLES = 3  # of the scored reports, shown in the training report
+LEAST_POSITIVES = 8  # below, a finding's best threshold would be chance: it takes the one that suits all together
+LEAST_FOR_AUC = 15
+TEMPERATURES = torch.logspace(-0.7, 0.7, 57)  # 0.2 to 5
+THRESHOLDS = torch.linspace(0.02, 0.8, 79)
+
+
+class Validator:
+    """Validates the model, or the average of its weights, and keeps the best in RUN/best.
+
+    Args:
+        checkpoint: with the model that is trained.
+        average: of its weights; None: there is none.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        data: TrainingData,
+        checkpoint: Checkpoint,
+        average: AveragedModel | None,
+        accelerator: Accelerator,
+    ):
+        self.config, self.data, self.checkpoint, self.average = config, data, checkpoint, average
+        self.accelerator = accelerator
+        self.loader, self.scored_loader = (make_loader(part, config, accelerator) for part in (data.val, data.scored))
+
+    def __call__(self, progress: Progress) -> tuple[dict[str, float], list[Sample]]:
+        """Scores by name, of which "score" decides the best epoch, and on the main process the first scored reports.
+
+        Raises:
+            DataError: a chosen metric cannot be computed.
+        """
+        model, settings = self._evaluated_model(), self.config.training
+        model.calibration = progress.calibration
+        loss, logits, labels = predict(model, self.loader, self.accelerator)
+        scores = {"validation ce": loss}
+        if settings.losses.findings:
+            fitted = fit_calibration(logits, labels, self.config.model.findings)
+            progress.calibration = model.calibration = self.checkpoint.model.calibration = fitted
+            scores["finding_auc"] = mean_auc(logits, labels)
+            if math.isnan(scores["finding_auc"]) and "finding_auc" in settings.metric_for_best_model:
+                raise DataError(f"metric_for_best_model: finding_auc needs a finding of {LEAST_FOR_AUC} studies")
+        best = Checkpoint(model, self.checkpoint.tokenizer, self.config.generation, self.config.name)
+        reports = write_reports(best.generator, self.scored_loader, self.accelerator)
+        scores |= self._score(reports)
+        scores["score"] = sum(scores[name] for name in settings.metric_for_best_model)
+        if scores["score"] > progress.best_score:
+            progress.best_score = scores["score"]
+            if self.accelerator.is_main_process:
+                best.save_pretrained(Path(self.config.output) / "best")
+        samples = self._samples(model, reports) if self.accelerator.is_main_process else []
+        return scores, samples
+
+    def _evaluated_model(self) -> XR2Text:
+        """The model as it is validated and kept: the average, or gathered where processes share its weights."""
+        if self.average is not None:
+            return self.average.module
+        if self.accelerator.distributed_type != DistributedType.FSDP:
+            return self.checkpoint.model
+        whole = XR2Text(self.config.model, len(self.checkpoint.tokenizer))
+        options = StateDictOptions(full_state_dict=True)
+        whole.load_state_dict(get_model_state_dict(self.checkpoint.model, options=options))
+        return whole.to(self.accelerator.device)
+
+    def _score(self, reports: dict[int, ReportText]) -> dict[str, float]:
+        """Language of the findings sections, protocol `full`, and micro-F1 of the findings that they assert."""
+        references = [self.data.val.examples[index][0].source_findings for index in sorted(reports)]
+        written = [reports[index].findings for index in sorted(reports)]
+        language = score_language(references, written, "full", meteor=False).scores
+        clinical = score_clinical(label_reports(references), label_reports(written))
+        return {
+            "bleu_4": language.bleu_4, "rouge_l": language.rouge_l, "combined": language.combined,
+            "findings_f1": clinical.micro_14.f1 or 0.0, "findings_f1_5": clinical.micro_5.f1 or 0.0,
+        }  # fmt: skip
+
+    @torch.inference_mode()
+    def _samples(self, model: XR2Text, reports: dict[int, ReportText]) -> list[Sample]:
+        """The first scored studies with what the model makes of them now."""
+        indices = sorted(reports)[:SAMPLES]
+        batch = collate([self.data.val[index] for index in indices])
+        radiographs = self.data.val.transform.denormalise(batch["pixel_values"])  # [B, S, S]
+        with self.accelerator.autocast():
+            device = self.accelerator.device
+            maps = model.encode_image(batch["pixel_values"].to(device), batch["box"].to(device)).region_maps
+        maps = [None] * len(indices) if maps is None else maps.float().cpu().numpy()
+        return [
+            Sample(self.data.val.examples[index][0], radiograph.numpy(), attention, reports[index])
+            for index, radiograph, attention in zip(indices, radiographs, maps, strict=True)
+        ]
+
+
+@torch.inference_mode()
+def predict(
+    model: XR2Text, loader: DataLoader, accelerator: Accelerator
+) -> tuple[float, torch.Tensor | None, torch.Tensor]:
+    """The validation studies, each counted once: mean cross-entropy per token, and the finding head's logits [N, F]
+    (None without one) beside the labels [N, F]."""
+    model.eval()
+    sums, logits, finding_labels = [], [], []
+    for batch in _bar(loader, "validation", accelerator):
+        labels = batch["labels"]
+        with accelerator.autocast():
+            output = model(batch["pixel_values"], batch["box"], labels)
+        per_token = F.cross_entropy(
+            output.logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
+        )  # [B, T]
+        per_study = torch.stack([per_token.sum(1), (labels != IGNORED).sum(1).float()], dim=1)  # [B, 2]
+        sums.append(accelerator.gather_for_metrics(per_study).sum(0))
+        if output.finding_logits is not None:
+            both = torch.stack([output.finding_logits.float(), batch["finding_labels"]], dim=1)  # [B, 2, F]
+            both = accelerator.gather_for_metrics(both).cpu()
+            logits.append(both[:, 0])
+            finding_labels.append(both[:, 1])
+    loss, tokens = torch.stack(sums).sum(0).tolist()
+    if not tokens:
+        raise DataError("no validation study has a report, so there is nothing to validate on")
+    if not logits:
+        return loss / tokens, None, torch.empty(0, 0)
+    return loss / tokens, torch.cat(logits), torch.cat(finding_labels)
+
+
+@torch.inference_mode()
+def write_reports(generator: ReportGenerator, loader: DataLoader, accelerator: Accelerator) -> dict[int, ReportText]:
+    """Generated reports by example index, on every process; each study once."""
+    generator.model.eval()
+    reports: dict[int, ReportText] = {}
+    for batch in _bar(loader, "writing reports", accelerator):
+        with accelerator.autocast():
+            generated = generator.generate(batch["pixel_values"], batch["box"]).reports
+        pairs = list(zip(batch["index"].tolist(), generated, strict=True))
+        reports.update(accelerator.gather_for_metrics(pairs, use_gather_object=True))
+    return reports
+
+
+def _bar(loader: DataLoader, what: str, accelerator: Accelerator) -> tqdm:
+    return tqdm(loader, desc=what, disable=not accelerator.is_local_main_process, leave=False, mininterval=2)
+
+
+def fit_calibration(logits: torch.Tensor, labels: torch.Tensor, findings: list[str]) -> FindingCalibration:
+    """Of a finding head with logits [N, F], on labels [N, F], NaN where not known."""
+    temperature = fit_temperature(logits, labels)
+    return FindingCalibration(temperature, fit_thresholds((logits / temperature).sigmoid(), labels, findings))
+
+
+def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """The number to divide logits [N, F] by for the least cross-entropy with labels [N, F], NaN where not known (Guo et
+    al., ICML 2017); 1 where nothing is known."""
+    known = ~labels.isnan()
+    if not known.any():
+        return 1.0
+    losses = [F.binary_cross_entropy_with_logits(logits[known] / number, labels[known]) for number in TEMPERATURES]
+    return round(TEMPERATURES[torch.stack(losses).argmin()].item(), 4)
+
+
+def fit_thresholds(probabilities: torch.Tensor, labels: torch.Tensor, names: list[str]) -> dict[str, float]:
+    """Each finding's probability from which it is called present with the best F1 [N, F]; see LEAST_POSITIVES."""
+    known, positive = ~labels.isnan(), labels == 1
+    called = (probabilities[None] >= THRESHOLDS[:, None, None]) & known  # [thresholds, N, F]
+    right, all_called, present = (called & positive).sum(1), called.sum(1), positive.sum(0)  # [thresholds, F], [F]
+    together = _middle_of_best(2 * right.sum(1) / (all_called.sum(1) + present.sum()).clamp_min(1))
+    each = 2 * right / (all_called + present).clamp_min(1)  # [thresholds, F]
+    return {
+        name: _middle_of_best(each[:, column]) if present[column] >= LEAST_POSITIVES else together
+        for column, name in enumerate(names)
+    }
+
+
+def _middle_of_best(f1: torch.Tensor) -> float:
+    """The threshold in the middle of those with the highest F1 [thresholds], which are often several."""
+    best = (f1 == f1.max()).nonzero().squeeze(1)
+    return round(THRESHOLDS[best[len(best) // 2]].item(), 2)
+
+
+def mean_auc(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """Mean area under the ROC curve over the findings with enough positives and a negative; NaN without any."""
+    areas = []
+    for column in range(labels.shape[1]):
+        known = ~labels[:, column].isnan()
+        truth = labels[known, column]
+        if truth.sum() >= LEAST_FOR_AUC and (truth == 0).any():
+            areas.append(roc_auc_score(truth.numpy(), logits[known, column].numpy()))
+    return float(torch.tensor(areas).mean()) if areas else float("nan")
