@@ -24,23 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from xr2text.config import DataConfig
-    from xr2text.evaluation.evaluate import EvaluationSettings, evaluate
-    from xr2text.evaluation.processes import Processes
-    from xr2text.model.xr2text import XR2Text
-    from xr2text.text.findings.table import FINDING_NAMES
+    from xr2text.evaluation.evaluate import evaluate
+    from xr2text.model.checkpoint import Checkpoint
 
-    paths = {"root": args.root, "split_file": args.split_file}
-    settings = EvaluationSettings(
-        split=args.split, batch_size=args.batch_size, meteor=not args.no_meteor, predictions=args.predictions,
-        train_root=args.train_root,
-    )  # fmt: skip
-    with written_to(args.out), Processes.from_environment() as processes:
-        model = XR2Text.from_pretrained(args.checkpoint)
-        read = set(model.config.findings) <= set(FINDING_NAMES)  # else the head has the source's own names
-        labels = "reports" if read else "indexed"
-        data = DataConfig(args.source, labels=labels, **{name: path and str(path) for name, path in paths.items()})
-        evaluate(model, data, settings, args.out, processes)
-        if processes.is_main:
-            print((args.out / "table.md").read_text(encoding="utf-8"))
-            print(f"written to {args.out}")
+    split_file = None if args.split_file is None else str(args.split_file)
+    data = DataConfig(source=args.source, root=str(args.root), split_file=split_file)
+    with written_to(args.out):
+        metrics = evaluate(
+            Checkpoint.from_pretrained(args.checkpoint), data, args.out, args.split, args.batch_size,
+            meteor=not args.no_meteor, predictions_file=args.predictions, train_root=args.train_root,
+        )  # fmt: skip
+    if metrics is not None:  # this is the main process
+        print((args.out / "table.md").read_text(encoding="utf-8"))
+        print(f"written to {args.out}")
     return 0
