@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,11 +69,12 @@ def run_check(args: argparse.Namespace) -> int:
 
 def run_prepare(args: argparse.Namespace) -> int:
     """Alone or as a process of `accelerate launch`. 0: every image is there, 1: some cannot be read."""
+    from accelerate import PartialState
+
     from xr2text.config import ConfigError
     from xr2text.data.index import open_studies
     from xr2text.data.prepare import prepare_images
     from xr2text.data.sources.download import download_openi
-    from xr2text.evaluation.processes import Processes
     from xr2text.files import remove_drafts
 
     config = data_config(args.source, args.root, [*([f"data.cache={args.cache}"] if args.cache else []), *args.set])
@@ -81,19 +83,21 @@ def run_prepare(args: argparse.Namespace) -> int:
     if args.download and (config.data.source != "openi" or config.data.root is None):
         raise ConfigError("--download fetches Open-i's archives: it needs data.source openi and a data.root")
     size = config.model.image.size
-    with written_to(config.data.cache), Processes.from_environment() as processes:
-        if processes.is_main:
+    state = PartialState(cpu=True, timeout=timedelta(hours=24))  # the slowest process may have so much more to read
+    with written_to(config.data.cache):
+        if state.is_main_process:
             if args.download:
                 download_openi(Path(config.data.root))
             open_studies(config.data, size, anew=True)
             remove_drafts(Path(config.data.cache))
-        processes.wait()
+        state.wait_for_everyone()
         splits = open_studies(config.data, size)
         cores = args.processes or max(1, os.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-        done = prepare_images(config, splits, processes.rank, processes.count, cores, processes.is_main)
-        processes.wait()
+        done = prepare_images(config, splits, state.process_index, state.num_processes, cores, state.is_main_process)
+        state.wait_for_everyone()
+        state.destroy_process_group()
     for error in done.errors:
         print(f"not prepared: {error}", file=sys.stderr)
-    share = f" (share {processes.rank + 1} of {processes.count})" if processes.count > 1 else ""
+    share = f" (share {state.process_index + 1} of {state.num_processes})" if state.num_processes > 1 else ""
     print(f"{config.data.cache}: {done.made:,} made, {done.kept:,} kept, {len(done.errors):,} not readable{share}")
     return 1 if done.errors else 0

@@ -27,14 +27,14 @@ def run(args: argparse.Namespace) -> int:
     from xr2text.evaluation.evaluate import evaluate
     from xr2text.model.checkpoint import Checkpoint
 
-    paths = {"root": args.root, "split_file": args.split_file}
-    data = DataConfig(source=args.source, **{name: path and str(path) for name, path in paths.items()})
+    split_file = None if args.split_file is None else str(args.split_file)
+    data = DataConfig(source=args.source, root=str(args.root), split_file=split_file)
     with written_to(args.out):
         metrics = evaluate(
             Checkpoint.from_pretrained(args.checkpoint), data, args.out, args.split, args.batch_size,
             meteor=not args.no_meteor, predictions_file=args.predictions, train_root=args.train_root,
         )  # fmt: skip
-        if metrics is not None:  # else another process writes and prints
-            print((args.out / "table.md").read_text(encoding="utf-8"))
-            print(f"written to {args.out}")
+    if metrics is not None:  # this is the main process
+        print((args.out / "table.md").read_text(encoding="utf-8"))
+        print(f"written to {args.out}")
     return 0

@@ -11,7 +11,7 @@ HELP = "compare the region maps with outlines of lungs and heart"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("masks", type=Path, metavar="DIR", help="images/ and masks/right_lung, left_lung, heart/")
     add_checkpoint(parser)
-    parser.add_argument("--held-out", action="store_true", help="only the radiographs that no training sees")
+    parser.add_argument("--held-out", action="store_true", help="only every fifth, those that no training sees")
     parser.set_defaults(run=run)
 
 

@@ -19,7 +19,7 @@ from xr2text.data.curriculum import Curriculum
 from xr2text.data.examples import examples_of, reported, supervised
 from xr2text.data.parallel import worker_map
 from xr2text.data.sources import load_studies
-from xr2text.data.study import FRONTAL, LATERAL, SPLITS, Faults, Image, ImageFile, UnreadableImageError
+from xr2text.data.study import FRONTAL, LATERAL, Faults, ImageFile, UnreadableImageError
 from xr2text.data.study_table import StudyTable
 from xr2text.imaging.radiograph import ImageError
 from xr2text.imaging.read import read_radiograph
@@ -66,24 +66,24 @@ class Check:
 class Inspected(NamedTuple):
     """An image file's content as a digest, and why it cannot be read, "" where it can."""
 
-    digest: str
-    error: str
+    digest: str = ""
+    error: str = ""
 
 
 def inspect_image(image: ImageFile) -> Inspected:
     """Reads a whole image, as a training would."""
     if not image.path.is_file():
-        return Inspected("", f"{image.path} {MISSING}")
+        return Inspected(error=f"{image.path} {MISSING}")
     try:
         content = image.content()
     except UnreadableImageError as error:
-        return Inspected("", str(error))
+        return Inspected(error=str(error))
     digest = hashlib.sha256(content).hexdigest()
     try:
         read_radiograph(content)
     except ImageError as error:
         return Inspected(digest, f"{image}: {error}")
-    return Inspected(digest, "")
+    return Inspected(digest)
 
 
 def check_source(config: Config, processes: int = 1, read_images: bool = True, progress: bool = True) -> Check:
@@ -99,19 +99,21 @@ def check_source(config: Config, processes: int = 1, read_images: bool = True, p
     check = Check(load_studies(config.data, config.model.findings, faults))
     for kind in dict.fromkeys(kind for kind, _ in faults.found):
         check.failures += _named([text for found, text in faults.found if found == kind], kind)
-    inspected: dict[Image, Inspected] = {}
+    images = _images(check.splits, config.generation.impression)
     if read_images:
-        images = {image for studies in check.splits.values() for study in studies for image in study.images}
-        files = [image for image in images if isinstance(image, ImageFile)]
+        files = [image for image in images["image"].unique() if isinstance(image, ImageFile)]
         with worker_map(processes) as each:
             bar = tqdm(each(inspect_image, files), "images", len(files), unit="image", disable=not progress)
-            inspected = dict(zip(files, bar, strict=True))
-    counts = [_counts(split, studies, inspected) for split, studies in check.splits.items()]
-    note = "" if inspected else "\n\nImages were not opened."
+            found = dict(zip(files, bar, strict=True))
+        inspected = [found.get(image, Inspected()) for image in images["image"]]
+        images["digest"] = [content.digest for content in inspected]
+        images["error"] = [content.error for content in inspected]
+    counts = [_counts(split, studies, images[images["split"] == split]) for split, studies in check.splits.items()]
+    note = "" if read_images else "\n\nImages were not opened."
     check.sections.append(("Studies and images", _table(counts) + note))
     _check_reports(check, config)
-    _check_images(check, config, {image: found.error for image, found in inspected.items() if found.error})
-    check.warnings += _named(_duplicates(check.splits, inspected), "duplicate image")
+    _check_images(check, config, images[images["error"] != ""])
+    check.warnings += _named(_duplicates(images), "duplicate image")
     check.sections.append(("Words of a report", _histogram(check.splits)))
     check.sections.append(("Findings", _findings(check.splits)))
     _check_stages(check, config)
@@ -125,17 +127,27 @@ def _named(texts: Sequence[str], kind: str) -> list[str]:
 
 def _table(rows: Sequence[dict[str, str | int]]) -> str:
     """Rows by column, in Markdown."""
-    head = list(rows[0]) if rows else ["", *SPLITS]
     cells = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row.values()] for row in rows]
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    lines = ["| " + " | ".join(rows[0]) + " |", "|---|" + "---:|" * (len(rows[0]) - 1)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in cells])
 
 
-def _counts(split: str, studies: StudyTable, inspected: dict[Image, Inspected]) -> dict[str, str | int]:
-    images = [image for study in studies for image in study.images]
-    views = Counter(image.view for image in images)
-    errors = [inspected[image].error for image in images if image in inspected and inspected[image].error]
-    missing = sum(error.endswith(MISSING) for error in errors)
+def _images(splits: dict[str, StudyTable], impression: bool) -> pd.DataFrame:
+    """A row for each image: its split, study and view, whether it is shown, and, of none yet, its digest and error."""
+    rows = []
+    for split, studies in splits.items():
+        examples = examples_of(studies, split == "train", impression)
+        shown = set(zip(examples.rows.tolist(), examples.places.tolist(), strict=True))
+        for row, study in enumerate(studies):
+            rows += [
+                (split, study.id, image.view or "", image, (row, place) in shown, "", "")
+                for place, image in enumerate(study.images)
+            ]
+    return pd.DataFrame(rows, columns=["split", "study", "view", "image", "shown", "digest", "error"], dtype=object)
+
+
+def _counts(split: str, studies: StudyTable, images: pd.DataFrame) -> dict[str, str | int]:
+    views, missing = Counter(images["view"]), int(images["error"].str.endswith(MISSING).sum())
     return {
         "split": split,
         "studies": len(studies),
@@ -143,9 +155,9 @@ def _counts(split: str, studies: StudyTable, inspected: dict[Image, Inspected]) 
         "images": len(images),
         "frontal": views[FRONTAL],
         "lateral": views[LATERAL],
-        "view unknown": views[None],
+        "view unknown": views[""],
         "missing": missing,
-        "unreadable": len(errors) - missing,
+        "unreadable": int((images["error"] != "").sum()) - missing,
         "empty reports": int((~reported(studies, True)).sum()),
         "no findings": int((studies.text_lengths("findings") == 0).sum()),
         "no impression": int((studies.text_lengths("impression") == 0).sum()),
@@ -166,19 +178,18 @@ def _check_reports(check: Check, config: Config) -> None:
         check.warnings += _named([f"study {name!r} of {split}" for name in empty], "empty report")
 
 
-def _check_images(check: Check, config: Config, errors: dict[Image, str]) -> None:
+def _check_images(check: Check, config: Config, unreadable: pd.DataFrame) -> None:
     """Images that cannot be read: a training skips its share of them, a validation none."""
-    for split, studies in check.splits.items():
-        examples = examples_of(studies, split == "train", config.generation.impression)
-        shown = dict.fromkeys(image for _, image in examples)
-        unread = [errors[image] for image in shown if image in errors]
-        every = {image for study in studies for image in study.images}
-        hidden = sorted(errors[image] for image in every - shown.keys() if image in errors)
+    for split in check.splits:
+        images = unreadable[unreadable["split"] == split]
+        shown = images["shown"].astype(bool)
+        hidden, errors = sorted(images["error"][~shown].unique()), images["error"][shown].unique().tolist()
         check.warnings += _named(hidden, f"unreadable image of {split}, not shown")
-        (check.failures if split == "val" else check.warnings).extend(_named(unread, f"unreadable image of {split}"))
-        if split != "train" or not studies:
+        (check.failures if split == "val" else check.warnings).extend(_named(errors, f"unreadable image of {split}"))
+        if split != "train" or not check.splits[split]:
             continue
-        count, total = len(unread) + len(examples.empty), len(examples) + len(examples.empty)
+        examples = examples_of(check.splits[split], True, config.generation.impression)
+        count, total = len(errors) + len(examples.empty), len(examples) + len(examples.empty)
         if count > config.data.max_skip_fraction * total:
             check.failures.append(
                 f"{count:,} of {total:,} training radiographs would be skipped, more than data.max_skip_fraction "
@@ -188,16 +199,16 @@ def _check_images(check: Check, config: Config, errors: dict[Image, str]) -> Non
             check.failures.append("no training study has both a frontal radiograph and a report")
 
 
-def _duplicates(splits: dict[str, StudyTable], inspected: dict[Image, Inspected]) -> list[str]:
+def _duplicates(images: pd.DataFrame) -> list[str]:
     """The same image in two studies; across splits, a score is then better than it should be."""
-    users: dict[str, dict[str, str]] = {}  # by image, the split of each study
-    for split, studies in splits.items():
-        for study in studies:
-            for image in study.images:
-                digest = inspected[image].digest if image in inspected else ""
-                users.setdefault(digest or image.key, {})[study.id] = split
-    shared = [list(studies.items())[:4] for studies in users.values() if len(studies) > 1]
-    return [f"studies {', '.join(f'{name!r} ({split})' for name, split in some)} share an image" for some in shared]
+    content = images["digest"].where(images["digest"] != "", images["image"].map(lambda image: image.key))
+    shared = images[content.duplicated(keep=False)].groupby(content, sort=False)
+    users = [dict(zip(group["study"], group["split"], strict=True)) for _, group in shared]
+    return [
+        f"studies {', '.join(f'{study!r} ({split})' for study, split in list(some.items())[:4])} share an image"
+        for some in users
+        if len(some) > 1
+    ]
 
 
 def _histogram(splits: dict[str, StudyTable]) -> str:
@@ -217,11 +228,10 @@ def _histogram(splits: dict[str, StudyTable]) -> str:
 def _findings(splits: dict[str, StudyTable]) -> str:
     """Studies of each split in which a finding is present or uncertain."""
     names = sorted({name for studies in splits.values() for name in studies.label_names})
-    counts = pd.DataFrame(
-        {split: (np.nan_to_num(studies.labels(names)) != 0).sum(0) for split, studies in splits.items()}, index=names
-    )
-    counts = counts[counts.any(axis=1)].sort_values("train", ascending=False, kind="stable")
-    return _table([{"finding": name} | row for name, row in counts.to_dict("index").items()])
+    present = {split: (np.nan_to_num(studies.labels(names)) != 0).sum(0) for split, studies in splits.items()}
+    counts = pd.DataFrame(present, index=names).sort_values("train", ascending=False, kind="stable")
+    rows = [{"finding": name} | row for name, row in counts[counts.any(axis=1)].to_dict("index").items()]
+    return _table(rows) if rows else "Nothing is labelled."
 
 
 def _check_stages(check: Check, config: Config) -> None:

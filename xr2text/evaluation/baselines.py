@@ -1,7 +1,7 @@
-"""What any system has to beat: one constant report for every image, and the report of the most similar image.
+"""What any system has to beat: a constant report, and the report of the most similar image.
 
-On the Indiana collection language scores are nearly blind to the image, so that a constant report comes close to
-published systems; a table without these two rows says little.
+On the Indiana collection language scores are nearly blind to the image: a constant report comes close to published
+systems.
 
 Shapes: N studies, M train studies, C feature width.
 """

@@ -20,6 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pycocoevalcap.bleu.bleu_scorer import BleuScorer
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.meteor import meteor as meteor_module
+from pycocoevalcap.rouge.rouge import Rouge
 
 PROTOCOLS: dict[str, str] = {
     "r2gen": "R2Gen's cleaning in lower case, references cut to R2Gen's length with rare words as <unk>, predictions "
@@ -85,7 +89,7 @@ class R2GenVocabulary:
 
 @dataclass(frozen=True)
 class LanguageScores:
-    """A system's scores over all studies: CIDEr 0 to 10, the others 0 to 1 (`combined`, a sum of two, 0 to 2)."""
+    """A system's scores over all studies: CIDEr 0 to 10, `combined` 0 to 2, the others 0 to 1."""
 
     bleu_1: float
     bleu_2: float
@@ -144,7 +148,8 @@ def score_language(
 
     references, predictions = _prepare(references, predictions, protocol, vocabulary)
     bleu, bleu_statistics = _score_bleu(references, predictions)
-    rouge_l, cider = _score_rouge_and_cider(references, predictions)
+    by_study = [{number: [text] for number, text in enumerate(texts)} for texts in (references, predictions)]
+    rouge_l, cider = Rouge().compute_score(*by_study)[1], Cider().compute_score(*by_study)[1]
     meteor_score, meteor_note = _score_meteor(references, predictions) if meteor else (None, "not asked for")
     mean_rouge_l = float(rouge_l.mean())
     scores = LanguageScores(*bleu, mean_rouge_l, float(cider.mean()), bleu[3] + mean_rouge_l, meteor_score)
@@ -209,23 +214,12 @@ def _one_spaced(text: str) -> str:
 
 def _score_bleu(references: list[str], predictions: list[str]) -> tuple[list[float], np.ndarray]:
     """Corpus BLEU-1 to BLEU-4, and the statistics [N, 10] that they are made of."""
-    from pycocoevalcap.bleu.bleu_scorer import BleuScorer
-
     scorer = BleuScorer(n=4)
     for reference, prediction in zip(references, predictions, strict=True):
         scorer += (prediction, [reference])
     bleu, _ = scorer.compute_score(option="closest", verbose=0)
     statistics = [[*row["guess"], *row["correct"], row["testlen"], row["reflen"][0]] for row in scorer.ctest]
     return [float(score) for score in bleu], np.array(statistics, dtype=float)
-
-
-def _score_rouge_and_cider(references: list[str], predictions: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """ROUGE-L [N] and CIDEr [N]."""
-    from pycocoevalcap.cider.cider import Cider
-    from pycocoevalcap.rouge.rouge import Rouge
-
-    by_study = [{number: [text] for number, text in enumerate(texts)} for texts in (references, predictions)]
-    return Rouge().compute_score(*by_study)[1], Cider().compute_score(*by_study)[1]
 
 
 def _score_meteor(references: list[str], predictions: list[str]) -> tuple[float | None, str | None]:
@@ -237,9 +231,7 @@ def _score_meteor(references: list[str], predictions: list[str]) -> tuple[float 
     java = shutil.which("java")
     if java is None:
         return None, "no Java: METEOR is a Java program, and there is no java executable on the path"
-    from pycocoevalcap.meteor import meteor
-
-    jar = Path(meteor.__file__).with_name(meteor.METEOR_JAR)
+    jar = Path(meteor_module.__file__).with_name(meteor_module.METEOR_JAR)
     seconds = METEOR_SECONDS + 0.1 * len(references)
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("predictions.txt", "references.txt")]

@@ -146,8 +146,8 @@ def examples_page(sections: Mapping[str, Sequence[Example]], title: str) -> str:
     body = [f"<h1>{escape(title)}</h1>", f"<p>{key}</p>"]
     for heading, examples in sections.items():
         body += [f"<h2>{escape(heading)}</h2>", *map(_article, examples)] if examples else []
-    body.append("<p class=dim>Regions: attention of the model, each scaled to its peak; lines at half of it.</p>")
-    body.append(f"<p class=dim>{NOTICE}</p>")
+    note = "Regions: attention of the model, each scaled to its peak; lines at half of it."
+    body.append(f"<p class=dim>{note}<br>{NOTICE}</p>")
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_CSS}</style>'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n' + "\n".join(body) + "\n</body></html>\n"
 

@@ -5,30 +5,9 @@ alone, lower-cased, cut to its length and scored by pycocoevalcap. The protocol 
 these rows may be compared with scores under the protocol `r2gen` only.
 """
 
-from dataclasses import dataclass
-
 DATASET_NAMES = {"iu_xray": "IU X-Ray", "mimic_cxr": "MIMIC-CXR"}
-
-
-@dataclass(frozen=True)
-class PublishedRow:
-    """A system's published language scores, each a fraction; None where none is listed here."""
-
-    system: str
-    bleu_1: float | None
-    bleu_2: float | None
-    bleu_3: float | None
-    bleu_4: float | None
-    meteor: float | None
-    rouge_l: float | None
-
-    @property
-    def source(self) -> str:
-        """Authors, title, venue and year, and where it can be read; or what is not known of these."""
-        return _SOURCES[self.system]
-
-
-_SOURCES = {
+# Authors, title, venue and year, and where each can be read; or what is not known of these.
+SOURCES = {
     "R2Gen": "Zhihong Chen, Yan Song, Tsung-Hui Chang and Xiang Wan, Generating Radiology Reports via Memory-driven "
     "Transformer, EMNLP 2020, arXiv:2010.16056",
     "CMN": "Zhihong Chen, Yaling Shen, Yan Song and Xiang Wan, Cross-modal Memory Networks for Radiology Report "
@@ -42,24 +21,20 @@ _SOURCES = {
     "arXiv:2504.11786",
     "SCOPE": "as listed in later comparison tables; its authors, title and venue have not been verified",
 }
-_ROWS = {
-    "iu_xray": (
-        PublishedRow("R2Gen", 0.470, 0.304, 0.219, 0.165, 0.187, 0.371),
-        PublishedRow("CMN", 0.475, 0.309, 0.222, 0.170, 0.191, 0.375),
-        PublishedRow("METransformer", 0.483, 0.322, 0.228, 0.172, 0.192, 0.380),
-        PublishedRow("ORGAN", 0.510, 0.346, 0.255, 0.195, 0.205, 0.399),
-        PublishedRow("DART", 0.486, 0.348, 0.265, 0.208, 0.205, 0.411),
-        PublishedRow("SCOPE", 0.483, 0.351, 0.288, 0.249, 0.223, 0.418),
-    ),
-    "mimic_cxr": (
-        PublishedRow("R2Gen", 0.353, 0.218, 0.145, 0.103, 0.142, 0.277),
-        PublishedRow("CMN", 0.353, 0.218, 0.148, 0.106, 0.142, 0.278),
-        PublishedRow("METransformer", 0.386, 0.250, 0.169, 0.124, 0.152, 0.291),
-        PublishedRow("ORGAN", None, None, None, 0.128, None, 0.293),
-    ),
+# BLEU-1 to BLEU-4, METEOR and ROUGE-L, each a fraction, None where none is listed here; in order of publication.
+PUBLISHED: dict[str, dict[str, tuple[float | None, ...]]] = {
+    "iu_xray": {
+        "R2Gen": (0.470, 0.304, 0.219, 0.165, 0.187, 0.371),
+        "CMN": (0.475, 0.309, 0.222, 0.170, 0.191, 0.375),
+        "METransformer": (0.483, 0.322, 0.228, 0.172, 0.192, 0.380),
+        "ORGAN": (0.510, 0.346, 0.255, 0.195, 0.205, 0.399),
+        "DART": (0.486, 0.348, 0.265, 0.208, 0.205, 0.411),
+        "SCOPE": (0.483, 0.351, 0.288, 0.249, 0.223, 0.418),
+    },
+    "mimic_cxr": {
+        "R2Gen": (0.353, 0.218, 0.145, 0.103, 0.142, 0.277),
+        "CMN": (0.353, 0.218, 0.148, 0.106, 0.142, 0.278),
+        "METransformer": (0.386, 0.250, 0.169, 0.124, 0.152, 0.291),
+        "ORGAN": (None, None, None, 0.128, None, 0.293),
+    },
 }
-
-
-def published_rows(dataset: str | None) -> tuple[PublishedRow, ...]:
-    """The rows of a data set, in order of publication; none for a data set, or None, that nobody has published on."""
-    return _ROWS.get(dataset, ())

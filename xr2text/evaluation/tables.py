@@ -4,11 +4,10 @@
 defined (no such finding, no Java for METEOR).
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xr2text.evaluation.published import DATASET_NAMES, published_rows
+from xr2text.evaluation.published import DATASET_NAMES, PUBLISHED, SOURCES
 
 Metrics = Mapping[str, Any]
 
@@ -59,8 +58,8 @@ def aligned_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: in
     return "\n".join("| " + " | ".join(line) + " |" for line in (padded[0], rule, *padded[1:]))
 
 
-def _number(value: float | None, undefined: str = UNDEFINED) -> str:
-    return undefined if value is None or math.isnan(value) else f"{value:.3f}"
+def _number(value: float | None) -> str:
+    return UNDEFINED if value is None else f"{value:.3f}"
 
 
 def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
@@ -77,10 +76,10 @@ def _language_cells(scores: Metrics, protocol: str) -> dict[str, str]:
 
 def _r2gen_section(metrics: Metrics) -> str:
     rows = [_r2gen_row(name, scores) for name, scores in systems(metrics).items()]
-    published, comparable = published_rows(metrics["dataset"]), metrics["split"] == "test"
-    for row in published:
-        scores = [_number(getattr(row, key), NOT_LISTED) for key in LANGUAGE_COLUMNS if key != "cider"]
-        rows.append([row.system if comparable else f"{row.system} *", *scores, *[NOT_LISTED] * 4])
+    published, comparable = PUBLISHED.get(metrics["dataset"], {}), metrics["split"] == "test"
+    for system, scores in published.items():
+        cells = [NOT_LISTED if score is None else _number(score) for score in scores]
+        rows.append([system if comparable else f"{system} *", *cells, *[NOT_LISTED] * 4])
     header = ["System", *LANGUAGE_COLUMNS.values(), "Findings micro-F1 (14)", "Micro-F1 (5)", "Contradictions"]
 
     paragraphs = [
@@ -100,7 +99,7 @@ def _r2gen_section(metrics: Metrics) -> str:
             "the two are not comparable."
         )
     if published:
-        sources = [f"- {row.system}: {row.source}" for row in published]
+        sources = [f"- {system}: {SOURCES[system]}" for system in published]
         paragraphs.append("\n".join([f'Published rows ("{NOT_LISTED}": not published, or not at hand):', "", *sources]))
     return "\n\n".join(paragraphs)
 
@@ -115,7 +114,7 @@ def _r2gen_row(name: str, scores: Metrics) -> list[str]:
 
 
 def _texts_in_words(metrics: Metrics) -> list[str]:
-    """How many different texts each wrote, since few can score well on language, and what is wrong with the model's."""
+    """How many different texts each wrote, since few may score well on language; and what is wrong with the model's."""
     counts = [f"{name} {scores['distinct_findings']}" for name, scores in systems(metrics).items()]
     faults = [f"{fault.replace('_', ' ')} {count}" for fault, count in metrics["degeneration"].items()]
     contradicted = metrics["clinical"]["studies_with_contradiction"]
@@ -149,7 +148,6 @@ def _finding_section(metrics: Metrics) -> str:
         rates = _rates_in_cells([each["findings"][name] for each in clinical])
         rows.append([name, str(score["support"]), *rates, str(score["contradictions"])])
     rows += [[name, "", *_rates_in_cells([each[key] for each in clinical]), ""] for key, name in AVERAGES.items()]
-
     header = ["Finding", "Support", "Precision", "Recall", "F1", "F1 retrieval", "F1 constant", "Contradictions"]
     paragraphs = [f"## Findings of {metrics['model']}, one by one", aligned_table(header, rows)]
     if left_out:
@@ -159,8 +157,8 @@ def _finding_section(metrics: Metrics) -> str:
 
 def _rates_in_cells(scores: Sequence[Metrics]) -> list[str]:
     """Precision, recall and F1 of the first system, the F1 alone of the others."""
-    model, *baselines = scores
-    return [_number(model[key]) for key in ("precision", "recall", "f1")] + [_number(one["f1"]) for one in baselines]
+    rates = [scores[0][key] for key in ("precision", "recall")]
+    return list(map(_number, [*rates, *(score["f1"] for score in scores)]))
 
 
 def _head_section(head: Metrics) -> str:

@@ -36,7 +36,7 @@ READERS = {
     "hub": hub_studies,
     "manifest": manifest_studies,
 }
-OWN_LABELS = ("indiana", "openi", "r2gen", "phantom")  # what people indexed, or what is drawn
+INDEXED = ("indiana", "openi", "r2gen")  # whose studies people have labelled
 ONE_FILE = ("hub", "manifest")  # whose root may be a file, too
 VERSION = 2  # of the index's columns and of what the readers make of a source
 _TABLES = ("*.csv", "*.csv.gz", "*.json", "*.jsonl", "*.zip", "*.parquet", "*.arrow", "*/*.parquet", "*/*.arrow",
@@ -61,9 +61,8 @@ def load_studies(
         DataError: a folder, file, column or image is not where the layout has it, or a patient or a study stands in two
             splits.
     """
-    from_reports = config.source not in OWN_LABELS or (
-        config.source != "phantom" and set(findings) <= set(FINDING_NAMES)
-    )
+    readable = set(findings) <= set(FINDING_NAMES)
+    from_reports = config.source != "phantom" and (readable or config.source not in INDEXED)
     in_memory, faults = config.cache is None or faults is not None, faults or Faults()
     studies = _each_in_one_split(config, _read(config, from_reports, faults), faults)
     if in_memory:
@@ -103,12 +102,10 @@ def _each_in_one_split(config: DataConfig, studies: Iterable[Study], faults: Fau
     patients: dict[str, tuple[str, str]] = {}
     for study in studies:
         split = study.split
-        if study.id not in seen:
-            seen[study.id] = split
-        elif seen[study.id] == split:
+        if study.id in seen and seen[study.id] == split:
             faults.add("duplicate study", f"{source}: study {study.id!r} appears more than once")
-        else:
-            words = f"stands in two splits: {' and '.join(sorted((seen[study.id], split)))}"
+        elif seen.setdefault(study.id, split) != split:
+            words = f"stands in two splits: {seen[study.id]} and {split}"
             faults.add("two splits", f"{source}: study {study.id!r} {words}")
         first, before = patients.setdefault(study.patient, (study.id, split))
         if before != split and first != study.id:
@@ -119,9 +116,7 @@ def _each_in_one_split(config: DataConfig, studies: Iterable[Study], faults: Fau
 
 def _key(config: DataConfig, from_reports: bool) -> str:
     """A digest of what the index depends on: settings of the source, and versions of its tables."""
-    settings = config.model_dump(
-        include={"source", "root", "split_file", "labelled_images", "segmentation", "phantoms"}
-    )
+    settings = config.model_dump(exclude={"workers", "cache", "max_skip_fraction"})
     files = [Path(file) for file in (config.root, config.split_file) if file]
     if config.labelled_images is not None:
         files.append(Path(config.labelled_images) / "labels.csv")

@@ -6,6 +6,7 @@ ROOT/indiana_projections.csv    Kaggle's, if it is there: the reports do not say
                                 the first by name is taken, which is frontal in nine studies of ten.
 """
 
+import gzip
 import os
 import re
 import shutil
@@ -27,7 +28,7 @@ from xr2text.text.sections import clean_section
 
 OPENI = "https://openi.nlm.nih.gov/imgs/collections"
 ARCHIVES = {"NLMCXR_reports.tgz": "ecgen-radiology", "NLMCXR_png.tgz": "png"}  # and the folders that they become
-TRIES = 5
+RETRIES = 4
 SECTIONS = ("findings", "impression", "indication", "comparison")
 
 
@@ -38,27 +39,25 @@ def download_openi(root: Path, address: str = OPENI, progress: bool = True) -> N
         DataError: the server cannot be reached or breaks off again and again, or an archive is damaged.
     """
     # The collection's publisher gives no checksums; gzip has its own.
-    fetcher = pooch.create(root, f"{address}/", registry=dict.fromkeys(ARCHIVES), retry_if_failed=TRIES)
-    for archive, folder in ARCHIVES.items():
+    archives = pooch.create(root, f"{address}/", registry=dict.fromkeys(ARCHIVES), retry_if_failed=RETRIES)
+    for name, folder in ARCHIVES.items():
         if not (root / folder).is_dir():
             try:
-                fetcher.fetch(archive, progressbar=progress)
-            except (requests.RequestException, OSError) as error:
-                raise DataError(f"{address}/{archive} could not be fetched: {error}") from error
-            unpack(root / archive, root / folder)
+                archives.fetch(name, progressbar=progress)
+            except requests.RequestException as error:
+                raise DataError(f"{address}/{name} could not be fetched: {error}") from error
+            unpack(root / name, root / folder)
 
 
 def unpack(archive: Path, folder: Path) -> None:
     """Unpacks a gzipped tar archive into a folder, which is there whole or not at all. What the archive itself has in a
     folder of that name comes to lie in it. Raises DataError for a damaged archive or one that leads elsewhere."""
     draft = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
+    shutil.rmtree(draft, ignore_errors=True)  # of a run that was stopped
     try:
         with tarfile.open(archive, "r:gz") as opened:
             opened.extractall(draft, filter="data")
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the disk, not the archive
-            raise
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{archive} is damaged: {error}; remove it, and it is fetched anew") from error
     inner = draft / folder.name
     os.replace(inner if inner.is_dir() else draft, folder)
