@@ -22,11 +22,11 @@ import numpy as np
 import psutil
 import torch
 from torch.utils.data import DataLoader
+from xr2text.data.index import read_index, write_index
 
 from xr2text.config import layout_config
 from xr2text.data.cache import ImageCache
 from xr2text.data.dataset import ReportDataset, collate
-from xr2text.data.index import read_index, write_index
 from xr2text.data.study import ImageFile, Study
 from xr2text.imaging.transform import ImageTransform
 from xr2text.phantom.drawing import draw_phantom

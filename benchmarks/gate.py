@@ -25,10 +25,9 @@ from tqdm.auto import tqdm
 from benchmarks.altered_films import ALTERATIONS, altered
 from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.imaging.read import read_radiograph
-from xr2text.inference.gate import LATERAL, OTHER, PASSES, REFUSED, SHIPPED_GATE, TURNS, Gate, gate_canvas
+from xr2text.inference.gate import LATERAL, OTHER, PASSES, REFUSED, SHIPPED_GATE, TURNS, Gate, fit_gate, gate_canvas
 from xr2text.model.encoder import load_backbone_weights
 from xr2text.phantom.drawing import draw_phantom
-from xr2text.inference.gate import fit_gate
 
 DATA = Path("data")
 KEPT_SIDE = 320  # pixels on the longer side of what is turned and varied here
