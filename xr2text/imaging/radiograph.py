@@ -90,11 +90,8 @@ def array_to_unit(array: np.ndarray) -> np.ndarray:
     full = {"b": 1.0, "u": 2.0 ** (8 * array.itemsize) - 1}.get(array.dtype.kind)
     values = array.astype(np.float32)
     if values.ndim == 3:
-        bands = values.shape[2]
-        alpha = values[..., 3] / (full or 1.0) if bands == 4 else None
-        values = values[..., 0] if bands == 1 else values[..., :3] @ _LUMA
-        if alpha is not None:
-            values = values * alpha
+        alpha = values[..., 3] / (full or 1.0) if values.shape[2] == 4 else 1
+        values = (values[..., 0] if values.shape[2] == 1 else values[..., :3] @ _LUMA) * alpha
     if not np.isfinite(values).all():
         raise ImageError("The image holds values that are not numbers (NaN or infinite).")
     if array.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1:

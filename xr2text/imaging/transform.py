@@ -68,13 +68,11 @@ class Geometry:
         offset_x = left * grid_width + 0.5 * scale_x - 0.5
         offset_y = top * grid_height + 0.5 * scale_y - 0.5
         affine = np.array([[scale_x, 0, offset_x], [0, scale_y, offset_y]])
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        options = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REPLICATE}
 
         def warp(grid: np.ndarray) -> np.ndarray:
-            return cv2.warpAffine(
-                np.ascontiguousarray(grid, dtype=np.float32), affine, (out_width, out_height),
-                flags=flags, borderMode=cv2.BORDER_REPLICATE,
-            )  # fmt: skip
+            grid = np.ascontiguousarray(grid, dtype=np.float32)
+            return cv2.warpAffine(grid, affine, (out_width, out_height), **options)
 
         x = (np.arange(grid_width) + 0.5) / grid_width
         y = (np.arange(grid_height) + 0.5) / grid_height

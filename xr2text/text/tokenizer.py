@@ -4,7 +4,7 @@ A report is laid out as `<findings> ... <impression> ... </s>`. Both tokenizers 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -121,19 +121,12 @@ def _sections(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> dict[in
     return sections
 
 
-@dataclass(frozen=True)
-class SentenceMarks:
-    """What tells sentences apart among token ids.
+class SentenceMarks(NamedTuple):
+    """What tells sentences apart among token ids."""
 
-    Attributes:
-        ends: tokens that close a sentence, unless one of `digits` follows, as in "2.5".
-        digits: tokens that begin with a digit, without a space.
-        spaced: tokens without a space before them, and the same with one.
-    """
-
-    ends: frozenset[int]
-    digits: frozenset[int]
-    spaced: Mapping[int, int]
+    ends: frozenset[int]  # tokens that close a sentence, unless one of `digits` follows, as in "2.5"
+    digits: frozenset[int]  # tokens that begin with a digit, without a space
+    spaced: Mapping[int, int]  # tokens without a space before them -> the same with one
 
 
 def sentence_marks(tokenizer: PreTrainedTokenizerBase) -> SentenceMarks:
