@@ -89,7 +89,7 @@ def test_a_killed_preparation_leaves_only_whole_entries_and_goes_on(tree, tmp_pa
     cache, environment = tmp_path / "cache", os.environ | {"RUN_OF": str(tmp_path)}
     command = [sys.executable, "-m", "xr2text", *prepare(tree, cache, "--processes", "2")]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 200
     while len(entries(cache)) < 5 and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
@@ -118,7 +118,7 @@ def test_processes_of_a_launch_share_the_preparation(tree, tmp_path):
         )
         for rank in "01"
     ]
-    said = [process.communicate(timeout=120)[0] for process in processes]
+    said = [process.communicate(timeout=250)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert all(f"20 made, 0 kept, 0 not readable (share {rank + 1} of 2)" in said[rank] for rank in range(2))
     assert len(entries(tmp_path / "cache")) == 40

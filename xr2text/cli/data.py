@@ -72,9 +72,9 @@ def run_prepare(args: argparse.Namespace) -> int:
     from accelerate import PartialState
 
     from xr2text.config import ConfigError
-    from xr2text.data.index import open_studies
     from xr2text.data.prepare import prepare_images
-    from xr2text.data.sources.download import download_openi
+    from xr2text.data.sources import load_studies
+    from xr2text.data.sources.openi import download_openi
     from xr2text.files import remove_drafts
 
     config = data_config(args.source, args.root, [*([f"data.cache={args.cache}"] if args.cache else []), *args.set])
@@ -82,16 +82,15 @@ def run_prepare(args: argparse.Namespace) -> int:
         raise ConfigError("data.cache names no folder to prepare; give one in the config or by --cache")
     if args.download and (config.data.source != "openi" or config.data.root is None):
         raise ConfigError("--download fetches Open-i's archives: it needs data.source openi and a data.root")
-    size = config.model.image.size
     state = PartialState(cpu=True, timeout=timedelta(hours=24))  # the slowest process may have so much more to read
     with written_to(config.data.cache):
         if state.is_main_process:
             if args.download:
                 download_openi(Path(config.data.root))
-            open_studies(config.data, size, anew=True)
+            load_studies(config.data, config.model.findings, anew=True)
             remove_drafts(Path(config.data.cache))
         state.wait_for_everyone()
-        splits = open_studies(config.data, size)
+        splits = load_studies(config.data, config.model.findings)
         cores = args.processes or max(1, os.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         done = prepare_images(config, splits, state.process_index, state.num_processes, cores, state.is_main_process)
         state.wait_for_everyone()

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from xr2text.data.sources import read_table
+    from xr2text.data.sources.layout import read_table
     from xr2text.files import atomic_write
     from xr2text.text.findings.labeler import label_reports
 

@@ -18,7 +18,6 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pooch
-import requests
 
 from xr2text.config import DataConfig
 from xr2text.data.sources.indiana import mesh_labels, read_projections
@@ -44,7 +43,7 @@ def download_openi(root: Path, address: str = OPENI, progress: bool = True) -> N
         if not (root / folder).is_dir():
             try:
                 archives.fetch(name, progressbar=progress)
-            except requests.RequestException as error:
+            except OSError as error:
                 raise DataError(f"{address}/{name} could not be fetched: {error}") from error
             unpack(root / name, root / folder)
 
