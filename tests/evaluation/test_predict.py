@@ -87,7 +87,7 @@ def test_an_interrupted_run_goes_on_where_it_was(checkpoint, whole, tmp_path, mo
     assert again.findings == predictions.findings
     (tmp_path / ".batch-00001.npz.draft").unlink()
     assert contents(tmp_path) == contents(folder)
-    assert "4/4" in capfd.readouterr().err
+    assert "3/3" in capfd.readouterr().err
 
 
 def test_a_folder_of_something_else_is_refused_and_stays(checkpoint, whole):

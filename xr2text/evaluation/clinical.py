@@ -165,7 +165,7 @@ class HeadFinding:
 
 @dataclass(frozen=True)
 class HeadScores:
-    """What `score_head` returns; each score 0 to 1."""
+    """What `score_head` returns."""
 
     findings: dict[str, HeadFinding]
     mean_auc: float | None  # None where no finding has enough positives and a negative

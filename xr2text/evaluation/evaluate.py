@@ -78,17 +78,18 @@ def evaluate(
 
     score = _Scorer(train, scored, meteor)
     system = score(predictions.findings)
-    nearest = retrieve(
-        train_features, features, [study.patient for study in train], [study.patient for study in scored]
-    )
+    patients = [[study.patient for study in part] for part in (train, scored)]
+    nearest = retrieve(train_features, features, *patients)
     constant = best_constant(_findings(train), _findings(val), score.combined)
     baselines = {
         "constant": {"text": constant, **score([constant] * len(scored)).metrics},
         "retrieval": {"features_of": writer, **score([train[index].source_findings for index in nearest]).metrics},
     }
-    about = {"model": name, "dataset": score.dataset, "split": split, "studies": len(scored)}
-    notes = {"protocols": language.PROTOCOLS, "clinical_convention": clinical.CONVENTION}
-    metrics = {**about, **notes, **system.metrics, "baselines": baselines}
+    metrics = {
+        "model": name, "dataset": score.dataset, "split": split, "studies": len(scored),
+        "protocols": language.PROTOCOLS, "clinical_convention": clinical.CONVENTION,
+        **system.metrics, "baselines": baselines,
+    }  # fmt: skip
     if head := _head_tables(checkpoint.model.config.findings, scored, predictions):
         metrics["finding_head"] = asdict(clinical.score_head(*head))
         plots.reliability_figure(clinical.calibration_bins(*head)).savefig(out / "calibration.png")

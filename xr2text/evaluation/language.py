@@ -1,9 +1,7 @@
 """Language scores of generated reports: BLEU, ROUGE-L, CIDEr and METEOR under three named protocols.
 
 The scores are pycocoevalcap's, as in the published tables; its PTB tokenizer is not used. What a protocol does to the
-texts moves BLEU-4 severalfold, so a number is printed with its protocol.
-
-The protocol `r2gen` is that of R2Gen (Chen et al., "Generating Radiology Reports via Memory-driven Transformer", EMNLP
+texts moves BLEU-4 severalfold, so a number is printed with its protocol. `r2gen` is that of R2Gen (Chen et al., EMNLP
 2020, arXiv:2010.16056) and of the systems that compare themselves with it. There a reference is read back from the
 word numbers that the network was trained on, so it is cut, and its rare words are `<unk>`.
 

@@ -52,10 +52,9 @@ def finding_bars(metrics: Metrics) -> Figure:
             clinical, intervals = scores["clinical"], scores["intervals"]["clinical"]
             f1 = [clinical[key]["f1"] for key in averages] + [clinical["findings"][name]["f1"] for name in findings]
             lengths = np.array([value or 0.0 for value in f1])
-            ends = np.stack([lengths, lengths])  # [2, rows]: of the intervals, where there are any
-            for row, key in enumerate(averages):
-                ends[:, row] = intervals[key]["f1"] or lengths[row]
-            errors = np.maximum((lengths - ends[0], ends[1] - lengths), 0)
+            ends = np.stack([lengths, lengths], axis=1)  # [rows, 2]: of the intervals, where there are any
+            ends[:2] = [intervals[key]["f1"] or ends[row] for row, key in enumerate(averages)]
+            errors = np.maximum((lengths - ends[:, 0], ends[:, 1] - lengths), 0)
             look = {"color": SYSTEM_COLOURS[place], "label": system, "ecolor": INK}
             bars = axes.barh(rows + 0.28 * (place - 1), lengths, 0.26, xerr=errors, **look)
             axes.bar_label(bars, [UNDEFINED if value is None else f"{value:.2f}" for value in f1], padding=4, size=9)

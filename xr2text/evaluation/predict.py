@@ -87,10 +87,8 @@ def write_predictions(
             "impressions": np.array([report.impression for report in written.reports]),
         }
         if written.finding_logits is not None:
-            # Rounded, since the last digits of a float32 say nothing.
-            columns["probabilities"] = (
-                model.finding_probabilities(written.finding_logits).double().cpu().numpy().round(6)
-            )
+            probabilities = model.finding_probabilities(written.finding_logits).double().cpu().numpy()
+            columns["probabilities"] = probabilities.round(6)  # the last digits of a float32 say nothing
         if written.visual.region_maps is not None:
             columns["maps"] = written.visual.region_maps.half().cpu().numpy()
         return columns
@@ -128,15 +126,13 @@ def _write_batches(
     missing = [n for n in range(state.process_index, len(files), state.num_processes) if not files[n].exists()]
     model = checkpoint.model.eval().to(state.device, memory_format=torch.channels_last)
     images = _read_ahead(([studies[index] for index in batches[number]] for number in missing), model.transform)
-    bar = tqdm(desc=about["kind"], total=len(files), unit="batch", disable=not state.is_main_process, mininterval=2)
-    with torch.inference_mode(), bar:
-        for number, batch in zip(missing, images, strict=True):
+    work = zip(missing, images, strict=True)
+    with torch.inference_mode():
+        for number, batch in tqdm(work, about["kind"], len(missing), unit="batch", disable=not state.is_main_process):
             columns = compute(tuple(tensor.to(state.device) for tensor in batch))
             with atomic_write(files[number]) as draft, draft.open("wb") as file:
                 np.savez(file, **columns)
-            bar.update(sum(file.exists() for file in files) - bar.n)
-        state.wait_for_everyone()
-        bar.update(len(files) - bar.n)
+    state.wait_for_everyone()
     parts = [_read_batch(file, len(batch)) for file, batch in zip(files, batches, strict=True)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
