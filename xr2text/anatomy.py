@@ -37,10 +37,6 @@ class Region:
     vocabulary: tuple[str, ...]
 
     @property
-    def slug(self) -> str:
-        return self.name.replace(" ", "_")
-
-    @property
     def rgb(self) -> tuple[int, int, int]:
         return tuple(int(self.colour[i : i + 2], 16) for i in (1, 3, 5))
 

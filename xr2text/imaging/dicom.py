@@ -13,15 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset, dcmread, uid
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
-from pydicom.uid import (
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
-    MediaStorageDirectoryStorage,
-)
 
 from xr2text.imaging.lut import presented_pixels
 from xr2text.imaging.radiograph import (
@@ -81,7 +75,7 @@ _DICOM_ERRORS = (
     InvalidDicomError, BytesLengthException, struct.error, zlib.error,
 )  # fmt: skip
 
-_DEFLATED = DeflatedExplicitVRLittleEndian.encode()
+_DEFLATED = uid.DeflatedExplicitVRLittleEndian.encode()
 
 _LOGGERS = ("pydicom", "openjpeg")
 _QUIET = threading.Lock()
@@ -146,7 +140,7 @@ def _inflate(data: bytes) -> bytes:
     file.seek(132 if data[128:132] == b"DICM" else 0)
     meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag.group != 2)
     head, body = data[: file.tell()], data[file.tell() :]
-    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+    if meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         body = inflater.decompress(body, MAX_BYTES)
         if inflater.unconsumed_tail:
@@ -155,7 +149,7 @@ def _inflate(data: bytes) -> bytes:
             )
         if not inflater.eof:
             raise damaged("DICOM")
-    plain = ExplicitVRLittleEndian.encode().ljust(len(_DEFLATED), b"\0")
+    plain = uid.ExplicitVRLittleEndian.encode().ljust(len(_DEFLATED), b"\0")
     return head.replace(_DEFLATED, plain) + body.replace(_DEFLATED, plain)
 
 
@@ -164,7 +158,7 @@ def _names_an_object(dataset: Dataset) -> bool:
 
     Of a file that ends within an element pydicom keeps nothing but the meta information.
     """
-    if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+    if dataset.file_meta.get("MediaStorageSOPClassUID") == uid.MediaStorageDirectoryStorage:
         return True
     return str(dataset.get("SOPClassUID") or "").startswith("1.2.840.10008.") or "Rows" in dataset
 
@@ -176,10 +170,8 @@ def _check_modality(dataset: Dataset) -> str | None:
     if modality:
         raise ImageError(f"This is {_OTHER_MODALITIES.get(modality, 'a DICOM object of another modality')}; {_WANTED}.")
     # "CT Image Storage", "Enhanced MR Image Storage", "Ultrasound Image Storage" ...
-    words = (
-        UID(str(dataset.get("SOPClassUID") or "")).name.upper().replace("ULTRASOUND", "US").replace("PET", "PT").split()
-    )
-    for word in words:
+    storage = uid.UID(str(dataset.get("SOPClassUID") or "")).name.upper()
+    for word in storage.replace("ULTRASOUND", "US").replace("PET", "PT").split():
         if word in ("CT", "MR", "US", "PT", "XA"):
             raise ImageError(f"This is {_OTHER_MODALITIES[word]}; {_WANTED}.")
     return None
@@ -202,7 +194,7 @@ def _check_body_part(dataset: Dataset) -> str | None:
 
 def _check_frame(dataset: Dataset) -> None:
     if "Rows" not in dataset or "Columns" not in dataset:
-        if "PixelData" in dataset or "Image Storage" in UID(str(dataset.get("SOPClassUID") or "")).name:
+        if "PixelData" in dataset or "Image Storage" in uid.UID(str(dataset.get("SOPClassUID") or "")).name:
             raise damaged("DICOM")
         raise ImageError("This DICOM file holds no image; please choose the radiograph itself.")
     if int(dataset.get("NumberOfFrames") or 1) > 1:

@@ -241,10 +241,8 @@ def _place(anatomy: Anatomy, side: str, detail: str, rng: np.random.Generator, r
     lung = anatomy.lungs[side]
     top, low = lung.outline[:, 1].min(), lung.dome[:, 1].min()
     band = (0.22, 0.42) if detail == "upper" else (0.64, 0.88)
-    candidates = np.stack([
-        MIDLINE + lung.sign * rng.uniform(0.14, 0.34, 60), top + (low - top) * rng.uniform(*band, 60)
-    ], -1)  # fmt: skip
-
+    x, y = MIDLINE + lung.sign * rng.uniform(0.14, 0.34, 60), top + (low - top) * rng.uniform(*band, 60)
+    candidates = np.stack([x, y], -1)
     best, most = candidates[0], -np.inf
     for point in candidates:
         room = min(_depth(lung.outline, point), -_depth(anatomy.heart, point))
