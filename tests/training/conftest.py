@@ -2,6 +2,7 @@
 
 import copy
 import math
+import signal
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import train as train_script
 from xr2text.config import LossConfig
 from xr2text.text.tokenizer import IGNORED
 from xr2text.training import report
-from xr2text.training.loop import STOP, Clock
+from xr2text.training.loop import Clock
 from xr2text.training.objective import Objective
 
 
@@ -89,10 +90,15 @@ def no_report(monkeypatch):
 
 @pytest.fixture
 def stop_at(monkeypatch):
-    """Has the next run stop after so many updates of its session; None: run to the end."""
+    """Has the next run get SIGTERM after so many updates of its session; None: run to the end."""
     due = Clock.due
 
     def set_stop(updates):
-        monkeypatch.setattr(Clock, "due", lambda clock: STOP if due(clock) or clock._updates == updates else 0)
+        def due_or_terminated(clock):
+            if clock._updates + 1 == updates:
+                signal.raise_signal(signal.SIGTERM)
+            return due(clock)
+
+        monkeypatch.setattr(Clock, "due", due_or_terminated)
 
     return set_stop
