@@ -20,7 +20,7 @@ from xr2text.text.sections import split_sentences
 if TYPE_CHECKING:
     import pandas as pd
 
-WORTH_PROCESSES = 20_000  # distinct sentences: fewer are read before another process has started
+WORTH_PROCESSES = 50_000  # distinct sentences: fewer are read before another process has loaded spaCy
 NO_FINDING, SUPPORT_DEVICES = "no finding", "support devices"
 LABELS = {PRESENT: 1, ABSENT: 0, UNCERTAIN: -1}
 _WEIGHT = {0: 0, -1: 1, 1: 2}
