@@ -22,7 +22,8 @@ from xr2text.data.study import SPLITS, DataError, Image, ImageFile, PhantomImage
 from xr2text.files import atomic_write
 from xr2text.text.findings.table import FINDING_NAMES
 
-BATCH = 4096  # studies that are read and written at a time; of more than one batch all cores read the reports
+BATCH = 4096  # studies that are read and written at a time
+MANY = 20_000  # from so many studies on, all cores read the reports, which takes about a millisecond each
 _TEXT = ("id", "patient", "findings", "impression", "indication", "comparison", "split", "source_findings")
 _IMAGE = pa.struct(
     [("path", pa.string()), ("row", pa.int64()), ("seed", pa.int64()), ("size", pa.int64()), ("view", pa.string())]
@@ -132,10 +133,10 @@ def write_studies(studies: Iterable[Study], sink: Any, label_reports: bool = Fal
         ("abnormal_regions", pa.int16()),
     ])  # fmt: skip
     studies = iter(studies)
-    first = list(islice(studies, BATCH))
+    first = list(islice(studies, MANY))
     studies = chain(first, studies)
     with (
-        worker_map((os.cpu_count() or 1) if len(first) == BATCH else 1) as each,
+        worker_map((os.cpu_count() or 1) if len(first) == MANY else 1) as each,
         pa.ipc.new_stream(sink, schema) as writer,
     ):
         while batch := list(islice(studies, BATCH)):
