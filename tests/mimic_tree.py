@@ -1,4 +1,4 @@
-"""A made-up MIMIC-CXR-JPG tree with reports: `python -m tests.data.mimic_tree FOLDER [--studies 2000]`.
+"""A made-up MIMIC-CXR-JPG tree with reports: `python tests/mimic_tree.py FOLDER [--studies 2000]`.
 
 Phantoms as JPEG files in PhysioNet's folders, with the split and metadata tables and the report texts; nothing in it is
 of a real patient.
@@ -20,17 +20,17 @@ HEAD = (
 
 
 def make_tree(root: Path, studies: int, side: int = 96, val: int = 0, test: int = 0) -> Path:
-    """So many studies of two thirds as many patients; each has a PA film, every second one a lateral, too.
+    """So many studies of two thirds as many patients; each has a PA radiograph, every second one a lateral, too.
 
     Args:
-        side: of the films, pixels.
+        side: of the radiographs, pixels.
         val, test: studies of these splits; 0: a tenth of all.
     """
     val, test = val or studies // 10, test or studies // 10
     rows = []
     for number in range(studies):
         split, start, base = next(
-            one for one in (("train", val + test, 12), ("test", val, 11), ("validate", 0, 10)) if number >= one[1]
+            part for part in (("train", val + test, 12), ("test", val, 11), ("validate", 0, 10)) if number >= part[1]
         )
         patient = base * 1_000_000 + (number - start) * 2 // 3  # some have two studies
         study = 50_000_000 + number

@@ -40,7 +40,7 @@ def test_the_other_regions_stand_where_anatomy_has_them():
     assert not (masks["diaphragm"] & masks["costophrenic angles"]).any()
 
 
-def test_targets_sum_to_one_and_what_has_left_the_picture_is_unknown():
+def test_targets_sum_to_one_and_what_has_left_the_image_is_unknown():
     masks = all_regions(*outlines())
     masks[REGION_NAMES.index("spine")] = False
     targets = segmentation_targets(masks, (10, 10))

@@ -111,13 +111,30 @@ def check_source(config: Config, processes: int = 1, read_images: bool = True, p
     counts = [_counts(split, studies, images[images["split"] == split]) for split, studies in check.splits.items()]
     note = "" if read_images else "\n\nImages were not opened."
     check.sections.append(("Studies and images", _table(counts) + note))
-    _check_reports(check, config)
+    check.failures += obstacles(config, check.splits)
+    for split, studies in check.splits.items():
+        empty = studies.select(~reported(studies, True) & ~supervised(studies)).ids()
+        check.warnings += _named([f"study {name!r} of {split}" for name in empty], "empty report")
     _check_images(check, config, images[images["error"] != ""])
     check.warnings += _named(_duplicates(images), "duplicate image")
     check.sections.append(("Words of a report", _histogram(check.splits)))
     check.sections.append(("Findings", _findings(check.splits)))
     _check_stages(check, config)
     return check
+
+
+def obstacles(config: Config, splits: dict[str, StudyTable]) -> list[str]:
+    """Why studies are not fit to train on, in sentences."""
+    train, val = splits["train"], splits["val"]
+    found = [f"there is no study for {split}" for split in ("train", "val") if not splits[split]]
+    if val and not any(text.strip() for text in val.column("source_findings").to_pylist()):
+        found.append("no validation study has findings, so no report can be scored")
+    if config.generation.impression and train and not train.text_lengths("impression").any():
+        found.append("no training study has an impression, which generation.impression=true needs")
+    if train and config.training.init_from is None:  # a checkpoint's finding head knows more than a few studies show
+        unknown = [name for name in config.model.findings if name not in train.label_names]
+        found += [f"model.findings: no training study is labelled {name!r}" for name in unknown]
+    return found
 
 
 def _named(texts: Sequence[str], kind: str) -> list[str]:
@@ -162,20 +179,6 @@ def _counts(split: str, studies: StudyTable, images: pd.DataFrame) -> dict[str, 
         "no findings": int((studies.text_lengths("findings") == 0).sum()),
         "no impression": int((studies.text_lengths("impression") == 0).sum()),
     }
-
-
-def _check_reports(check: Check, config: Config) -> None:
-    train, val = check.splits["train"], check.splits["val"]
-    check.failures += [f"there is no study for {split}" for split in ("train", "val") if not check.splits[split]]
-    if val and not any(text.strip() for text in val.column("source_findings").to_pylist()):
-        check.failures.append("no validation study has findings, so no report can be scored")
-    if config.generation.impression and train and not train.text_lengths("impression").any():
-        check.failures.append("no training study has an impression, which generation.impression=true needs")
-    unlabelled = [name for name in config.model.findings if train and name not in train.label_names]
-    check.failures += [f"model.findings: no training study is labelled {name!r}" for name in unlabelled]
-    for split, studies in check.splits.items():
-        empty = studies.select(~reported(studies, True) & ~supervised(studies)).ids()
-        check.warnings += _named([f"study {name!r} of {split}" for name in empty], "empty report")
 
 
 def _check_images(check: Check, config: Config, unreadable: pd.DataFrame) -> None:

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.data.cache import ImageCache, canvas_of
-from xr2text.data.examples import examples_of, has_report, report_lengths
+from xr2text.data.examples import examples_of, report_lengths
 from xr2text.data.segmentation import all_regions, read_outlines, segmentation_targets
 from xr2text.data.study import DataError, Study, UnreadableImageError
 from xr2text.data.study_table import StudyTable
@@ -114,9 +114,9 @@ class ReportDataset(Dataset):
         return found + found[:1] * (count - len(found))
 
     def _token_ids(self, study: Study) -> list[int]:
-        if not has_report(study, self.impression):
-            return []
-        return encode_report(self.tokenizer, study.report, self.max_tokens, self.impression)
+        if study.findings or (self.impression and study.impression):
+            return encode_report(self.tokenizer, study.report, self.max_tokens, self.impression)
+        return []
 
     def _masks(self, study: Study) -> np.ndarray | None:
         """[K, S, S] bool, the regions on the canvas of a study whose organs are outlined."""

@@ -43,13 +43,8 @@ class Examples(Sequence[tuple[Study, Image]]):
             yield study, study.images[place]
 
 
-def has_report(study: Study, impression: bool) -> bool:
-    """Whether there is something to learn to write from."""
-    return bool(study.findings or (impression and study.impression))
-
-
 def reported(studies: StudyTable, impression: bool) -> np.ndarray:
-    """[N] bool, `has_report` of each study."""
+    """[N] bool, the studies with a report to learn to write from."""
     return (studies.text_lengths("findings") > 0) | (impression & (studies.text_lengths("impression") > 0))
 
 

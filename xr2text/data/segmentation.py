@@ -73,7 +73,7 @@ def all_regions(right_lung: np.ndarray, left_lung: np.ndarray, heart: np.ndarray
     width, height = right - left + 1, bottom - top + 1
     y, x = np.mgrid[: right_lung.shape[0], : right_lung.shape[1]]
 
-    # The medial edges, row by row: on the picture the right lung lies left.
+    # The medial edges, row by row: in the image the right lung lies left.
     medial_right, medial_left = _edge(right_lung, last=True), _edge(left_lung, last=False)
     known = ~np.isnan(medial_right) & ~np.isnan(medial_left)
     line = np.arange(len(known))

@@ -11,6 +11,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from xr2text.config import Config
 from xr2text.data.cache import ImageCache
+from xr2text.data.check import obstacles
 from xr2text.data.curriculum import Curriculum
 from xr2text.data.dataset import ReportDataset, collate
 from xr2text.data.examples import examples_of
@@ -37,17 +38,10 @@ class TrainingData:
 
 
 def load_split_studies(config: Config) -> dict[str, StudyTable]:
-    """Studies by split. Raises DataError where there is nothing to train on or a finding is not labelled."""
+    """Studies by split. Raises DataError where they are not fit to train on."""
     studies = load_studies(config.data, config.model.findings)
-    for split in ("train", "val"):
-        if not studies[split]:
-            raise DataError(f"data.source {config.data.source!r} gives no study for {split}")
-    train = studies["train"]
-    if config.generation.impression and not train.text_lengths("impression").any():
-        raise DataError("no training study has an impression: generation.impression=false trains on findings alone")
-    unknown = [name for name in config.model.findings if name not in train.label_names]
-    if unknown and config.training.init_from is None:  # a checkpoint's finding head knows more than a few studies show
-        raise DataError(f"model.findings: no training study is labelled {unknown[0]!r}")
+    if found := obstacles(config, studies):
+        raise DataError(found[0])
     return studies
 
 
@@ -75,8 +69,6 @@ def prepare_data(
 
     train, val = examples("train"), examples("val")
     reported = [index for index, (study, _) in enumerate(val.examples) if study.source_findings.strip()]
-    if not reported:
-        raise DataError("no validation study has findings, so no report can be scored")
     return TrainingData(train, val, Subset(val, reported[:SCORED_REPORTS]), build_curriculum(config, studies["train"]))
 
 
