@@ -1,14 +1,13 @@
 """The page as its reader meets it: the real app as its own process, in a headless browser."""
 
 import base64
-import shutil
 from io import BytesIO
 
 import numpy as np
 import pytest
+from dicom_files import dataset, file_bytes
+from headless import headless_browser, needs_browser
 from PIL import Image
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 from running_app import running_app
 
 from xr2text.anatomy import REGION_NAMES
@@ -20,12 +19,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (BROWSER and DRIVER), reason="neither Chromium nor its driver is installed"),
-]
+pytestmark = [pytest.mark.slow, needs_browser]
 
 SECONDS = 30
 FILES = {
@@ -49,17 +43,8 @@ def address(tiny_checkpoint, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for switch in (
-        "headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-dev-shm-usage",
-        "disable-background-networking", "disable-component-update", "disable-sync", "window-size=1280,1000",
-        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):  # fmt: skip
-        options.add_argument(f"--{switch}")
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
+    with headless_browser(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 class Page:
@@ -137,18 +122,8 @@ def png(tmp_path_factory):
 def write_dicom(path, modality):
     """The phantom with white as 0 (MONOCHROME1)."""
     pixels = np.round((1 - draw_phantom(5, (320, 256), ()).pixels) * 4095).astype(np.uint16)
-    data = Dataset()
-    data.file_meta = FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = ComputedRadiographyImageStorage
-    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid()
-    data.PatientName = "Doe^Jane"
-    data.Modality, data.BodyPartExamined, data.ViewPosition = modality, "CHEST", "PA"
-    data.PhotometricInterpretation, data.SamplesPerPixel = "MONOCHROME1", 1
-    data.Rows, data.Columns = pixels.shape
-    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
-    data.PixelData = pixels.tobytes()
-    data.save_as(path, enforce_file_format=True)
+    made = dataset(pixels, 12, Modality=modality, PhotometricInterpretation="MONOCHROME1")
+    path.write_bytes(file_bytes(made))
     return path
 
 
@@ -220,7 +195,7 @@ def test_a_sentence_lights_up_its_place_and_a_region_its_sentences(page, png):
     assert len(page.sentences) > 1 and all("confidence" in one.text for one in page.sentences)
     page.press("#reader .sentence")
     page.until(lambda: page.sentences[0].get_attribute("aria-pressed") == "true")
-    places = page.find("#reader .told").text.removeprefix("Written most from: ").rstrip(".").split(", ")
+    places = page.find("#reader .place").text.removeprefix("Written most from: ").rstrip(".").split(", ")
     assert set(places) <= set(REGION_NAMES) and all(place in page.sentences[0].text for place in places)
     assert np.abs(page.pixels() - plain).sum() > 0
     page.press("#reader .sentence")
@@ -244,7 +219,7 @@ def test_a_click_on_the_picture_chooses_the_region_that_is_strongest_there(page,
     scale = canvas.size["width"] / radiograph.shape[1]
     x, y = (column + 0.5) * scale - canvas.size["width"] / 2, (row + 0.5) * scale - canvas.size["height"] / 2
     webdriver.ActionChains(page.browser).move_to_element_with_offset(canvas, int(x), int(y)).click().perform()
-    chosen = page.find("#reader .told").text.removeprefix("Only the ").rstrip(".")
+    chosen = page.find("#reader .place").text.removeprefix("Only the ").rstrip(".")
     assert chosen in REGION_NAMES and canvas.get_attribute("data-region") == chosen
     pressed = page.browser.find_elements(By.CSS_SELECTOR, "#reader .legend .name[aria-pressed=true]")
     assert [one.text for one in pressed] == [chosen]
@@ -419,7 +394,7 @@ def test_from_report_to_file_by_keyboard_alone(page, browser, png, tmp_path):
     page.until(lambda: "Report written" in page.status and page.ready == "report")
     tab_to("confidence").send_keys(Keys.ENTER)
     page.until(lambda: page.sentences[0].get_attribute("aria-pressed") == "true")
-    assert "Written most from" in page.find("#reader .told").text
+    assert "Written most from" in page.find("#reader .place").text
     tab_to("Save text").send_keys(Keys.ENTER)
     page.until(lambda: (tmp_path / "report.txt").is_file())
     assert {"The radiograph", "Window level", "Invert", "Show heart", "Only heart"} <= {

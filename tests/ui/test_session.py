@@ -2,10 +2,12 @@ from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
+import pytest
 from dicom_files import IDENTITY
 from PIL import Image
 from pydicom import dcmread
 
+from xr2text.imaging.radiograph import ImageError
 from xr2text.imaging.read import read_radiograph
 from xr2text.phantom.drawing import draw_phantom
 from xr2text.ui import handlers
@@ -27,6 +29,15 @@ def test_a_report_is_written_of_the_pixels_of_the_file(reporter, make_dicom):
     write_report(reporter, open_radiograph(content), "a label")
     (asked,), read = reporter.asked, read_radiograph(content)
     assert np.abs(asked.pixels - read.pixels).max() < 1e-5 and (asked.source, asked.view) == (read.source, read.view)
+
+
+def test_a_report_that_takes_too_long_is_given_up_in_words(reporter, png, monkeypatch):
+    def late(radiograph, force, max_time):
+        raise TimeoutError(f"after {max_time}")
+
+    monkeypatch.setattr(reporter, "report", late)
+    with pytest.raises(ImageError, match="given up after 60 seconds"):
+        write_report(reporter, open_radiograph(png.read_bytes()), "a label")
 
 
 def test_a_large_radiograph_is_kept_small(reporter):

@@ -2,11 +2,17 @@
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xr2text.cli.options import add_checkpoint
 from xr2text.errors import XR2TextError
+
+if TYPE_CHECKING:
+    from xr2text.imaging.radiograph import Radiograph
+    from xr2text.inference.reporter import Reporter
 
 HELP = "write the report of each radiograph"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".dcm", ".dicom"}
@@ -37,37 +43,66 @@ def run(args: argparse.Namespace) -> int:
     """0: everything is written, 1: some files are refused."""
     from tqdm import tqdm
 
+    from xr2text.inference.reporter import Reporter
+
+    files = radiograph_files(args.files)
+    reporter = Reporter.from_pretrained(args.checkpoint)
+    with tqdm(total=len(files), unit="file") as bar:
+        refused = 0
+        for file, reason in write_reports(reporter, files, args):
+            bar.update()
+            if reason:
+                refused += 1
+                tqdm.write(f"{file}: {reason}", file=sys.stderr)
+    if refused:
+        print(f"{refused} of {len(files)} files without all that was asked for", file=sys.stderr)
+    return 1 if refused else 0
+
+
+def write_reports(
+    reporter: "Reporter", files: list[Path], args: argparse.Namespace
+) -> Iterator[tuple[Path, str | None]]:
+    """Writes the report of each file, as the options ask for it.
+
+    Yields:
+        each file once it is done with, and why it lacks something that was asked for; None where it does not.
+    """
     from xr2text.export.files import write_report
     from xr2text.export.source import ExportError, read_source
     from xr2text.imaging.radiograph import ImageError
     from xr2text.imaging.read import read_content
     from xr2text.inference.gate import DoubtfulImageError
-    from xr2text.inference.reporter import Reporter
 
-    files = radiograph_files(args.files)
-    reporter = Reporter.from_pretrained(args.checkpoint)
-    refused = 0
-    for file, name in zip(tqdm(files, unit="file"), unique_names(files), strict=True):
+    waiting = deque()  # what is in the model's batch
+    unreadable = deque()
+
+    def radiographs() -> Iterator["Radiograph"]:
+        for file, name in zip(files, unique_names(files), strict=True):
+            try:
+                radiograph, source = read_source(read_content(file), args.identity)
+            except ImageError as error:
+                unreadable.append((file, str(error)))
+                continue
+            waiting.append((file, args.out / name, source))
+            yield radiograph
+
+    for report in reporter.reports(radiographs(), force=args.force):
+        file, folder, source = waiting.popleft()
+        reason = None
         try:
-            radiograph, source = read_source(read_content(file), args.identity)
-            write_report(
-                reporter.report(radiograph, args.force), args.out / name, source, overlay=not args.no_overlay,
-                maps=args.maps, documents=args.also,
-            )  # fmt: skip
-            continue
+            if isinstance(report, ImageError):
+                hint = " --force writes it all the same." if isinstance(report, DoubtfulImageError) else ""
+                reason = f"{report}{hint}"
+            else:
+                write_report(report, folder, source, not args.no_overlay, args.maps, args.also)
         except ExportError as error:
             reason = f"the report is there, but not all documents: {error}"
-        except DoubtfulImageError as error:
-            reason = f"{error} --force writes it all the same."
-        except ImageError as error:
-            reason = str(error)
         except OSError as error:
             reason = f"the report could not be written: {error}"
-        refused += 1
-        tqdm.write(f"{file}: {reason}", file=sys.stderr)
-    if refused:
-        print(f"{refused} of {len(files)} files without all that was asked for", file=sys.stderr)
-    return 1 if refused else 0
+        yield file, reason
+        while unreadable:
+            yield unreadable.popleft()
+    yield from unreadable
 
 
 def radiograph_files(paths: Iterable[Path]) -> list[Path]:

@@ -11,7 +11,7 @@ from xr2text.imaging.radiograph import ACCEPTED, MAX_PIXELS, ImageError
 from xr2text.inference.gate import DoubtfulImageError
 from xr2text.inference.reporter import Reporter
 from xr2text.ui.handlers import MAX_BATCH
-from xr2text.ui.session import REPORT_SECONDS
+from xr2text.ui.session import report_in_time
 from xr2text.ui.uploads import delete, read_once, upload
 
 MAX_FILE_SIZE = "64mb"
@@ -47,7 +47,7 @@ def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
 
     def write(file: str, force: bool) -> dict:
         radiograph, source = read_source(read_once(file))
-        return report_json(reporter.report(radiograph, force, REPORT_SECONDS), source.sha256)
+        return report_json(report_in_time(reporter, radiograph, force), source.sha256)
 
     def report(file: str, force: bool = False) -> dict:
         if not file:

@@ -1,6 +1,6 @@
 (file) => {
   if (!file) return;
-  const bytes = Uint8Array.from(atob(file.content), (one) => one.charCodeAt(0));
+  const bytes = Uint8Array.from(atob(file.content), (letter) => letter.charCodeAt(0));
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([bytes]));
   link.download = file.name;

@@ -8,14 +8,14 @@ import numpy as np
 
 from xr2text.export.files import DOCUMENTS, FILES, document
 from xr2text.export.source import Source, read_source
-from xr2text.imaging.radiograph import Radiograph
+from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.imaging.transform import Geometry
 from xr2text.inference.overlay import draw_grey
 from xr2text.inference.reporter import Report, Reporter
 
 LONG_SIDE = 1024  # pixels of a radiograph as it is shown and kept
 KEPT = 8  # studies of a session
-REPORT_SECONDS = 60  # after which a report is cut
+REPORT_SECONDS = 60  # in which a report is written or given up
 ALL_FILES = {**FILES, **DOCUMENTS}
 ZIPPED = (*FILES, "pdf", "fhir")
 LEVELS = 65535  # in 16 bits a radiograph that waits for its report takes half the memory, and no file has finer steps
@@ -55,6 +55,14 @@ class Opened:
         return self if bare is self.bare else replace(self, bare=bare)
 
 
+def report_in_time(reporter: Reporter, radiograph: Radiograph, force: bool = False) -> Report:
+    """`Reporter.report`, with an ImageError also where it takes longer than REPORT_SECONDS."""
+    try:
+        return reporter.report(radiograph, force, REPORT_SECONDS)
+    except TimeoutError:
+        raise ImageError(f"The report was given up after {REPORT_SECONDS} seconds; please try again.") from None
+
+
 def open_radiograph(content: bytes) -> Opened:
     """A file's radiograph, without a report. Raises ImageError."""
     radiograph, source = read_source(content)
@@ -63,9 +71,9 @@ def open_radiograph(content: bytes) -> Opened:
 
 
 def write_report(reporter: Reporter, opened: Opened, label: str, force: bool = False) -> Opened:
-    """The same with a report of its decoded radiograph. `force` and errors as `Reporter.report` has them."""
+    """The same with a report of its decoded radiograph. `force` and errors as `report_in_time` has them."""
     radiograph = replace(opened.decoded, pixels=opened.decoded.pixels / np.float32(LEVELS))
-    report = reporter.report(radiograph, force, REPORT_SECONDS)
+    report = report_in_time(reporter, radiograph, force)
     bare = replace(report, radiograph=replace(report.radiograph, pixels=NO_PIXELS))
     return replace(opened, grey=draw_grey(report.radiograph.pixels, LONG_SIDE), bare=bare, label=label)
 

@@ -1,6 +1,6 @@
-// The reading room: a radiograph with its window, zoom and regions, and beside it the report's sentences. Runs once for
-// each viewer of the page. `element` is its root, `props.value` what `viewer.view` gave, `watch` tells of a new one.
-const FLOOR = 0.15; // of a map's peak, below which it is background; as in inference/overlay.py
+// A radiograph with its window, zoom and regions, and beside it the report's sentences. Runs once for each viewer of the
+// page. `element` is its root, `props.value` what `viewer.view` gave, `watch` calls when there is a new value. How regions
+// are laid over the radiograph stands in inference/overlay.py, whose settings come as `view.blending`.
 const find = (selector) => element.querySelector(selector);
 const canvas = find("canvas"), context = canvas.getContext("2d");
 const level = find(".level"), width = find(".width"), opacity = find(".opacity");
@@ -8,9 +8,9 @@ const state = {
   view: null, grey: null, base: null, layers: [], shown: new Set(), hovered: null, sentence: null, region: null,
   zoom: 1, x: 0, y: 0, invert: false,
 };
-// The regions that a sentence was written from, each at least half as much as the first.
+// The regions that a sentence was written from: each has at least half the weight of the first.
 const placesOf = ({ weights }) => state.view.regions.filter((_, k) => weights[k] >= 0.5 * Math.max(...weights));
-const namesOf = (sentence) => placesOf(sentence).map((one) => one.name).join(", ");
+const namesOf = (sentence) => placesOf(sentence).map((region) => region.name).join(", ");
 const lit = () => state.hovered ?? state.sentence; // the sentence whose place is shown
 
 const load = (source) => new Promise((done, failed) => {
@@ -20,33 +20,48 @@ const load = (source) => new Promise((done, failed) => {
   image.src = source;
 });
 
-function pixelsOf(image) {
-  const copy = document.createElement("canvas");
-  copy.width = image.naturalWidth;
-  copy.height = image.naturalHeight;
-  const drawing = copy.getContext("2d", { willReadFrequently: true });
-  drawing.drawImage(image, 0, 0);
-  return drawing.getImageData(0, 0, copy.width, copy.height);
+function newCanvas(w, h) {
+  const made = document.createElement("canvas");
+  made.width = w;
+  made.height = h;
+  return [made, made.getContext("2d", { willReadFrequently: true })];
 }
 
-// A region's layer: its colour, as opaque as its attention, with a line at half of the peak.
-function colourLayer(image, colour) {
-  const map = pixelsOf(image), { width: w, height: h, data } = map;
-  const value = (x, y) => data[4 * (Math.min(h - 1, Math.max(0, y)) * w + Math.min(w - 1, Math.max(0, x)))];
+function pixelsOf(image, w = image.naturalWidth, h = image.naturalHeight) {
+  const [, drawing] = newCanvas(w, h);
+  drawing.drawImage(image, 0, 0, w, h);
+  return drawing.getImageData(0, 0, w, h);
+}
+
+// A region: its colour as opaque as its attention, the line around its peak, and the attention (0 to 255) at a place.
+function regionLayer(image, colour, { floor, outline }, grey) {
+  const { width: w, height: h, data } = pixelsOf(image);
   const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
-  const layer = document.createElement("canvas");
-  layer.width = w;
-  layer.height = h;
-  const drawing = layer.getContext("2d"), out = drawing.createImageData(w, h);
-  for (let y = 0; y < h; y++) {
-    for (let x = 0; x < w; x++) {
-      const at = 4 * (y * w + x), own = value(x, y);
-      const edge = own >= 128 && (value(x - 1, y) < 128 || value(x + 1, y) < 128 || value(x, y - 1) < 128 || value(x, y + 1) < 128);
-      out.data.set([red, green, blue, edge ? 255 : 255 * Math.max(0, (own / 255 - FLOOR) / (1 - FLOOR))], at);
-    }
+  const [layer, drawing] = newCanvas(w, h), out = drawing.createImageData(w, h);
+  for (let at = 0; at < out.data.length; at += 4) {
+    out.data.set([red, green, blue, Math.round(255 * Math.max(0, (data[at] / 255 - floor) / (1 - floor)))], at);
   }
   drawing.putImageData(out, 0, 0);
-  return { layer, at: (x, y) => value(Math.floor(x * w), Math.floor(y * h)) };
+  const at = (x, y) => data[4 * (Math.min(h - 1, Math.floor(y * h)) * w + Math.min(w - 1, Math.floor(x * w)))];
+  return { colour, layer, line: edgeOf(pixelsOf(image, grey.width, grey.height), 255 * outline), at };
+}
+
+// The line through the outermost pixels that reach a level.
+function edgeOf({ width: w, height: h, data }, level) {
+  const inside = (x, y) => x >= 0 && y >= 0 && x < w && y < h && data[4 * (y * w + x)] >= level;
+  const edge = (x, y) => inside(x, y) && !(inside(x - 1, y) && inside(x + 1, y) && inside(x, y - 1) && inside(x, y + 1));
+  const line = new Path2D();
+  for (let y = 0; y < h; y++) {
+    for (let x = 0; x < w; x++) {
+      if (!edge(x, y)) continue;
+      for (const [i, j] of [[x + 1, y], [x - 1, y + 1], [x, y + 1], [x + 1, y + 1]]) {
+        if (!edge(i, j)) continue;
+        line.moveTo(x + 0.5, y + 0.5);
+        line.lineTo(i + 0.5, j + 0.5);
+      }
+    }
+  }
+  return line;
 }
 
 function windowed() {
@@ -61,10 +76,8 @@ function windowed() {
     out.data[at] = out.data[at + 1] = out.data[at + 2] = shown;
     out.data[at + 3] = 255;
   }
-  const base = document.createElement("canvas");
-  base.width = grey.width;
-  base.height = grey.height;
-  base.getContext("2d").putImageData(out, 0, 0);
+  const [base, drawing] = newCanvas(grey.width, grey.height);
+  drawing.putImageData(out, 0, 0);
   state.base = base;
 }
 
@@ -73,44 +86,66 @@ function strengths() {
   const { view, region, shown } = state, sentence = lit();
   if (sentence !== null) {
     const weights = view.sentences[sentence].weights, most = Math.max(...weights);
-    return weights.map((one) => one / most);
+    return weights.map((weight) => weight / most);
   }
-  return view.regions.map((one, k) => (region === null ? shown.has(k) : region === k) ? 1 : 0);
+  return view.regions.map((_, k) => (region === null ? shown.has(k) : region === k) ? 1 : 0);
 }
 
 function draw() {
   if (!state.base) return;
-  const { base, zoom } = state;
+  const { base, zoom, layers } = state;
   const slackX = base.width * (1 - 1 / zoom), slackY = base.height * (1 - 1 / zoom);
   state.x = Math.min(slackX, Math.max(0, state.x));
   state.y = Math.min(slackY, Math.max(0, state.y));
-  context.setTransform(zoom, 0, 0, zoom, -state.x * zoom, -state.y * zoom);
-  context.globalAlpha = 1;
+  const place = [zoom, 0, 0, zoom, -state.x * zoom, -state.y * zoom];
+  context.globalCompositeOperation = "source-over";
+  context.setTransform(...place);
   context.drawImage(base, 0, 0);
-  if (!state.view.regions.length) return;
-  const alpha = lit() === null ? opacity.value / 100 : Math.max(0.6, opacity.value / 100);
-  strengths().forEach((strength, k) => {
-    context.globalAlpha = alpha * strength;
-    if (strength > 0) context.drawImage(state.layers[k].layer, 0, 0, base.width, base.height);
+  if (!layers.length) return;
+  const { mixing, outline_opacity: lineOpacity } = state.view.blending;
+  const alpha = lit() === null ? opacity.value / 100 : Math.max(0.6, opacity.value / 100), shown = strengths();
+  context.globalCompositeOperation = mixing;
+  layers.forEach(({ layer }, k) => {
+    context.globalAlpha = alpha * shown[k];
+    if (shown[k] > 0) context.drawImage(layer, 0, 0, base.width, base.height);
   });
+  context.globalAlpha = Math.min(1, lineOpacity * alpha);
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.drawImage(drawLines(place, shown), 0, 0);
   context.globalAlpha = 1;
+}
+
+// All regions' lines on a canvas of their own; a dark line under each keeps it legible on white bone.
+function drawLines(place, shown) {
+  const { base, layers } = state, [lines, drawing] = newCanvas(base.width, base.height);
+  const thin = Math.max(1, Math.round(Math.max(base.width, base.height) / 512));
+  drawing.setTransform(...place);
+  drawing.lineCap = "round";
+  for (const [width, dark] of [[2 * thin + 1.5, true], [thin + 2, false]]) { // as wide as OpenCV draws 2 * thin and thin
+    drawing.lineWidth = width;
+    layers.forEach(({ colour, line }, k) => {
+      drawing.globalAlpha = shown[k];
+      drawing.strokeStyle = dark ? "black" : colour;
+      if (shown[k] > 0) drawing.stroke(line);
+    });
+  }
+  return lines;
 }
 
 function mark() {
   const { view, region } = state, sentence = lit();
-  element.querySelectorAll(".sentence").forEach((one, i) => {
-    const own = region !== null && placesOf(view.sentences[i]).includes(view.regions[region]);
-    one.classList.toggle("lit", i === sentence || own);
-    one.setAttribute("aria-pressed", i === state.sentence);
+  element.querySelectorAll(".sentence").forEach((item, i) => {
+    const fromRegion = region !== null && placesOf(view.sentences[i]).includes(view.regions[region]);
+    item.classList.toggle("lit", i === sentence || fromRegion);
+    item.setAttribute("aria-pressed", i === state.sentence);
   });
-  element.querySelectorAll(".legend button.name").forEach((one, k) => {
-    one.setAttribute("aria-pressed", region === null ? state.shown.has(k) : region === k);
+  element.querySelectorAll(".legend button.name").forEach((name, k) => {
+    name.setAttribute("aria-pressed", region === null ? state.shown.has(k) : region === k);
   });
-  element.querySelectorAll(".legend button.only").forEach((one, k) => one.setAttribute("aria-pressed", region === k));
-  const told = sentence !== null && view.sentences[sentence].weights.length
+  element.querySelectorAll(".legend button.only").forEach((only, k) => only.setAttribute("aria-pressed", region === k));
+  find(".place").textContent = sentence !== null && view.sentences[sentence].weights.length
     ? `Written most from: ${namesOf(view.sentences[sentence])}.`
     : region !== null ? `Only the ${view.regions[region].name}.` : "";
-  find(".told").textContent = told;
   canvas.dataset.sentence = sentence ?? "";
   canvas.dataset.region = region === null ? "" : view.regions[region].name;
   draw();
@@ -128,14 +163,11 @@ function chooseRegion(k) {
   mark();
 }
 
-function button(kind, text, label, action) {
-  const one = document.createElement("button");
-  one.type = "button";
-  one.className = kind;
-  one.textContent = text;
-  if (label) one.setAttribute("aria-label", label);
-  one.addEventListener("click", action);
-  return one;
+function button(className, text, label, action) {
+  const made = Object.assign(document.createElement("button"), { type: "button", className, textContent: text });
+  if (label) made.setAttribute("aria-label", label);
+  made.addEventListener("click", action);
+  return made;
 }
 
 function writeLegend() {
@@ -157,17 +189,17 @@ function writeLegend() {
 
 function writeSentences() {
   for (const section of ["findings", "impression"]) {
-    const own = state.view.sentences.map((one, i) => [one, i]).filter(([one]) => one.section === section);
-    find(`.${section}`).replaceChildren(...own.map(([one, i]) => {
-      const item = button("sentence", one.text, "", () => chooseSentence(i));
-      const region = state.view.regions.find((other) => other.name === one.region);
+    const items = state.view.sentences.map((sentence, i) => [sentence, i]).filter(([{ section: of }]) => of === section);
+    find(`.${section}`).replaceChildren(...items.map(([sentence, i]) => {
+      const item = button("sentence", sentence.text, "", () => chooseSentence(i));
+      const region = state.view.regions.find(({ name }) => name === sentence.region);
       item.style.setProperty("--colour", region ? region.colour : "transparent");
-      const doubtful = one.confidence === "low";
-      item.classList.toggle("doubtful", doubtful);
+      item.classList.toggle("doubtful", sentence.confidence === "low");
       const note = document.createElement("small");
-      note.textContent = one.confidence ? `${namesOf(one)}; ${one.confidence} confidence` : "written by a person";
+      note.textContent = sentence.confidence
+        ? `${namesOf(sentence)}; ${sentence.confidence} confidence` : "written by a person";
       item.append(note);
-      item.addEventListener("mouseenter", () => { if (one.weights.length) { state.hovered = i; mark(); } });
+      item.addEventListener("mouseenter", () => { if (sentence.weights.length) { state.hovered = i; mark(); } });
       item.addEventListener("mouseleave", () => { state.hovered = null; mark(); });
       return item;
     }));
@@ -205,8 +237,8 @@ async function show() {
     element.querySelector(".reader").dataset.ready = "empty";
     return;
   }
-  const [grey, ...maps] = await Promise.all([view.image, ...view.regions.map((one) => one.map)].map(load));
-  if (turn !== state.turn) return; // another one came meanwhile
+  const [grey, ...maps] = await Promise.all([view.image, ...view.regions.map(({ map }) => map)].map(load));
+  if (turn !== state.turn) return; // a newer view came meanwhile
   const same = state.view && state.view.image === view.image;
   Object.assign(state, { view, hovered: null, sentence: null, region: null });
   if (!same) {
@@ -215,7 +247,7 @@ async function show() {
     canvas.height = grey.naturalHeight;
     state.shown = new Set(view.regions.map((_, k) => k));
   }
-  state.layers = maps.map((map, k) => colourLayer(map, view.regions[k].colour));
+  state.layers = maps.map((map, k) => regionLayer(map, view.regions[k].colour, view.blending, grey));
   if (same && !state.hadRegions) state.shown = new Set(view.regions.map((_, k) => k));
   state.hadRegions = view.regions.length > 0;
   canvas.hidden = false;
@@ -263,8 +295,8 @@ canvas.addEventListener("pointerup", (event) => {
   const box = canvas.getBoundingClientRect();
   const x = (state.x + (event.clientX - box.left) / box.width * canvas.width / state.zoom) / canvas.width;
   const y = (state.y + (event.clientY - box.top) / box.height * canvas.height / state.zoom) / canvas.height;
-  const values = state.layers.map((one) => one.at(x, y)), most = Math.max(...values);
-  if (most >= 128) chooseRegion(values.indexOf(most));
+  const values = state.layers.map(({ at }) => at(x, y)), most = Math.max(...values);
+  if (most >= 255 * state.view.blending.outline) chooseRegion(values.indexOf(most));
   else if (state.region !== null) chooseRegion(state.region);
 });
 canvas.addEventListener("keydown", (event) => {

@@ -1,10 +1,11 @@
-"""The reading room: one HTML component that draws a radiograph with its regions, and the report's sentences beside it.
+"""The viewer: one HTML component that draws a radiograph with its regions, and the report's sentences beside it.
 
 What it shows is drawn in the browser (viewer.js), so that window, zoom, regions and sentences answer at once. Nothing
 is computed there that the report does not hold: the maps are the model's attention, the strengths a sentence's weights.
 """
 
 import base64
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import numpy as np
 
 from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.inference.confidence import confidence_in_words
+from xr2text.inference.overlay import BLENDING
 from xr2text.inference.reporter import Report
 
 MAP_SIDE = 384  # pixels of a region's map as it is sent
-HERE = Path(__file__).parent
-TEMPLATE = (HERE / "viewer.html").read_text(encoding="utf-8")
+TEMPLATE, CSS, SCRIPT = (
+    Path(__file__).with_name(f"viewer.{suffix}").read_text("utf-8") for suffix in ("html", "css", "js")
+)
 
 
 def viewer(elem_id: str, empty: str, alone: bool = False) -> gr.HTML:
@@ -26,15 +29,14 @@ def viewer(elem_id: str, empty: str, alone: bool = False) -> gr.HTML:
 
     Args:
         empty: shown where there is no radiograph.
-        alone: the report stands under the picture, for two viewers side by side.
+        alone: the report stands under the radiograph, for two viewers side by side.
     """
+    template = TEMPLATE
+    fields = {"layout": " alone" if alone else "", "empty": empty, "opacity": f"{100 * BLENDING.opacity:.0f}"}
+    for name, text in fields.items():
+        template = template.replace(f"{{{name}}}", text)
     return gr.HTML(
-        value=None,
-        html_template=TEMPLATE.replace("{kind}", " alone" if alone else "").replace("{empty}", empty),
-        css_template=(HERE / "viewer.css").read_text(encoding="utf-8"),
-        js_on_load=(HERE / "viewer.js").read_text(encoding="utf-8"),
-        elem_id=elem_id,
-        apply_default_css=False,
+        html_template=template, css_template=CSS, js_on_load=SCRIPT, elem_id=elem_id, apply_default_css=False
     )
 
 
@@ -46,18 +48,18 @@ def view(grey: np.ndarray | None, report: Report | None = None) -> dict[str, Any
     if report is not None:
         scale = MAP_SIDE / max(grey.shape)
         maps = report.maps_at(*(max(1, round(side * scale)) for side in grey.shape))
-        for region, one in zip(REGIONS, maps, strict=True):
-            pixels = np.round(255 * np.clip(one, 0, 1)).astype(np.uint8)
+        for region, level in zip(REGIONS, maps, strict=True):
+            pixels = np.round(255 * np.clip(level, 0, 1)).astype(np.uint8)
             regions.append({"name": region.name, "colour": region.colour, "map": _png(pixels)})
-    for one in report.sentences if report else ():
+    for sentence in report.sentences if report else ():
         sentences.append({
-            "text": one.text,
-            "section": one.section,
-            "weights": [one.region_weights[name] for name in REGION_NAMES] if one.region_weights else [],
-            "region": one.region,
-            "confidence": None if one.confidence is None else confidence_in_words(one.confidence),
+            "text": sentence.text,
+            "section": sentence.section,
+            "weights": [sentence.region_weights[name] for name in REGION_NAMES] if sentence.region_weights else [],
+            "region": sentence.region,
+            "confidence": None if sentence.confidence is None else confidence_in_words(sentence.confidence),
         })  # fmt: skip
-    return {"image": _png(grey), "regions": regions, "sentences": sentences}
+    return {"image": _png(grey), "regions": regions, "sentences": sentences, "blending": asdict(BLENDING)}
 
 
 def _png(pixels: np.ndarray) -> str:
