@@ -19,10 +19,11 @@ from pypdf import PdfReader
 
 from xr2text.export.dicom_sr import structured_report
 from xr2text.export.fhir import diagnostic_report
-from xr2text.export.files import DOCUMENTS, document, write_report
+from xr2text.export.files import FILES, write_report
 from xr2text.export.pdf import report_pdf
-from xr2text.export.source import ExportError, Source, read_source
+from xr2text.export.source import ExportError, Source, source_of
 from xr2text.export.text import NOTICE
+from xr2text.imaging.read import read_radiograph
 from xr2text.inference.confidence import FindingReading
 
 VERIFIER = shutil.which("dciodvfy")
@@ -52,14 +53,18 @@ def content():
     return file_bytes(dataset(pixels, StudyDate="20200102", StudyTime="101112", **uids, **PATIENT))
 
 
+def source_from(content, identity=False):
+    return source_of(content, read_radiograph(content), identity)
+
+
 @pytest.fixture
 def source(content):
-    return read_source(content)[1]
+    return source_from(content)
 
 
 @pytest.fixture
 def named(content):
-    return read_source(content, identity=True)[1]
+    return source_from(content, identity=True)
 
 
 def texts_of(item):
@@ -100,7 +105,7 @@ def test_the_patient_is_named_only_when_asked_for(report, source, named, tmp_pat
 @pytest.mark.skipif(VERIFIER is None, reason="dciodvfy (Debian's dicom3tools) is not installed")
 @pytest.mark.parametrize("identity", [False, True])
 def test_a_structured_report_holds_to_the_standard(edited, content, tmp_path, identity):
-    structured_report(edited, read_source(content, identity)[1]).save_as(tmp_path / "report.dcm")
+    structured_report(edited, source_from(content, identity)).save_as(tmp_path / "report.dcm")
     found = subprocess.run([VERIFIER, "-new", tmp_path / "report.dcm"], capture_output=True, text=True).stderr
     assert "EnhancedSR" in found and "Error" not in found, found
     broken = dcmread(tmp_path / "report.dcm")
@@ -112,8 +117,8 @@ def test_a_structured_report_holds_to_the_standard(edited, content, tmp_path, id
 def test_only_a_dicom_image_can_be_referred_to(report, content):
     without = dcmread(BytesIO(content))
     del without.StudyInstanceUID
-    for source, why in ((Source("0"), "this is none"), (read_source(file_bytes(without))[1], "StudyInstanceUID")):
-        with pytest.raises(ExportError, match=why):
+    for source in (None, Source("0"), source_from(file_bytes(without))):
+        with pytest.raises(ExportError, match="refers to a DICOM image"):
             structured_report(report, source)
 
 
@@ -150,23 +155,17 @@ def test_a_pdf_holds_the_report_and_its_warnings(edited):
 
 
 def test_documents_stand_beside_the_reports_other_files(report, source, named, tmp_path):
-    paths = write_report(report, tmp_path / "all", source, documents=["dicom-sr", "fhir", "pdf"])
-    assert [path.name for path in paths[3:]] == list(DOCUMENTS.values())
+    paths = write_report(report, tmp_path / "all", ["dicom-sr", "fhir", "pdf", "txt"], source)
+    assert [path.name for path in paths] == [FILES[name] for name in ("txt", "pdf", "fhir", "dicom-sr")]
     assert sorted(paths) == sorted((tmp_path / "all").iterdir())
-    assert srread(paths[-1]).PatientName == "" and paths[3].read_bytes().startswith(b"%PDF")
-    assert DiagnosticReport.model_validate_json(paths[4].read_text())
-    paths = write_report(report, tmp_path, named, overlay=False, documents=["dicom-sr"])
-    assert srread(paths[-1]).PatientID == "PAT-4711"
-    for other in (None, Source("0")):
-        with pytest.raises(ExportError):
-            write_report(report, tmp_path / "png", other, documents=["pdf", "dicom-sr"])
-    assert sorted(path.name for path in (tmp_path / "png").iterdir()) == [
-        "overlay.png", "report.json", "report.pdf", "report.txt",
-    ]  # fmt: skip
-    with pytest.raises(ValueError, match="accepted: txt, json, png, pdf, fhir"):
-        document(report, "doc")
-    with pytest.raises(ValueError, match="accepted: pdf, fhir"):
-        write_report(report, tmp_path / "nothing", documents=["doc"])
+    assert srread(paths[-1]).PatientName == "" and paths[1].read_bytes().startswith(b"%PDF")
+    assert DiagnosticReport.model_validate_json(paths[2].read_text())
+    assert srread(write_report(report, tmp_path, ["dicom-sr"], named)[-1]).PatientID == "PAT-4711"
+    with pytest.raises(ExportError):
+        write_report(report, tmp_path / "png", ["txt", "dicom-sr", "pdf"], Source("0"))
+    assert sorted(path.name for path in (tmp_path / "png").iterdir()) == ["report.pdf", "report.txt"]
+    with pytest.raises(ValueError, match="accepted: txt, json, png, maps, pdf, fhir, dicom-sr"):
+        write_report(report, tmp_path / "nothing", ["doc"])
     assert not (tmp_path / "nothing").exists()
 
 

@@ -60,7 +60,7 @@ def test_an_edited_report_says_so_and_by_which_model_it_was_drafted():
 def test_the_files_of_a_report(tmp_path):
     report = make_report()
     folder = tmp_path / "made" / "on the way"
-    paths = write_report(report, folder, Source("0f" * 32), maps=True)
+    paths = write_report(report, folder, ["maps", "txt", "json", "png"], Source("0f" * 32))
     assert [path.name for path in paths] == ["report.txt", "report.json", "overlay.png", "maps.npz"]
     assert sorted(folder.iterdir()) == sorted(paths)
     assert paths[0].read_text(encoding="utf-8") == report_text(report)
@@ -76,7 +76,7 @@ def test_the_files_of_a_report(tmp_path):
 
 def test_what_is_not_asked_for_is_not_written_and_a_second_report_replaces_the_first(tmp_path):
     (tmp_path / "report.txt").write_text("an older report")
-    paths = write_report(make_report(), tmp_path, overlay=False)
+    paths = write_report(make_report(), tmp_path, ["txt", "json"])
     assert [path.name for path in paths] == ["report.txt", "report.json"]
     assert sorted(tmp_path.iterdir()) == sorted(paths)
     assert "an older report" not in paths[0].read_text()

@@ -23,7 +23,7 @@ def assert_no_report(panel):
 
 
 def test_a_radiograph_gives_a_report_with_everything_beside_it(reporter, opened):
-    panel = handlers.write_panel(reporter, opened, [])
+    panel = handlers.write_panel(reporter, False, opened, [])
     assert "Report written by example 0.1.0" in panel["status"]
     assert panel["findings"].value == "The heart is normal. The lungs are clear." and panel["findings"].interactive
     assert all(name in panel["weights"] for name in REGION_NAMES) and "cardiomegaly" in panel["chart"]
@@ -35,11 +35,11 @@ def test_a_radiograph_gives_a_report_with_everything_beside_it(reporter, opened)
 def test_a_file_is_decoded_once(reporter, png, monkeypatch):
     """From the upload over two reports to every file that is saved."""
     decodings = []
-    read = session.read_source
-    monkeypatch.setattr(session, "read_source", lambda content: decodings.append(content) or read(content))
+    read = session.read_radiograph
+    monkeypatch.setattr(session, "read_radiograph", lambda content: decodings.append(content) or read(content))
     panel = handlers.show_upload(str(png))
     for _ in range(2):
-        panel = handlers.write_panel(reporter, panel["opened"], [])
+        panel = handlers.write_panel(reporter, False, panel["opened"], [])
         for name in ("txt", "json", "png"):
             handlers.export(name, panel["opened"], panel["shown"], "", "")
     assert len(decodings) == 1 and len(reporter.asked) == 2
@@ -48,7 +48,7 @@ def test_a_file_is_decoded_once(reporter, png, monkeypatch):
 
 
 def test_each_file_of_a_report_is_made_when_it_is_asked_for(reporter, opened, saved):
-    panel = handlers.write_panel(reporter, opened, [])
+    panel = handlers.write_panel(reporter, False, opened, [])
     possible = {name for name in handlers.EXPORTS if panel[f"save-{name}"].interactive}
     assert possible == {"txt", "json", "png", "pdf", "fhir"}
     report = panel["opened"].report
@@ -64,7 +64,7 @@ def test_each_file_of_a_report_is_made_when_it_is_asked_for(reporter, opened, sa
 
 
 def test_an_edited_report_is_what_is_saved(reporter, opened, saved):
-    panel = handlers.write_panel(reporter, opened, [])
+    panel = handlers.write_panel(reporter, False, opened, [])
     typed = panel["shown"], "There is a nodule.", "A nodule."
     answer = handlers.apply_edit(panel["opened"], *typed, panel["studies"])
     edited = answer["opened"]
@@ -77,13 +77,13 @@ def test_an_edited_report_is_what_is_saved(reporter, opened, saved):
         text = saved(handlers.export("txt", study, *typed)).decode()
         assert "There is a nodule." in text and "Drafted by example 0.1.0 and edited" in text
     assert handlers.apply_edit(edited, *typed, answer["studies"]) == {}
-    again = handlers.write_panel(reporter, edited, [])
+    again = handlers.write_panel(reporter, False, edited, [])
     assert again["findings"].value == panel["findings"].value, "the model's text comes back"
 
 
 def test_a_text_never_gets_into_the_report_of_another_study(reporter, opened):
     """Text that was typed before the page had turned to another study."""
-    panel = handlers.write_panel(reporter, opened, [])
+    panel = handlers.write_panel(reporter, False, opened, [])
     typed = "an earlier study", "There is a nodule.", "A nodule."
     assert handlers.apply_edit(panel["opened"], *typed, panel["studies"]) == {}
     assert handlers.export("txt", panel["opened"], *typed) is None
@@ -102,17 +102,17 @@ def test_what_cannot_be_read_is_said_in_words(reporter, png, not_an_image):
         panel = handlers.show_upload(str(path))
         assert 'role="alert"' in panel["status"] and words in panel["status"]
         assert_no_report(panel)
-    panel = handlers.write_panel(reporter, None, [])
+    panel = handlers.write_panel(reporter, False, None, [])
     assert "Choose a radiograph first" in panel["status"]
     assert_no_report(panel)
 
 
 def test_a_doubtful_image_waits_for_a_click(reporter, opened, png):
     reporter.doubt = "It is strange."
-    panel = handlers.write_panel(reporter, opened, [])
+    panel = handlers.write_panel(reporter, False, opened, [])
     assert "It is strange." in panel["status"] and panel["go-on"].visible and "studies" not in panel
     assert panel["opened"].report is None and panel["reader"]["image"] and not panel["findings"].interactive
-    panel = handlers.write_panel(reporter, panel["opened"], [], force=True)
+    panel = handlers.write_panel(reporter, True, panel["opened"], [])
     assert "It is strange." in panel["warnings"] and not panel["go-on"].visible and len(panel["studies"]) == 1
     *_, last = handlers.run_batch(reporter, [str(png)], [])
     assert "It is strange. Read it alone" in last["table"]
@@ -149,17 +149,17 @@ def test_a_batch_that_is_left_leaves_no_file(reporter, png):
 
 
 def test_a_study_of_the_history_comes_back(reporter, opened):
-    studies = handlers.write_panel(reporter, opened, [])["studies"]
+    studies = handlers.write_panel(reporter, False, opened, [])["studies"]
     label = studies[0].label
     panel = handlers.reopen(studies, label)
     assert panel["history"] == panel["shown"] == label and handlers.reopen(studies, "another") == {}
     assert panel["opened"] is studies[0] and panel["findings"].value == studies[0].report.findings
     assert handlers.compared(studies, label) == panel["reader"] and handlers.compared(studies, "another") is None
-    assert "Choose a radiograph" in handlers.write_panel(reporter, studies[0], studies)["status"]
+    assert "Choose a radiograph" in handlers.write_panel(reporter, False, studies[0], studies)["status"]
 
 
 def test_a_row_of_a_batch_opens_its_radiograph(reporter, opened):
-    study = handlers.write_panel(reporter, opened, [])["opened"]
+    study = handlers.write_panel(reporter, False, opened, [])["opened"]
     panel = handlers.open_row([None, study], 1)
     assert panel["opened"] is study and panel["tabs"].selected == "read"
     assert handlers.open_row([None, study], 0) == handlers.open_row([None, study], 2) == {}

@@ -16,22 +16,22 @@ HELP = "check a data set, or prepare it for training"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(required=True)
+    commands = parser.add_subparsers(dest="task", required=True)
     check = commands.add_parser("check", help="count what it holds and what is wrong; exit code 1: training would fail")
     prepare = commands.add_parser("prepare", help="read a source once, and keep its index and resized images")
-    for command in (check, prepare):
-        command.add_argument("source", metavar="SOURCE", help=f"a layout ({', '.join(LAYOUTS)}) or a YAML config")
-        command.add_argument("--root", metavar="DIR", help="the data set's folder, where a layout is named")
-        command.add_argument(
-            "--set", nargs="*", action="extend", default=[], metavar="KEY=VALUE", help="e.g. model.image_size=512"
-        )
-        command.add_argument("--processes", type=positive, metavar="N", help="that share the work; default: all cores")
+    for add in (check.add_argument, prepare.add_argument):
+        add("source", metavar="SOURCE", help=f"a layout ({', '.join(LAYOUTS)}) or a YAML config")
+        add("--root", metavar="DIR", help="the data set's folder, where a layout is named")
+        add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="e.g. model.image_size=512")
+        add("--processes", type=positive, metavar="N", help="that share the work; default: all cores")
     check.add_argument("--quick", action="store_true", help="do not open the images")
     check.add_argument("--out", type=Path, default=Path("runs/data_check"), metavar="DIR", help="check.md, studies.png")
-    check.set_defaults(run=run_check)
     prepare.add_argument("--cache", metavar="DIR", help="in place of the config's data.cache")
     prepare.add_argument("--download", action="store_true", help="openi: fetch the archives into the root first")
-    prepare.set_defaults(run=run_prepare)
+
+
+def run(args: argparse.Namespace) -> int:
+    return {"check": run_check, "prepare": run_prepare}[args.task](args)
 
 
 def data_config(source: str, root: str | None, overrides: list[str]) -> "Config":

@@ -18,7 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("space", metavar="OWNER/NAME")
     parser.add_argument("--model", metavar="HUB_ID", help="a checkpoint on the Hub, in place of the shipped one")
     parser.add_argument("--private", action="store_true", help="a new Space is seen by its owner alone")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,16 +46,13 @@ def space_files(root: Path = ROOT, with_checkpoint: bool = True) -> list[str]:
     return files
 
 
-def deploy(
-    space_id: str, model: str | None = None, private: bool = False, root: Path = ROOT, token: str | None = None
-) -> str:
+def deploy(space_id: str, model: str | None = None, private: bool = False, root: Path = ROOT) -> str:
     """Makes the Space if there is none, and brings it up to date in one commit.
 
     Args:
         space_id: OWNER/NAME.
         model: Hub id of a checkpoint, which the Space loads in place of the shipped one.
         private: a new Space is seen by its owner alone.
-        token: of the Hub; None: the one of `hf auth login` or HF_TOKEN.
 
     Returns:
         the Space's address.
@@ -65,10 +61,10 @@ def deploy(
         DeployError: a file is missing, the name is none, nobody is logged in, or the Hub refuses.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+    from huggingface_hub.errors import HFValidationError
 
     files = space_files(root, with_checkpoint=model is None)
-    api = HfApi(token=token)
+    api = HfApi()
     try:
         url = api.create_repo(space_id, repo_type="space", space_sdk="gradio", exist_ok=True, private=private)
         if model is not None:
@@ -77,16 +73,9 @@ def deploy(
             folder_path=root, repo_id=space_id, repo_type="space", allow_patterns=files, delete_patterns=list(FOLDERS),
             commit_message="XR2Text",
         )  # fmt: skip
-    except LocalTokenNotFoundError as error:
-        raise DeployError(
-            "nobody is logged in to the Hugging Face Hub: run `hf auth login`, or set HF_TOKEN"
-        ) from error
     except HFValidationError as error:
         raise DeployError(f"{space_id!r} is no name of a Space: it must be OWNER/NAME") from error
-    except HfHubHTTPError as error:
-        refused = error.response is not None and error.response.status_code in (401, 403)
-        hint = "; log in with `hf auth login`, or set HF_TOKEN to a token that may write" if refused else ""
-        raise DeployError(f"the Hugging Face Hub refuses: {error}{hint}") from error
-    except OSError as error:
-        raise DeployError(f"the Hugging Face Hub cannot be reached: {error}") from error
+    except OSError as error:  # nobody is logged in, the Hub refuses, or it cannot be reached
+        hint = "`hf auth login` or HF_TOKEN gives a token that may write"
+        raise DeployError(f"the Hugging Face Hub did not take it: {error}; {hint}") from error
     return str(url)

@@ -9,17 +9,17 @@ HELP = "score the reports of a data set's split beside baselines"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--source", required=True, choices=LAYOUTS, help="layout of the data set")
+    add("--root", required=True, type=Path, metavar="DIR", help="the data set's folder; hub: or its id")
+    add("--split", default="test", choices=("train", "val", "test"))
+    add("--split-file", type=Path, metavar="FILE", help="indiana, openi: an R2Gen annotation.json")
+    add("--train-root", type=Path, metavar="DIR", help="where train and val lie, if not in --root")
+    add("--out", required=True, type=Path, metavar="DIR", help="table, metrics, predictions, pictures")
+    add("--predictions", type=Path, metavar="CSV", help="score these (columns id, findings) instead")
+    add("--batch-size", type=positive, default=16, metavar="N")
+    add("--no-meteor", action="store_true", help="skip METEOR, whose Java program takes minutes")
     add_checkpoint(parser)
-    parser.add_argument("--source", required=True, choices=LAYOUTS, help="layout of the data set")
-    parser.add_argument("--root", required=True, type=Path, metavar="DIR", help="the data set's folder; hub: or its id")
-    parser.add_argument("--split", default="test", choices=("train", "val", "test"))
-    parser.add_argument("--split-file", type=Path, metavar="FILE", help="indiana, openi: an R2Gen annotation.json")
-    parser.add_argument("--train-root", type=Path, metavar="DIR", help="where train and val lie, if not in --root")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="table, metrics, predictions, pictures")
-    parser.add_argument("--predictions", type=Path, metavar="CSV", help="score these (columns id, findings) instead")
-    parser.add_argument("--batch-size", type=positive, default=16, metavar="N")
-    parser.add_argument("--no-meteor", action="store_true", help="skip METEOR, whose Java program takes minutes")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

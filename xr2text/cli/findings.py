@@ -10,12 +10,12 @@ HELP = "label the findings of reports in a CSV file"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("reports", type=Path, metavar="REPORTS.csv")
-    parser.add_argument("--column", required=True, help="the column that holds the reports")
-    parser.add_argument("--keep", nargs="*", default=[], metavar="COLUMN", help="columns to copy beside the labels")
-    parser.add_argument("--out", required=True, type=Path, metavar="LABELS.csv")
-    parser.add_argument("--processes", type=positive, default=os.cpu_count(), metavar="N", help="that share the work")
-    parser.set_defaults(run=run)
+    add = parser.add_argument
+    add("reports", type=Path, metavar="REPORTS.csv")
+    add("--column", required=True, help="the column that holds the reports")
+    add("--keep", nargs="*", default=[], metavar="COLUMN", help="columns to copy beside the labels")
+    add("--out", required=True, type=Path, metavar="LABELS.csv")
+    add("--processes", type=positive, default=os.cpu_count(), metavar="N", help="that share the work")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -12,7 +12,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("masks", type=Path, metavar="DIR", help="images/ and masks/right_lung, left_lung, heart/")
     add_checkpoint(parser)
     parser.add_argument("--held-out", action="store_true", help="only every fifth, those that no training sees")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

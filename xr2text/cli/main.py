@@ -20,11 +20,7 @@ def main(argv: list[str] | None = None) -> int:
         command.add_arguments(commands.add_parser(name, help=command.HELP, description=command.__doc__))
     args = parser.parse_args(argv)
     try:
-        return args.run(args)
+        return COMMANDS[args.command].run(args)
     except XR2TextError as error:
         print(f"{args.command}: {error}", file=sys.stderr)
         return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

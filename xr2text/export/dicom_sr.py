@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 SERIES_NUMBER = 9001
 
 
-def structured_report(report: "Report", source: Source) -> sr.EnhancedSR:
+def structured_report(report: "Report", source: Source | None) -> sr.EnhancedSR:
     """The report as a data set, to be written with `save_as`.
 
     Raises:
         ExportError: the source is no DICOM image that can be referred to.
     """
-    if source.missing:
-        raise ExportError(source.missing)
+    if source is None or source.header is None:
+        raise ExportError("A DICOM Structured Report refers to a DICOM image with its UIDs, and this file is none.")
     image = source.header
     root = sr.ContainerContentItem(codes.LN.DiagnosticImagingReport, template_id="2000")
     device = sr.DeviceObserverIdentifyingAttributes(

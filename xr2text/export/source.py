@@ -1,4 +1,4 @@
-"""The file that a report is written of: decoded once, and what documents say of it. Its name is never kept."""
+"""What documents say of the file that a report is written of. Its name is never kept."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from xr2text.errors import XR2TextError
 from xr2text.imaging.radiograph import Radiograph
-from xr2text.imaging.read import read_radiograph
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -26,52 +25,36 @@ class ExportError(XR2TextError, ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What documents say of a file.
-
-    Attributes:
-        sha256: of its content, in hexadecimal digits.
-        header: of a DICOM image, the elements by which a Structured Report refers to it; None of another file.
+    """Attributes:
+    sha256: of the file's content, in hexadecimal digits.
+    header: the elements by which a DICOM Structured Report refers to it; None where it is no DICOM image or lacks one.
     """
 
     sha256: str
     header: "Dataset | None" = None
 
-    @property
-    def missing(self) -> str | None:
-        """Why no DICOM Structured Report can refer to this file; None where it can."""
-        if self.header is None:
-            return "A DICOM Structured Report refers to a DICOM image, and this is none."
-        for name in REFERENCES:
-            if not self.header.get(name):
-                return f"A DICOM Structured Report refers to its image by {name}, which this file lacks."
-        return None
 
-
-def read_source(content: bytes, identity: bool = False) -> tuple[Radiograph, Source]:
-    """Decodes a file's content.
+def source_of(content: bytes, radiograph: Radiograph, identity: bool = False) -> Source:
+    """What documents say of a file.
 
     Args:
-        identity: the header also keeps the patient, the accession number and the referring physician, as an archive
-            needs them to file a Structured Report; else they are left empty.
-
-    Raises:
-        ImageError: see `read_radiograph`.
+        radiograph: what the content was decoded to.
+        identity: the header also has the patient, the accession number and the referring physician, as an archive needs
+            them to file a Structured Report; else they are empty.
     """
-    radiograph = read_radiograph(content)
     header = _header(content, identity) if radiograph.source == "DICOM" else None
-    return radiograph, Source(hashlib.sha256(content).hexdigest(), header)
+    return Source(hashlib.sha256(content).hexdigest(), header)
 
 
-def _header(content: bytes, identity: bool) -> "Dataset":
+def _header(content: bytes, identity: bool) -> "Dataset | None":
     from pydicom import Dataset, dcmread
 
     names = [*REFERENCES, *STUDY, *(IDENTITY if identity else ())]
-    read = dcmread(
-        BytesIO(content), stop_before_pixels=True, force=True, specific_tags=["SpecificCharacterSet", *names]
-    )
+    tags = ["SpecificCharacterSet", *names]
+    read = dcmread(BytesIO(content), stop_before_pixels=True, force=True, specific_tags=tags)
     header = Dataset()
     for name in (*REFERENCES, *STUDY, *IDENTITY):
         setattr(header, name, read.get(name, "") if name in names else "")
     if identity and "SpecificCharacterSet" in read:
         header.SpecificCharacterSet = read.SpecificCharacterSet
-    return header
+    return header if all(header.get(name) for name in REFERENCES) else None

@@ -1,13 +1,15 @@
 """For programs: what gradio_client, curl and MCP call."""
 
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from xr2text.anatomy import REGION_NAMES
-from xr2text.export.source import read_source
+from xr2text.export.source import source_of
 from xr2text.export.text import NOTICE, report_json
 from xr2text.imaging.radiograph import ACCEPTED, MAX_PIXELS, ImageError
+from xr2text.imaging.read import read_radiograph
 from xr2text.inference.gate import DoubtfulImageError
 from xr2text.inference.reporter import Reporter
 from xr2text.ui.handlers import MAX_BATCH
@@ -46,8 +48,9 @@ def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
     """
 
     def write(file: str, force: bool) -> dict:
-        radiograph, source = read_source(read_once(file))
-        return report_json(report_in_time(reporter, radiograph, force), source.sha256)
+        content = read_once(file)
+        radiograph = read_radiograph(content)
+        return report_json(report_in_time(reporter, radiograph, force), source_of(content, radiograph).sha256)
 
     def report(file: str, force: bool = False) -> dict:
         if not file:
@@ -73,9 +76,6 @@ def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
             delete(files or [])
         return reports
 
-    def info() -> dict:
-        return about(reporter)
-
     single, many, answer = upload(visible=False), upload(visible=False, file_count="multiple"), gr.JSON(visible=False)
     force = gr.Checkbox(False, label="force", visible=False)
     gr.Button(visible=False).click(
@@ -88,6 +88,6 @@ def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
         api_description="Radiographs' files -> for each its report as /report gives it, or {'error': why not}.",
     )  # fmt: skip
     gr.Button(visible=False).click(
-        info, None, answer, api_name="info",
+        partial(about, reporter), None, answer, api_name="info",
         api_description="The model, its regions and findings, and what files it takes.",
     )  # fmt: skip

@@ -22,47 +22,39 @@ PHANTOM_SEED, PHANTOM_SIZE, PHANTOM_FINDINGS = 7, 768, ("cardiomegaly",)
 
 
 class Examples:
-    """The examples on offer: the phantom at once, the public ones as soon as a background thread has fetched them.
+    """`offered` has the files' contents by name: the phantom at once, the others as soon as a thread has fetched them.
 
     Args:
         cache: where these are kept; None for the user's own place ("~/.cache/xr2text" on Linux, $XDG_CACHE_HOME is
             respected).
         url, timeout: see `fetch`.
-
-    Attributes:
-        offered: the files' contents by what the page calls them.
     """
 
     def __init__(self, cache: Path | None = None, url: str = URL, timeout: float = 3.0) -> None:
         pooch.get_logger().setLevel(logging.WARNING)
-        self.offered = {"Synthetic phantom": phantom_png()}
+        pixels = draw_phantom(PHANTOM_SEED, PHANTOM_SIZE, PHANTOM_FINDINGS).pixels
+        phantom = cv2.imencode(".png", np.round(pixels * 255).astype(np.uint8))[1].tobytes()
+        self.offered = {"Synthetic phantom": phantom}
         # A daemon, so that a connection that trickles cannot hold up the end of the process.
         self.fetching = threading.Thread(target=self._fetch_all, args=(cache, url, timeout), daemon=True)
         self.fetching.start()
 
     def _fetch_all(self, cache: Path | None, url: str, timeout: float) -> None:
         for name in PUBLIC:
-            content = fetch(name, Path(cache or pooch.os_cache("xr2text")), url, timeout)
+            content = fetch(name, cache or pooch.os_cache("xr2text"), url, timeout)
             if content is not None:
                 self.offered = {**self.offered, f"NIH {Path(name).stem}": content}
 
 
-def phantom_png() -> bytes:
-    """The synthetic phantom as a file."""
-    pixels = draw_phantom(PHANTOM_SEED, PHANTOM_SIZE, PHANTOM_FINDINGS).pixels
-    return cv2.imencode(".png", np.round(pixels * 255).astype(np.uint8))[1].tobytes()
-
-
 def fetch(name: str, cache: Path, url: str = URL, timeout: float = 3.0) -> bytes | None:
-    """A public radiograph out of the cache, where it is fetched to the first time.
+    """The content of one of PUBLIC out of the cache, where it is fetched to the first time.
 
     Args:
-        name: a key of PUBLIC.
         url: where they lie, ending in "/".
         timeout: seconds without a byte after which to give up.
 
     Returns:
-        The content with the pinned SHA-256, or None where it cannot be had: no network, no such file, other content.
+        None where the content with the pinned SHA-256 cannot be had.
     """
     shelf = pooch.create(path=cache, base_url=url, registry={name: PUBLIC[name]})
     try:

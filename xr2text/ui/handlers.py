@@ -8,12 +8,12 @@ from typing import Any
 
 import gradio as gr
 
-from xr2text.export.files import document
+from xr2text.export.files import FILES, document
 from xr2text.imaging.radiograph import ACCEPTED, ImageError
 from xr2text.inference.gate import DoubtfulImageError
 from xr2text.inference.reporter import Reporter
 from xr2text.ui.panels import batch_table, findings_chart, message, warnings_list, weights_chart
-from xr2text.ui.session import ALL_FILES, Opened, open_radiograph, remember, write_report, zip_reports
+from xr2text.ui.session import Opened, open_radiograph, remember, write_report, zip_reports
 from xr2text.ui.uploads import delete, read_once
 from xr2text.ui.viewer.viewer import view
 
@@ -38,7 +38,9 @@ def panel(status: str, opened: Opened | None, doubtful: bool = False) -> dict[st
     """
     report = opened.report if opened else None
     saves = {
-        f"save-{name}": gr.Button(interactive=report is not None and (name != "dicom-sr" or not opened.source.missing))
+        f"save-{name}": gr.Button(
+            interactive=report is not None and (name != "dicom-sr" or opened.source.header is not None)
+        )
         for name in EXPORTS
     }
     return {
@@ -67,16 +69,15 @@ def show(content: bytes) -> dict[str, Any]:
 
 
 def show_upload(path: str) -> dict[str, Any]:
-    """`show` of an upload, whose file is gone from then on."""
+    """`show` of an upload, whose file is gone from then on; its input is free for the next."""
     try:
-        return show(read_once(path))
+        answer = show(read_once(path))
     except ImageError as error:
-        return {**panel(message(str(error), "bad"), None), "history": None}
+        answer = {**panel(message(str(error), "bad"), None), "history": None}
+    return {**answer, "file": None}
 
 
-def write_panel(
-    reporter: Reporter, opened: Opened | None, studies: list[Opened], force: bool = False
-) -> dict[str, Any]:
+def write_panel(reporter: Reporter, force: bool, opened: Opened | None, studies: list[Opened]) -> dict[str, Any]:
     """Generate report was pressed: the report, or why there is none; and the session's studies.
 
     Args:
@@ -128,7 +129,7 @@ def export(name: str, opened: Opened | None, shown: str, findings: str, impressi
     if opened is None or opened.bare is None or opened.label != shown:
         return None
     edited = opened.edited(findings, impression)
-    return carried(ALL_FILES[name], document(edited.report, name, edited.source))
+    return carried(FILES[name], document(edited.report, name, edited.source))
 
 
 def export_batch(results: list[Opened | None]) -> dict[str, str] | None:

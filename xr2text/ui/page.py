@@ -5,7 +5,7 @@ files in. All events that use the model wait in one queue: no report of a former
 report at a time has the processor.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -45,18 +45,6 @@ THEME = gr.themes.Default(
     radius_size="sm",
     font=["ui-sans-serif", "system-ui", "sans-serif"],
     font_mono=["ui-monospace", "Consolas", "monospace"],
-).set(  # contrasts of 4.5 and more
-    body_text_color_subdued="*neutral_600",
-    body_text_color_subdued_dark="*neutral_300",
-    block_info_text_color="*neutral_600",
-    block_info_text_color_dark="*neutral_300",
-    block_label_text_color="*neutral_600",
-    block_title_text_color="*neutral_600",
-    link_text_color_dark="*secondary_400",
-    button_primary_background_fill="*primary_700",
-    button_primary_background_fill_hover="*primary_800",
-    button_primary_background_fill_dark="*primary_700",
-    button_primary_background_fill_hover_dark="*primary_800",
 )
 
 
@@ -96,9 +84,13 @@ def _some(parts: Parts, *names: str) -> list[Component]:
     return [parts[name] for name in names]
 
 
-def _put(parts: Parts, answer: dict[str, Any]) -> dict:
-    """A handler's answer as gradio takes it; what it does not name stays as it is."""
-    return {parts[name]: value for name, value in answer.items()} or gr.skip()
+def _by_name(parts: Parts, handler: Callable[..., dict[str, Any]], *first: Any) -> Callable[..., dict]:
+    """The handler as gradio calls it, after its `first` arguments; what its answer does not name stays as it is."""
+
+    def answer(*values: Any) -> dict:
+        return {parts[name]: value for name, value in handler(*first, *values).items()} or gr.skip()
+
+    return answer
 
 
 def _saves(parts: Parts, name: str, make: Any, inputs: list[Component]) -> None:
@@ -167,36 +159,26 @@ def _tie_reading(parts: Parts, reporter: Reporter, examples: Examples, page: gr.
     studies, history, choice = _some(parts, "studies", "history", "examples")
     panel = _some(parts, *PANEL)
 
-    def take_upload(path: str) -> dict:
-        return _put(parts, handlers.show_upload(path) | {"file": None})  # the input is free for the next file
-
-    def take_example(number: int) -> dict:
-        return _put(parts, handlers.show(list(examples.offered.values())[number]))
-
-    def write(opened: Opened | None, kept: list[Opened], force: bool = False) -> dict:
-        return _put(parts, handlers.write_panel(reporter, opened, kept, force))
-
-    def reopen(kept: list[Opened], label: str | None) -> dict:
-        return _put(parts, handlers.reopen(kept, label))
+    def show_example(number: int) -> dict[str, Any]:
+        return handlers.show(list(examples.offered.values())[number])
 
     on_reader = {"show_progress_on": parts["reader"], **IN_TURN, **HIDDEN}
-    parts["file"].upload(take_upload, parts["file"], [*panel, history, parts["file"]], **on_reader)
-    choice.click(take_example, choice, [*panel, history], **on_reader)
-    for name, handler in (("generate", write), ("go-on", partial(write, force=True))):
-        parts[name].click(handler, [parts["opened"], studies], [*panel, studies], **on_reader)
+    take, show = _by_name(parts, handlers.show_upload), _by_name(parts, show_example)
+    parts["file"].upload(take, parts["file"], [*panel, history, parts["file"]], **on_reader)
+    choice.click(show, choice, [*panel, history], **on_reader)
+    for name, force in (("generate", False), ("go-on", True)):
+        write = _by_name(parts, handlers.write_panel, reporter, force)
+        parts[name].click(write, [parts["opened"], studies], [*panel, studies], **on_reader)
     _lists_studies(history, studies)
-    history.input(reopen, [studies, history], [*panel, history], **QUIET)
+    history.input(_by_name(parts, handlers.reopen), [studies, history], [*panel, history], **QUIET)
     page.load(lambda: gr.Dataset(samples=_names(examples)), None, choice, js=LABELS, **SILENT)
 
 
 def _tie_texts(parts: Parts) -> None:
     """The events of editing and saving."""
-
-    def edit(*typed: Any) -> dict:
-        return _put(parts, handlers.apply_edit(*typed))
-
     typed = _some(parts, "opened", "shown", "findings", "impression")
     edited = _some(parts, "status", "opened", "reader", "warnings", "studies")
+    edit = _by_name(parts, handlers.apply_edit)
     for text in _some(parts, "findings", "impression"):
         text.blur(edit, [*typed, parts["studies"]], edited, trigger_mode="always_last", **QUIET)
     for name in EXPORTS:
@@ -227,10 +209,10 @@ def _tie_batch(parts: Parts, reporter: Reporter, page: gr.Blocks) -> None:
 
     def run(paths: list[str] | None, kept: list[Opened]) -> Iterator[dict]:
         for answer in handlers.run_batch(reporter, paths, kept):
-            yield _put(parts, answer)
+            yield {parts[name]: value for name, value in answer.items()}
 
     def open_row(results: list[Opened | None], event: gr.EventData) -> dict:
-        return _put(parts, handlers.open_row(results, event.row))
+        return _by_name(parts, handlers.open_row)(results, event.row)
 
     files, results = _some(parts, "files", "results")
     files.change(wait, files, None, queue=False, **SILENT)

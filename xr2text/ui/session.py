@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from xr2text.export.files import DOCUMENTS, FILES, document
-from xr2text.export.source import Source, read_source
+from xr2text.export.files import FILES, document
+from xr2text.export.source import Source, source_of
 from xr2text.imaging.radiograph import ImageError, Radiograph
+from xr2text.imaging.read import read_radiograph
 from xr2text.imaging.transform import Geometry
 from xr2text.inference.overlay import draw_grey
 from xr2text.inference.reporter import Report, Reporter
@@ -16,8 +17,7 @@ from xr2text.inference.reporter import Report, Reporter
 LONG_SIDE = 1024  # pixels of a radiograph as it is shown and kept
 KEPT = 8  # studies of a session
 REPORT_SECONDS = 60  # in which a report is written or given up
-ALL_FILES = {**FILES, **DOCUMENTS}
-ZIPPED = (*FILES, "pdf", "fhir")
+ZIPPED = ("txt", "json", "png", "pdf", "fhir")
 LEVELS = 65535  # in 16 bits a radiograph that waits for its report takes half the memory, and no file has finer steps
 NO_PIXELS = np.empty((0, 0), np.float32)
 
@@ -65,9 +65,10 @@ def report_in_time(reporter: Reporter, radiograph: Radiograph, force: bool = Fal
 
 def open_radiograph(content: bytes) -> Opened:
     """A file's radiograph, without a report. Raises ImageError."""
-    radiograph, source = read_source(content)
+    radiograph = read_radiograph(content)
     pixels = np.round(radiograph.pixels * LEVELS).astype(np.uint16)
-    return Opened(draw_grey(radiograph.pixels, LONG_SIDE), source, replace(radiograph, pixels=pixels))
+    grey, source = draw_grey(radiograph.pixels, LONG_SIDE), source_of(content, radiograph)
+    return Opened(grey, source, replace(radiograph, pixels=pixels))
 
 
 def write_report(reporter: Reporter, opened: Opened, label: str, force: bool = False) -> Opened:
@@ -90,5 +91,5 @@ def zip_reports(results: list[Opened | None]) -> bytes:
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for number, opened in enumerate(results, start=1):
             for name in ZIPPED if opened is not None else ():
-                archive.writestr(f"{number:02d}/{ALL_FILES[name]}", document(opened.report, name, opened.source))
+                archive.writestr(f"{number:02d}/{FILES[name]}", document(opened.report, name, opened.source))
     return content.getvalue()

@@ -106,14 +106,15 @@ def upload_folder() -> Iterator[Path]:
         os.environ["GRADIO_TEMP_DIR"] = name
         if server := sys.modules.get("gradio.mcp"):  # which has read the variable already
             server.DEFAULT_TEMP_DIR = name
-        threading.Thread(target=_sweep_forever, args=[Path(name)], name="sweep", daemon=True).start()
+        ended = threading.Event()
+        threading.Thread(target=_sweep_until, args=[ended, Path(name)], daemon=True).start()
         yield Path(name)
+        ended.set()
 
 
-def _sweep_forever(folder: Path) -> None:
-    while folder.is_dir():
+def _sweep_until(ended: threading.Event, folder: Path) -> None:
+    while not ended.wait(60):
         sweep(folder, LIFE)
-        time.sleep(60)
 
 
 def sweep(folder: Path, age: float) -> None:
