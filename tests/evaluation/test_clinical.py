@@ -95,9 +95,9 @@ def test_averages_agree_with_scikit_learn():
     scores = score_clinical(reference, generated)
     for names, suffix in ((CHEXPERT_14, "14"), (CHEXPERT_5, "5")):
         truth, claim = (table[list(names)].isin([1, -1]).to_numpy(int) for table in (reference, generated))
-        for kind in ("micro", "macro"):
-            expected = precision_recall_fscore_support(truth, claim, average=kind)[:3]
-            assert list(asdict(getattr(scores, f"{kind}_{suffix}")).values()) == pytest.approx(list(expected))
+        for way in ("micro", "macro"):
+            expected = precision_recall_fscore_support(truth, claim, average=way)[:3]
+            assert list(asdict(getattr(scores, f"{way}_{suffix}")).values()) == pytest.approx(list(expected))
 
 
 def test_undefined_rates_are_none():

@@ -109,12 +109,18 @@ def test_scoring_the_predictions_alone_gives_the_same_scores(evaluated, root, ti
         assert ours[part] == theirs[part], part
 
 
-def test_perfect_predictions_score_as_perfect(root, tiny_checkpoint, tmp_path):
+def test_perfect_predictions_of_a_folder_with_test_studies_alone(root, tiny_checkpoint, tmp_path, capsys):
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "images").symlink_to(root / "images")
     test = json.loads((root / "annotation.json").read_text())["test"]
-    pd.DataFrame({"id": [one["id"] for one in test], "findings": [one["report"] for one in test]}).to_csv(
-        tmp_path / "perfect.csv", index=False
-    )
-    assert run(root, tmp_path / "out", tiny_checkpoint, "--predictions", str(tmp_path / "perfect.csv")) == 0
+    (alone / "annotation.json").write_text(json.dumps({"test": test}))
+    perfect = pd.DataFrame(test).rename(columns={"report": "findings"})
+    perfect.to_csv(tmp_path / "perfect.csv", index=False)
+    options = ["--predictions", str(tmp_path / "perfect.csv")]
+    assert run(alone, tmp_path / "out", tiny_checkpoint, *options) == 2
+    assert "no study with findings in split 'train'" in capsys.readouterr().err
+    assert run(alone, tmp_path / "out", tiny_checkpoint, *options, "--train-root", str(root)) == 0
     metrics = read(tmp_path / "out")
     assert metrics["language"]["full"]["bleu_4"] == pytest.approx(1)
     assert metrics["language"]["cased"]["rouge_l"] == pytest.approx(1)
@@ -174,17 +180,6 @@ def test_a_prediction_for_a_study_of_another_split_is_refused(root, tmp_path):
     pd.DataFrame({"id": ids, "findings": "Clear."}).to_csv(tmp_path / "theirs.csv", index=False)
     with pytest.raises(DataError, match="study 'CXR24_IM-24' 1 times"):
         read_predictions_file(tmp_path / "theirs.csv", studies["test"])
-
-
-def test_a_folder_of_test_studies_alone_asks_for_the_train_studies(root, tiny_checkpoint, tmp_path, capsys):
-    alone = tmp_path / "alone"
-    alone.mkdir()
-    (alone / "images").symlink_to(root / "images")
-    annotation = json.loads((root / "annotation.json").read_text())
-    (alone / "annotation.json").write_text(json.dumps({"test": annotation["test"]}))
-    assert run(alone, tmp_path / "out", tiny_checkpoint) == 2
-    assert "no study with findings in split 'train'" in capsys.readouterr().err
-    assert run(alone, tmp_path / "out", tiny_checkpoint, "--train-root", str(root)) == 0
 
 
 def test_a_checkpoint_that_is_not_there_is_named(root, tmp_path, capsys):

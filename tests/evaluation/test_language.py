@@ -85,7 +85,7 @@ def invented_corpus(studies: int, seed: int = 0) -> tuple[list[str], list[str]]:
     for _ in range(studies):
         sentences = [f"The {generator.choice(places)} {generator.choice(states)}." for _ in range(5)]
         references.append(" ".join(sentences))
-        predictions.append(" ".join(one for one in sentences if generator.random() < 0.67))
+        predictions.append(" ".join(sentence for sentence in sentences if generator.random() < 0.67))
     return references, predictions
 
 

@@ -93,17 +93,14 @@ def clinical_intervals(
     """95 % percentile bootstrap intervals of the averages (Efron and Tibshirani, 1993): whole studies are redrawn.
 
     Returns:
-        {"micro_14": {"precision": (low, high), ...}, ...}. An interval is over the samples in which the score is
-        defined, and None where it never is.
+        {"micro_14": {"precision": (low, high), ...}, ...}, over the samples in which a rate is defined; None without.
     """
     positives, _ = _read_label_tables(reference, generated)
     studies = len(reference)
     draws = np.random.default_rng(seed).multinomial(studies, np.full(studies, 1 / studies), size=samples)  # [S, N]
     draws = draws.astype(float)  # a product of floats goes through BLAS, and counts this small stay exact
     averages = _averages(list(reference.columns), draws @ positives)  # from totals [3, S, F]: [S, 3] each
-    return {
-        average: {rate: _interval(values[:, i]) for i, rate in enumerate(RATES)} for average, values in averages.items()
-    }
+    return {name: dict(zip(RATES, map(_interval, values.T), strict=True)) for name, values in averages.items()}
 
 
 def _read_label_tables(reference: pd.DataFrame, generated: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

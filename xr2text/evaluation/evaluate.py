@@ -95,13 +95,11 @@ def evaluate(
         plots.reliability_figure(clinical.calibration_bins(*head)).savefig(out / "calibration.png")
     plots.finding_bars(metrics).savefig(out / "findings.png")
     matches = [plots.FindingMatch.of(*rows) for rows in zip(score.labels.iloc, system.labels.iloc, strict=True)]
-    page = plots.examples_page(
-        {
-            heading: [_example(scored[i], i, predictions, matches[i], checkpoint.model.transform) for i in chosen]
-            for heading, chosen in plots.worst_and_best(matches, system.rouge_l).items()
-        },
-        f"{tables.subject(metrics)}: the worst and the best",
-    )
+    examples = {
+        heading: [_example(scored[i], i, predictions, matches[i], checkpoint.model.transform) for i in chosen]
+        for heading, chosen in plots.worst_and_best(matches, system.rouge_l).items()
+    }
+    page = plots.examples_page(examples, f"{tables.subject(metrics)}: the worst and the best")
     _write(out, metrics, page, scored, predictions.findings, system.labels)
     return metrics
 

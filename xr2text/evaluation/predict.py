@@ -37,7 +37,6 @@ from xr2text.model.checkpoint import Checkpoint
 
 MANIFEST_FILE = "manifest.json"
 READERS = 2  # threads that read the next batches' images while the model is at work on this one
-LONGEST_WAIT = timedelta(hours=24)  # of a process for another that has much more left to do
 
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # images [B, 3, S, S] and boxes [B, 4]
@@ -58,8 +57,8 @@ class Predictions:
 
 
 def processes() -> PartialState:
-    """Of this launch; a process of its own where there was none. Gloo on CPUs, NCCL on GPUs."""
-    return PartialState(timeout=LONGEST_WAIT)
+    """The processes of this launch, or this one alone. They talk by Gloo on CPUs, by NCCL on GPUs."""
+    return PartialState(timeout=timedelta(hours=24))  # so long one may wait for another with more left to do
 
 
 def write_predictions(
