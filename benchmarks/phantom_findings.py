@@ -2,7 +2,7 @@
 
     python -m benchmarks.phantom_findings runs/phantom/checkpoint --out benchmarks/phantom_findings.md
 
-A report's assertions are read back by the phantoms' own closed language. Two rows that know nothing of the image stand
+A report's assertions are read back by the phantoms' closed language. Two rows that know nothing of the image stand
 beside the model: the report of another phantom, and a report that calls everything normal.
 """
 
@@ -13,59 +13,52 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
-from xr2text.model.xr2text import XR2Text
+from benchmarks.common import publish
+from xr2text.model.checkpoint import Checkpoint
 from xr2text.phantom.drawing import draw_phantom
 from xr2text.phantom.text import FINDINGS, findings_in, unknown_sentences
 
 FIRST_SEED = 20_000_000  # training and validation draw from lower seeds
+BATCH = 25
 
 Pairs = Sequence[tuple[frozenset[str], frozenset[str]]]  # (drawn, asserted) per phantom
 
 
-def scores(pairs: Pairs, names: Iterable[str] = FINDINGS) -> dict[str, float]:
-    """Counts over phantoms and the named findings, and what follows from them (0 where nothing is counted)."""
-    drawn = sum(name in truth for truth, _ in pairs for name in names)
-    asserted = sum(name in told for _, told in pairs for name in names)
-    right = sum(name in truth and name in told for truth, told in pairs for name in names)
-    recall, precision = right / max(1, drawn), right / max(1, asserted)
-    return {
-        "drawn": drawn,
-        "recall": recall,
-        "precision": precision,
-        "f1": 2 * right / max(1, drawn + asserted),
-        "whole": sum(truth == told for truth, told in pairs) / len(pairs),
-    }
-
-
-def write_all(model: XR2Text, seeds: range, batch_size: int = 25) -> tuple[Pairs, list[str]]:
+def write_reports(checkpoint: Checkpoint, seeds: range) -> tuple[Pairs, list[str]]:
     """Reports of the phantoms of these seeds: (drawn, asserted) pairs, and the texts."""
-    pairs, texts = [], []
-    for start in tqdm(range(0, len(seeds), batch_size), desc="phantoms"):
-        phantoms = [draw_phantom(seed, model.transform.size) for seed in seeds[start : start + batch_size]]
-        pixels = torch.stack([model.transform(one.radiograph)[0] for one in phantoms])
-        for phantom, report in zip(phantoms, model.generate(pixels).reports, strict=True):
+    transform, pairs, texts = checkpoint.model.eval().transform, [], []
+    for start in tqdm(range(0, len(seeds), BATCH), desc="phantoms"):
+        phantoms = [draw_phantom(seed, transform.size) for seed in seeds[start : start + BATCH]]
+        images = torch.stack([transform(phantom.radiograph)[0] for phantom in phantoms])
+        for phantom, report in zip(phantoms, checkpoint.generator.generate(images).reports, strict=True):
             texts.append(f"{report.findings} {report.impression}")
             pairs.append((phantom.findings, findings_in(texts[-1])))
     return pairs, texts
 
 
+def scores(pairs: Pairs, names: Iterable[str] = FINDINGS) -> str:
+    """Cells of a row: drawn, recall, precision, F1."""
+    drawn = sum(name in truth for truth, _ in pairs for name in names)
+    asserted = sum(name in written for _, written in pairs for name in names)
+    right = sum(name in truth and name in written for truth, written in pairs for name in names)
+    shares = (right / max(1, drawn), right / max(1, asserted), 2 * right / max(1, drawn + asserted))
+    return " | ".join([str(drawn), *(f"{share:.3f}" for share in shares)])
+
+
 def table(pairs: Pairs, texts: list[str]) -> str:
-    others = [(pairs[i][0], pairs[i - 1][1]) for i in range(len(pairs))]
-    normal = [(truth, frozenset()) for truth, _ in pairs]
+    systems = {
+        "**the model**": pairs,
+        "another phantom's report": [(pairs[i][0], pairs[i - 1][1]) for i in range(len(pairs))],
+        "always normal": [(truth, frozenset()) for truth, _ in pairs],
+    }
     lines = [
         "| reports | findings drawn | recall | precision | F1 | whole report right |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    for name, rows in (("**the model**", pairs), ("another phantom's report", others), ("always normal", normal)):
-        one = scores(rows)
-        lines.append(
-            f"| {name} | {one['drawn']} | {one['recall']:.3f} | {one['precision']:.3f} | {one['f1']:.3f} "
-            f"| {one['whole']:.3f} |"
-        )
+    for name, rows in systems.items():
+        lines.append(f"| {name} | {scores(rows)} | {sum(a == b for a, b in rows) / len(rows):.3f} |")
     lines += ["", "| finding | drawn | recall | precision | F1 |", "|---|---:|---:|---:|---:|"]
-    for name in FINDINGS:
-        one = scores(pairs, [name])
-        lines.append(f"| {name} | {one['drawn']} | {one['recall']:.3f} | {one['precision']:.3f} | {one['f1']:.3f} |")
+    lines += [f"| {name} | {scores(pairs, [name])} |" for name in FINDINGS]
     strange = sum(bool(unknown_sentences(text)) for text in texts)
     lines += ["", f"{len(pairs)} phantoms, {len(set(texts))} different reports, {strange} with a sentence outside the "
               "phantoms' language."]  # fmt: skip
@@ -78,11 +71,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--out", type=Path, help="also write the table here")
     args = parser.parse_args()
-    model = XR2Text.from_pretrained(args.checkpoint)
-    text = table(*write_all(model, range(FIRST_SEED, FIRST_SEED + args.count)))
-    print(text)
-    if args.out is not None:
-        args.out.write_text(f"# Findings in reports of unseen phantoms\n\n{text}\n")
+    reports = write_reports(Checkpoint.from_pretrained(args.checkpoint), range(FIRST_SEED, FIRST_SEED + args.count))
+    publish("Findings in reports of unseen phantoms", table(*reports), args.out)
 
 
 if __name__ == "__main__":

@@ -1,29 +1,35 @@
-"""How long a person waits for a report: the model's loading, then reports with their overlays, one film after another.
+"""How long a report takes, against transformers' VisionEncoderDecoderModel of the same sizes, on a CPU.
 
-python -m benchmarks.report_speed data/iu_xray/images --out benchmarks/report_speed.md
+    python -m benchmarks.report_speed --root data/iu_xray --out benchmarks/report_speed.md
+
+Both search with the same number of beams and as many steps as our report took. They take turns, radiograph by
+radiograph, so that other work on the machine meets both. Each row is a way to use the threads, on free cores and beside
+two busy processes.
 """
 
 import argparse
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
-from datetime import date
-from itertools import islice
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import torch
-from tqdm.auto import tqdm
 
+from benchmarks.common import CHECKPOINT, busy_processes, frontal_files, machine, median_seconds, publish, seconds
+from benchmarks.models import parameters, search_stock, stock_model
 from xr2text.imaging.radiograph import Radiograph
 from xr2text.imaging.read import read_radiograph
-from xr2text.inference.gate import PASSES
+from xr2text.inference.gate import Gate
 from xr2text.inference.overlay import make_canvas, paint
 from xr2text.inference.reporter import Reporter
+from xr2text.model import generate
+from xr2text.model.checkpoint import Checkpoint
 
-STEP = 20  # every so-manyth file, so that the films are of many studies
 LOADING = """
 import sys, time
 from xr2text.inference.reporter import Reporter
@@ -31,52 +37,106 @@ started = time.perf_counter()
 Reporter.from_pretrained(sys.argv[1], "cpu")
 print(time.perf_counter() - started)
 """
+BATCH = 8
+THREADS = {  # name: (threads, whether the decoder's steps use one all the same)
+    "one thread": (1, True),
+    "two threads, the decoder's steps on one (as it ships)": (2, True),
+    "two threads throughout": (2, False),
+}
 
 
-def loading_seconds(checkpoint: str, repeats: int) -> list[float]:
-    """Of the checkpoint, each time in a process of its own, without the imports of libraries."""
+def loading_seconds(checkpoint: str) -> float:
+    """Median of three processes, without their imports."""
     command = [sys.executable, "-c", LOADING, checkpoint]
-    return [float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(repeats)]
+    runs = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(3)]
+    return statistics.median(float(run.splitlines()[-1]) for run in runs)
 
 
-def report_seconds(reporter: Reporter, films: list[Radiograph]) -> list[float]:
-    """From the pixels to a report and the picture of its overlays, 1024 pixels on its longer side."""
-    taken = []
-    for radiograph in tqdm(films, desc="reports"):
-        started = time.perf_counter()
-        paint(make_canvas(reporter.report(radiograph)))
-        taken.append(time.perf_counter() - started)
-    return taken
+class Contest:
+    """Our checkpoint and the stock model, and the images that both see."""
+
+    def __init__(self, checkpoint: str, radiographs: list[Radiograph]):
+        self.checkpoint, self.gate, self.radiographs = Checkpoint.from_pretrained(checkpoint), Gate.load(), radiographs
+        model = self.checkpoint.model
+        self.stock = stock_model(model.config, "cpu", len(self.checkpoint.tokenizer)).eval()
+        self.images = torch.stack([model.transform(radiograph)[0] for radiograph in radiographs])  # [N, 3, S, S]
+        self.beams = self.checkpoint.generation.num_beams
+
+    def write(self, images: torch.Tensor) -> int:
+        """Our reports; the number of tokens of the longest."""
+        return self.checkpoint.generator.generate(images).token_ids.shape[1]
+
+    def write_stock(self, images: torch.Tensor, tokens: int) -> None:
+        search_stock(self.stock, images, self.beams, tokens)
+
+    def drawer(self, threads: int) -> Callable[[Radiograph], object]:
+        """Gate, report, places of sentences, and the picture of the overlays, with so many threads."""
+        torch.set_num_threads(threads)
+        reporter = Reporter(self.checkpoint, "cpu", self.gate)
+        return lambda radiograph: paint(make_canvas(reporter.report(radiograph, force=True)))
+
+    def row(self, name: str, count: int) -> tuple[str, float]:
+        """Medians over `count` radiographs, and that of a report with its overlays."""
+        threads, single = THREADS[name]
+        taken: dict[str, list[float]] = {"ours": [], "stock": [], "overlays": []}
+        draw = self.drawer(threads)
+        with nullcontext() if single else mock.patch.object(generate, "one_thread", lambda device: nullcontext()):
+            for radiograph, image in zip(self.radiographs[:count], self.images.split(1), strict=False):
+                started = time.perf_counter()
+                tokens = self.write(image)
+                taken["ours"].append(time.perf_counter() - started)
+                taken["stock"].append(seconds(partial(self.write_stock, image, tokens)))
+                taken["overlays"].append(seconds(partial(draw, radiograph)))
+        ours, stock, overlays = (statistics.median(values) for values in taken.values())
+        cells = (ours, stock, stock / ours, overlays, max(taken["overlays"]))
+        return " | ".join(f"{value:.2f}" for value in cells), overlays
+
+    def batches(self) -> str:
+        """Reports per second in batches, ours and the stock model's."""
+        torch.set_num_threads(2)
+        images = self.images[:BATCH]
+        tokens = self.write(images)
+        ours = len(images) / median_seconds(lambda: self.write(images), 3)
+        stock = len(images) / median_seconds(lambda: self.write_stock(images, tokens), 3)
+        return (
+            f"In batches of {len(images)}, without overlays: {ours:.1f} reports per second, the stock model "
+            f"{stock:.1f} ({ours / stock:.2f} times)."
+        )
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("films", type=Path, help="a folder of radiographs")
-    parser.add_argument("--checkpoint", default="checkpoints/xr2text-iu")
-    parser.add_argument("--count", type=int, default=50)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="also write the table here")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    reporter = Reporter.from_pretrained(args.checkpoint, "cpu")
-    files = sorted(file for file in args.films.iterdir() if file.is_file())
-    frontal = (one for one in map(read_radiograph, files[::STEP]) if reporter.gate(one).verdict == PASSES)
-    first, *rest = report_seconds(reporter, list(islice(frontal, args.count + 1)))
-    loading = statistics.median(loading_seconds(args.checkpoint, 3))
-    ordered, settings = sorted(rest), reporter.model.generation
-    search = f"the best of {settings.draws} draws" if settings.draws else f"beam {settings.num_beams}"
-    text = (
-        f"{reporter.model_name}, {search}, {args.threads} threads on "
-        f"{os.cpu_count()} cores ({platform.machine()}), PyTorch {torch.__version__}, {date.today()}.\n\n"
-        "| | seconds |\n|---|---:|\n"
-        f"| loading the checkpoint | {loading:.2f} |\n"
-        f"| the first report with its overlays | {first:.2f} |\n"
-        f"| the {len(rest)} after it, median | {statistics.median(rest):.2f} |\n"
-        f"| of these, the slowest of twenty | {ordered[int(0.95 * (len(rest) - 1))]:.2f} |\n"
-    )
-    print(text)
-    if args.out is not None:
-        args.out.write_text(f"# How long a report takes\n\n{text}")
+    parser.add_argument("--root", type=Path, required=True, help="the Indiana collection's folder")
+    parser.add_argument("--checkpoint", default=CHECKPOINT)
+    parser.add_argument("--count", type=int, default=20, help="radiographs on free cores")
+    parser.add_argument("--loaded-count", type=int, default=2, help="radiographs beside busy processes")
+    parser.add_argument("--out", type=Path, help="also write the text here")
+    args = parser.parse_args(argv)
+    torch.manual_seed(0)
+    contest = Contest(args.checkpoint, [read_radiograph(file) for file in frontal_files(args.root, args.count)])
+    draw = contest.drawer(2)
+    first = seconds(lambda: draw(contest.radiographs[0]))
+    lines, overlays = [], {}
+    for load, count in ((0, args.count), (2, args.loaded_count)):
+        for name in THREADS:
+            with busy_processes(load):
+                cells, overlays[load, name] = contest.row(name, count)
+            lines.append(f"| {name} | {'two busy processes' if load else 'free'} | {cells} |")
+    shipped = next(name for name in THREADS if "ships" in name)
+    text = "\n".join([
+        f"**A report with its overlays: {overlays[0, shipped]:.2f} s on free cores, "
+        f"{overlays[2, shipped] / overlays[0, shipped]:.1f} times as long beside two busy processes.** Loading takes "
+        f"{loading_seconds(args.checkpoint):.2f} s, the first report {first:.2f} s.",
+        "",
+        f"{contest.checkpoint.name}, beam {contest.beams}; {parameters(contest.checkpoint.model) / 1e6:.1f} M "
+        f"parameters against {parameters(contest.stock) / 1e6:.1f} M; {args.count} radiographs on free cores, "
+        f"{args.loaded_count} beside busy processes; {machine()}.",
+        "",
+        "| threads | cores | report, s | stock, s | times as fast | report with overlays, s | the slowest |",
+        "|---|---|---:|---:|---:|---:|---:|",
+        *lines, "", contest.batches(),
+    ])  # fmt: skip
+    publish("How long a report takes", text, args.out)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,11 @@
-"""benchmarks.train_speed and train_memory for real, at tiny size on the CPU."""
+"""benchmarks.training_speed and estimate_memory at tiny size on the CPU."""
 
 import re
 
 import pytest
 
-from benchmarks import train_memory, train_speed
-
-
-def test_training_is_timed_against_the_stock_model(tmp_path, capsys):
-    picture = tmp_path / "time.png"
-    train_speed.main([
-        "--size", "tiny", "--device", "cpu", "--batch", "2", "--steps", "2", "--warmup", "1", "--peak-tflops", "0.1",
-        "--picture", str(picture), "--out", str(tmp_path / "table.md"),
-    ])  # fmt: skip
-    text = (tmp_path / "table.md").read_text()
-    assert float(re.search(r"\*\*([\d.]+) times the studies", text)[1]) > 0
-    share = re.search(r"\| ours \|.*\| ([\d.]+) % \|", text)
-    assert 0 < float(share[1]) < 100 and "batch 2 x 1" in text and picture.stat().st_size > 1000
+from benchmarks import estimate_memory, training_speed
+from benchmarks.models import sized_config
 
 
 @pytest.mark.parametrize(
@@ -27,12 +16,30 @@ def test_training_is_timed_against_the_stock_model(tmp_path, capsys):
     ],
 )  # fmt: skip
 def test_a_gpus_peak_is_known_by_its_name(gpu, peak):
-    assert train_speed.known_peak(gpu) == peak
+    assert training_speed.known_peak(gpu) == peak
 
 
-def test_the_estimate_is_within_a_tenth_of_what_is_measured(tmp_path, capsys):
-    picture = tmp_path / "parts.png"
-    train_memory.main(["--size", "tiny", "--device", "cpu", "--batch", "4", "--picture", str(picture)])
-    rows = re.findall(r"\| (\d+) \| ([\d.]+) GiB .* ([\d.]+) \|$", capsys.readouterr().out, re.MULTILINE)
-    assert [batch for batch, _, _ in rows] == ["4"]
-    assert all(0.9 < float(share) < 1.1 for _, _, share in rows) and picture.stat().st_size > 1000
+@pytest.mark.slow
+def test_training_is_timed_against_the_stock_model(tmp_path):
+    out = tmp_path / "table.md"
+    training_speed.main(["--size", "tiny", "--device", "cpu", "--steps", "1", "--out", str(out)])
+    text = out.read_text()
+    assert float(re.search(r"\*\*([\d.]+) times the studies", text)[1]) > 0
+    assert re.findall(r"^\| ([a-z].*?) \|", text, re.MULTILINE) == ["ours", "ours with R-Drop", "stock"]
+
+
+@pytest.mark.slow
+def test_the_estimate_is_within_a_tenth_of_what_is_measured():
+    config = sized_config("tiny")
+    estimated = estimate_memory.estimate_memory(config)
+    training = training_speed.our_training(config, "cpu")
+    training.update()
+    assert tuple(estimated) == estimate_memory.PARTS
+    assert sum(estimated.values()) == pytest.approx(training_speed.peak_memory(training), rel=0.1)
+
+
+@pytest.mark.slow
+def test_cost_grows_with_image_batch_and_report(capsys):
+    estimate_memory.main(["--size", "tiny", "--images", "64", "128", "--batches", "4", "8", "--tokens", "40", "60"])
+    rows = re.findall(r"^\| (\d+) \| (\d+) \| (\d+) \| ([\d.]+) \|.* ([\d,]+) \|$", capsys.readouterr().out, re.M)
+    assert [row[:3] for row in rows] == [("64", "4", "40"), ("128", "4", "40"), ("64", "8", "40"), ("64", "4", "60")]

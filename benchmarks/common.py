@@ -1,0 +1,73 @@
+"""What all benchmarks share: the line that says where something was measured, timing, and writing the result."""
+
+import csv
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+import torch
+
+CHECKPOINT = "checkpoints/xr2text-iu"
+BUSY = "while True: pass"
+
+
+def machine(device: str = "cpu") -> str:
+    """The device, the version of PyTorch and the day."""
+    cores = len(os.sched_getaffinity(0))
+    where = torch.cuda.get_device_name() if device == "cuda" else f"{cores} CPU cores ({platform.machine()})"
+    return f"{where}, PyTorch {torch.__version__}, {date.today()}"
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """How long a call takes, on a GPU until its work is done."""
+    _wait()
+    started = time.perf_counter()
+    call()
+    _wait()
+    return time.perf_counter() - started
+
+
+def median_seconds(call: Callable[[], object], count: int) -> float:
+    """Of `count` calls, after one that is not counted."""
+    call()
+    return statistics.median(seconds(call) for _ in range(count))
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """Within, so many processes keep a core busy each."""
+    processes = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def publish(title: str, text: str, out: Path | None) -> None:
+    """Prints the result and, where `out` names a file, writes it there."""
+    print(text)
+    if out is not None:
+        out.write_text(f"# {title}\n\n{text}\n", encoding="utf-8")
+
+
+def frontal_files(root: Path, count: int) -> list[Path]:
+    """Frontal radiographs of the Indiana collection, spread over it; the same again where it has fewer."""
+    with (root / "indiana_projections.csv").open() as table:
+        rows = [row for row in csv.DictReader(table) if row["projection"] == "Frontal"]
+    files = [root / "images" / row["filename"] for row in rows]
+    files = [file for file in files[:: max(1, len(files) // count)] if file.is_file()]
+    return [files[number % len(files)] for number in range(count)]

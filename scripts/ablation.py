@@ -1,0 +1,140 @@
+"""Ablations: trains a config without one of its parts at a time, and scores each training on the validation split.
+
+    python -m scripts.ablation configs/iu_xray.yaml --out benchmarks/iu_ablation.md --set model.image_size=128 \\
+        "training.curriculum=[{name: easy, epochs: 1, max_findings: 1}, {name: all, epochs: 4}]"
+    python -m scripts.ablation configs/phantom.yaml --seeds 3 --encoder runs/phantom/checkpoint \\
+        --out benchmarks/phantom_ablation.md --set model.image_size=96 data.phantoms=1600
+
+A stopped call goes on where it was: what `--runs` holds is not trained or scored again. After a change of the code or
+the settings, remove that folder.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from statistics import mean, stdev
+
+from safetensors.torch import load_file, save_file
+
+import train
+from xr2text.config import Config, load_config
+from xr2text.evaluation.evaluate import evaluate
+from xr2text.evaluation.localization import localize
+from xr2text.model.checkpoint import WEIGHTS_FILE, Checkpoint
+
+NO_FINDINGS = (
+    "model.findings=[]", "training.losses.findings=0", "training.losses.occlusion=0",
+    "training.metric_for_best_model=[combined]",
+)  # fmt: skip
+NO_REGION_TERMS = tuple(f"training.losses.{term}=0" for term in ("load_balance", "mask_kl", "soft_iou", "grounding"))
+# What differs from the config; {epochs} stands for the epochs of its curriculum.
+VARIANTS = {
+    "all parts": (),
+    "without spatial priors": ("model.haqt.use_spatial_priors=false",),
+    "without their refinement": ("model.haqt.use_prior_refinement=false",),
+    "without routing": ("model.haqt.use_adaptive_routing=false", "training.losses.load_balance=0"),
+    "without cross-region layers": ("model.haqt.use_cross_region=false",),
+    "linear projection": ("model.haqt.projection=linear", *NO_REGION_TERMS, *NO_FINDINGS),
+    "without the finding head": NO_FINDINGS,
+    "without curriculum": ("training.curriculum=[]", "training.epochs={epochs}"),
+    "without focal loss": ("training.losses.focal=0",),
+    "without load balance": ("training.losses.load_balance=0",),
+    "with R-Drop": ("training.losses.rdrop=0.5",),
+}
+Figure = tuple[float, tuple[float, float] | None]  # value, 95 % bootstrap interval
+
+
+def trained(config: str, overrides: list[str], output: Path) -> Path:
+    """The finished checkpoint of a run, which is started, or goes on, where it is not there."""
+    if not (output / "checkpoint").is_dir():
+        resume = ["--resume"] if (output / "states").is_dir() else []
+        train.main(["--config", config, "--set", *overrides, f"output={output}", *resume])
+    return output / "checkpoint"
+
+
+def scored(config: Config, checkpoint_folder: Path, out: Path) -> dict[str, Figure]:
+    """Figures on the validation split; those that a variant has not, or that are undefined, are left out."""
+    if not (out / "metrics.json").is_file():
+        checkpoint = Checkpoint.from_pretrained(checkpoint_folder)
+        evaluate(checkpoint, config.data, out, "val", meteor=False)
+    metrics = json.loads((out / "metrics.json").read_text())
+    language, clinical, intervals = metrics["language"]["r2gen"], metrics["clinical"], metrics["intervals"]
+    figures: dict[str, Figure] = {
+        "BLEU-4": (language["bleu_4"], intervals["language"]["r2gen"]["bleu_4"]),
+        "ROUGE-L": (language["rouge_l"], intervals["language"]["r2gen"]["rouge_l"]),
+        "micro-F1 (14)": (clinical["micro_14"]["f1"], intervals["clinical"]["micro_14"]["f1"]),
+        "micro-F1 (5)": (clinical["micro_5"]["f1"], intervals["clinical"]["micro_5"]["f1"]),
+    }
+    if "finding_head" in metrics:
+        figures["AUC"] = (metrics["finding_head"]["mean_auc"], None)
+    if config.data.segmentation is not None and config.model.haqt.projection == "haqt_arr":
+        model = Checkpoint.from_pretrained(checkpoint_folder).model.eval()
+        maps = localize(model, config.data.segmentation, held_out_alone=True)["as it is"]
+        figures["IoU of maps"] = (mean(region.iou for region in maps.values()), None)
+    return {name: figure for name, figure in figures.items() if figure[0] is not None}
+
+
+def encoder_weights(checkpoint: Path, file: Path) -> Path:
+    """The image encoder of a checkpoint, in timm's names."""
+    prefix = "encoder.backbone."
+    state = load_file(checkpoint / WEIGHTS_FILE)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name.removeprefix(prefix): w.float() for name, w in state.items() if name.startswith(prefix)}, file)
+    return file
+
+
+def cell(runs: list[Figure]) -> str:
+    """A run with its interval, or the mean and standard deviation of several."""
+    values, (_, interval) = [value for value, _ in runs], runs[0]
+    if len(runs) > 1:
+        return f"{mean(values):.3f} ± {stdev(values):.3f}"
+    return f"{values[0]:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
+
+
+def table(results: dict[str, list[dict[str, Figure]]]) -> str:
+    columns = list(dict.fromkeys(name for runs in results.values() for run in runs for name in run))
+    lines = [f"| training | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
+    for name, runs in results.items():
+        cells = [
+            cell([run[column] for run in runs]) if all(column in run for run in runs) else "–" for column in columns
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="a YAML file, see configs/")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of it, for all variants")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--encoder", type=Path, metavar="DIR", help="checkpoint whose image encoder all start from")
+    parser.add_argument("--runs", type=Path, default=Path("runs/ablation"), metavar="DIR")
+    parser.add_argument("--out", type=Path, help="also write the table here, after each training")
+    args = parser.parse_args(argv)
+    base = load_config(args.config, args.set)
+    shared = list(args.set)
+    if args.encoder is not None:
+        file = encoder_weights(args.encoder, args.runs / "encoder.safetensors")
+        shared.append(f"model.encoder.weights={file}")
+    results: dict[str, list[dict[str, Figure]]] = {}
+    for seed in range(args.seeds):
+        for name in args.variants:
+            changes = [change.format(epochs=base.training.total_epochs) for change in VARIANTS[name]]
+            overrides = [*shared, *changes, f"training.seed={seed}"]
+            output = args.runs / base.name / f"{name.replace(' ', '-')}-{seed}"
+            checkpoint = trained(args.config, overrides, output)
+            figures = scored(load_config(args.config, overrides), checkpoint, output / "scores")
+            results.setdefault(name, []).append(figures)
+            text = (
+                f"Validation split. {args.seeds} seed(s): 95 % bootstrap intervals for a single one, mean and standard "
+                f"deviation for several. `python -m scripts.ablation {args.config} --seeds {args.seeds} --set "
+                f"{' '.join(args.set)}`\n\n{table(results)}"
+            )
+            if args.out is not None:
+                args.out.write_text(f"# What each part does: {base.name}\n\n{text}\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

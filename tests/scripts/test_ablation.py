@@ -1,0 +1,32 @@
+"""scripts.ablation: its variants fit the configs that it is for, and a run is scored and not repeated."""
+
+import pytest
+import yaml
+
+from scripts import ablation
+from xr2text.config import load_config
+
+
+@pytest.mark.parametrize("config", ["configs/iu_xray.yaml", "configs/phantom.yaml"])
+@pytest.mark.parametrize("name", ablation.VARIANTS)
+def test_every_variant_is_a_valid_config(config, name):
+    load_config(config, [change.format(epochs=3) for change in ablation.VARIANTS[name]])
+
+
+def test_a_single_run_has_an_interval_and_several_have_a_spread():
+    first, second = (0.5, (0.4, 0.6)), (0.7, (0.6, 0.8))
+    assert ablation.cell([first]) == "0.500 (0.400 to 0.600)"
+    assert ablation.cell([first, second]) == "0.600 ± 0.141"
+    text = ablation.table({"all parts": [{"BLEU-4": first, "AUC": (0.8, None)}], "linear": [{"BLEU-4": second}]})
+    assert text.splitlines()[-1] == "| linear | 0.700 (0.600 to 0.800) | – |"
+
+
+@pytest.mark.slow
+def test_a_variant_is_trained_once(tiny_training, tmp_path, monkeypatch):
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(tiny_training | {"output": "none"}))
+    options = [str(config), "--variants", "without curriculum", "--runs", str(tmp_path / "runs")]
+    ablation.main(options)
+    monkeypatch.setattr(ablation.train, "main", lambda argv: pytest.fail("trained again"))
+    ablation.main([*options, "--out", str(tmp_path / "table.md")])
+    assert "| without curriculum |" in (tmp_path / "table.md").read_text()
