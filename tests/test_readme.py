@@ -38,6 +38,17 @@ def test_the_tree_names_what_exists():
     assert missing == []
 
 
+def test_the_documents_are_short():
+    assert len(README.encode()) <= 10_000
+    assert len((SHIPPED / "README.md").read_bytes()) <= 7_000
+
+
+@pytest.mark.parametrize("document", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_every_link_of_the_documents_leads_somewhere(document):
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text())
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
 def test_the_shipped_checkpoint_is_small_and_has_its_card():
     assert sum(file.stat().st_size for file in SHIPPED.iterdir()) <= 25e6
     assert not any(file.suffix in (".bin", ".pt", ".pth", ".pkl") for file in SHIPPED.iterdir())
