@@ -212,7 +212,7 @@ def launch(config, *options, processes=None):
 
 def finish(process):
     printed = process.communicate(timeout=240)[0]
-    assert process.returncode == 0, printed[-2000:]
+    assert process.returncode == 0, printed[-6000:]
     return printed
 
 
