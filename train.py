@@ -21,13 +21,12 @@ from xr2text.training.data import load_split_studies, prepare_data, stage_loader
 from xr2text.training.loop import GO_ON, STOP, Clock, train_one_epoch
 from xr2text.training.memory import fit_batch
 from xr2text.training.objective import Objective
-from xr2text.training.optim import StageSpan, average_weights, build_optimizer, build_schedule
+from xr2text.training.optim import StageSpan, average_weights, build_optimizer, build_schedule, prepare_model
 from xr2text.training.report import write_epoch
 from xr2text.training.setup import (
     describe_run,
     first_checkpoint,
     make_accelerator,
-    prepare_model,
     start_output,
     started_command,
 )

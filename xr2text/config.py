@@ -189,6 +189,11 @@ class TrainingConfig(Settings):
         return self.optimizer == "adamw_8bit" and self.mixed_precision == "bf16"
 
     @property
+    def studies_per_update(self) -> int:
+        """Of each process."""
+        return self.batch_size * self.gradient_accumulation_steps
+
+    @property
     def total_epochs(self) -> int:
         """Of the whole run."""
         return self.epochs or sum(stage.epochs for stage in self.curriculum) or 20

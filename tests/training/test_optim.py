@@ -2,7 +2,14 @@ import pytest
 import torch
 
 from xr2text.config import TrainingConfig
-from xr2text.training.optim import StageSpan, average_weights, build_optimizer, build_schedule, matrices_to_bf16
+from xr2text.training.optim import (
+    StageSpan,
+    average_weights,
+    build_optimizer,
+    build_schedule,
+    matrices_to_bf16,
+    prepare_model,
+)
 
 
 def test_parameters_are_grouped_by_module(make_tiny):
@@ -69,6 +76,21 @@ def test_the_average_follows_the_weights_and_is_a_model(make_tiny, batch):
     again = average_weights(make_tiny(("cardiomegaly",)).model, decay=0.75)
     again.load_state_dict(average.state_dict())
     assert torch.equal(next(again.module.parameters()), averaged)
+
+
+@pytest.mark.parametrize("checkpointing", ["none", "encoder", "all"])
+def test_the_switches_reach_the_model(make_tiny, checkpointing):
+    model = make_tiny().model
+    prepare_model(model, TrainingConfig(gradient_checkpointing=checkpointing))
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    assert bool(model.encoder.momenta) == (checkpointing != "none")
+    assert model.decoder.bart.is_activation_checkpointing == (checkpointing == "all")
+
+
+def test_8_bit_states_under_bf16_come_with_bf16_weights(make_tiny):
+    model = make_tiny().model
+    prepare_model(model, TrainingConfig(optimizer="adamw_8bit", mixed_precision="bf16"))
+    assert any(parameter.dtype == torch.bfloat16 for parameter in model.parameters())
 
 
 def relative(value, expected):

@@ -3,9 +3,9 @@ import importlib.util
 import pytest
 import torch
 
-from xr2text.config import ConfigError, TrainingConfig, load_config
+from xr2text.config import ConfigError, load_config
 from xr2text.model.findings import FindingCalibration
-from xr2text.training.setup import first_checkpoint, make_accelerator, prepare_model, started_command
+from xr2text.training.setup import first_checkpoint, make_accelerator, started_command
 
 
 def test_launches_that_do_not_fit_are_refused(write_config, monkeypatch):
@@ -27,21 +27,6 @@ def test_the_command_names_no_place_of_this_machine():
         ["configs/full.yaml", "/secret/8gb.yaml"], ["data.root=/secret", "output=/secret", "training.epochs=3"]
     )
     assert command == "accelerate launch train.py --config configs/full.yaml 8gb.yaml --set training.epochs=3"
-
-
-@pytest.mark.parametrize("checkpointing", ["none", "encoder", "all"])
-def test_the_switches_reach_the_model(make_tiny, checkpointing):
-    model = make_tiny().model
-    prepare_model(model, TrainingConfig(gradient_checkpointing=checkpointing))
-    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
-    assert bool(model.encoder.momenta) == (checkpointing != "none")
-    assert model.decoder.bart.is_activation_checkpointing == (checkpointing == "all")
-
-
-def test_8_bit_states_under_bf16_come_with_bf16_weights(make_tiny):
-    model = make_tiny().model
-    prepare_model(model, TrainingConfig(optimizer="adamw_8bit", mixed_precision="bf16"))
-    assert any(parameter.dtype == torch.bfloat16 for parameter in model.parameters())
 
 
 def test_a_checkpoint_gives_weights_tokenizer_and_calibration(write_config, make_tiny, tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from xr2text.config import load_config
+from xr2text.config import ModelConfig, load_config
 from xr2text.model.checkpoint import Checkpoint
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.tokenizer import VOCAB_SIZE
@@ -20,19 +20,26 @@ def describe(source: Path) -> str:
         name, model = checkpoint.name, checkpoint.model
     else:
         config = load_config(source)
-        name = config.name
-        with torch.device("meta"):
-            model = XR2Text(config.model, BART_VOCAB_SIZE if config.model.decoder.weights else VOCAB_SIZE)
-    config, parts = model.config, parameters_by_part(model)
-    total = sum(parts.values())
-    width = max(map(len, parts))
-    lines = [
-        f"{name}: {config.encoder.name} at {config.image_size} px, grid {model.encoder.grid[0]} x "
-        f"{model.encoder.grid[1]}, {config.haqt.projection}, BART width {config.width}",
-        *(f"  {part:<{width}}  {count:>13,}" for part, count in parts.items()),
-        f"  {'total':<{width}}  {total:>13,}  ({total / 1e6:.1f} M; {total * 4 / 2**20:,.0f} MiB in float32)",
-    ]
-    return "\n".join(lines)
+        name, model = config.name, unweighted_model(config.model)
+    config, (height, width) = model.config, model.encoder.grid
+    return (
+        f"{name}: {config.encoder.name} at {config.image_size} px, grid {height} x {width}, {config.haqt.projection}, "
+        f"BART width {config.width}\n{parameter_table(model)}"
+    )
+
+
+def unweighted_model(config: ModelConfig) -> XR2Text:
+    """A model of sizes without contents; nothing is fetched."""
+    with torch.device("meta"):
+        return XR2Text(config, BART_VOCAB_SIZE if config.decoder.weights else VOCAB_SIZE)
+
+
+def parameter_table(model: XR2Text) -> str:
+    parts = parameters_by_part(model)
+    total, width = sum(parts.values()), max(map(len, parts))
+    rows = [f"  {part:<{width}}  {count:>13,}" for part, count in parts.items()]
+    rows.append(f"  {'total':<{width}}  {total:>13,}  ({total / 1e6:.1f} M; {total * 4 / 2**20:,.0f} MiB in float32)")
+    return "\n".join(rows)
 
 
 def parameters_by_part(model: XR2Text) -> dict[str, int]:

@@ -13,10 +13,7 @@ from xr2text.training.data import TrainingData, make_loader
 from xr2text.training.report import write_table
 from xr2text.training.validate import write_reports
 
-_INDIANA = (
-    "the Indiana University (Open-i) chest X-ray collection, whose licence is CC BY-NC-ND 4.0: "
-    "these weights are for research, not for commercial use"
-)
+_INDIANA = "the Indiana University (Open-i) collection, CC BY-NC-ND 4.0: these weights are not for commercial use"
 _DATA = {
     "indiana": _INDIANA,
     "openi": _INDIANA,
@@ -49,40 +46,35 @@ def finish_run(config: Config, command: str, data: TrainingData, skipped: int, a
         print(f"checkpoint: {output / 'checkpoint'}")
 
 
-def model_card(
-    config: Config, command: str, studies: dict[str, str], history: pd.DataFrame, reports: list[ReportText]
-) -> str:
+def _studies(data: TrainingData, skipped: int) -> str:
+    """What the model was trained and validated on."""
+    reported = {study.id for study, _ in data.train.examples if study.findings or study.impression}
+    masked = {study.id for study, _ in data.train.examples if study.masks is not None}
+    labelled = {study.id for study, _ in data.train.examples} - reported - masked
+    counts = {
+        "for training": len(reported),
+        "with labels alone, for the finding head": len(labelled),
+        "with masks of lungs and heart, from which the other four regions are derived": len(masked),
+        "skipped, not readable or without a report": skipped,
+        "for validation": len(data.val),
+    }
+    return "; ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+
+
+def model_card(config: Config, command: str, studies: str, history: pd.DataFrame, reports: list[ReportText]) -> str:
     """README.md of a checkpoint.
 
     Args:
-        studies: rows on what the model was trained and validated on.
+        studies: that the model was trained and validated on, in words.
         history: history.csv of the run.
         reports: the generated ones of every validation study.
     """
-    training, encoder = config.training, config.model.encoder
-    best = history.loc[history["score"].idxmax()]
-    start = "another checkpoint" if training.init_from else encoder.weights or "random weights"
-    stages = [f"{stage.name} {stage.epochs}" for stage in training.curriculum]
+    training, model = config.training, config.model
+    best, seconds = history.loc[history["score"].idxmax()], history["seconds"].iloc[-1]
+    start = "another checkpoint" if training.init_from else model.encoder.weights or "random weights"
     losses = {name: getattr(training.losses, name) for name in TERMS}
-    rows = {"data": _DATA[config.data.source], **studies} | {
-        "model": f"`{encoder.name}` at {config.model.image_size} px from {start}, HAQT-ARR, "
-        f"{config.model.decoder.layers}-layer BART decoder",
-        "loss terms and their weights": ", ".join(f"{name} {weight:g}" for name, weight in losses.items() if weight),
-        "stages and their epochs": ", ".join(stages) or "all studies in every epoch",
-        "schedule": f"{len(history)} epochs, the best kept; batch {training.batch_size}, gradient accumulation "
-        f"{training.gradient_accumulation_steps}",
-        "duration": f"{history['seconds'].iloc[-1] / 60:.0f} minutes of training on "
-        f"{'a GPU' if torch.cuda.is_available() else 'a CPU'}",
-        "command": f"`{command}`",
-    }
-    measured = {
-        f"{' + '.join(training.metric_for_best_model)}, by which epoch {int(best['epoch'])} was chosen": (
-            f"{best['score']:.3f}"
-        ),
-        "combined: BLEU-4 + ROUGE-L, protocol full": f"{best['combined']:.3f}",
-        "different reports / studies": f"{len(set(reports))} / {len(reports)}",
-        "different findings sections / studies": f"{len({one.findings for one in reports})} / {len(reports)}",
-    }
+    stages = ", ".join(f"{stage.name} {stage.epochs}" for stage in training.curriculum) or "all studies in every epoch"
+    sections = {report.findings for report in reports}
     return f"""---
 license: {_LICENCE.get(config.data.source, "other")}
 library_name: xr2text
@@ -97,39 +89,34 @@ Research software, not a medical device: nothing that it writes may guide the ca
 
 ## Training
 
-{_table(rows)}
+| | |
+|---|---|
+| data | {_DATA[config.data.source]} |
+| studies | {studies} |
+| model | `{model.encoder.name}` at {model.image_size} px, HAQT-ARR, {model.decoder.layers}-layer BART decoder |
+| first weights | {start} |
+| loss terms and their weights | {", ".join(f"{name} {weight:g}" for name, weight in losses.items() if weight)} |
+| stages and their epochs | {stages} |
+| schedule | {len(history)} epochs, the best kept; updates on {training.studies_per_update} studies of each process |
+| duration | {seconds / 60:.0f} minutes of training on a {"GPU" if torch.cuda.is_available() else "CPU"} |
+| command | `{command}` |
 
 Sentences with a de-identified word ("XXXX") are left out of the training reports.
 
 ## Measured on the validation studies
 
-{_table(measured)}
+| | |
+|---|---|
+| {" + ".join(training.metric_for_best_model)}, by which epoch {int(best["epoch"])} was chosen | {best["score"]:.3f} |
+| combined: BLEU-4 + ROUGE-L, protocol full | {best["combined"]:.3f} |
+| different reports / studies | {len(set(reports))} / {len(reports)} |
+| different findings sections / studies | {len(sections)} / {len(reports)} |
 
 The validation studies chose the epoch, so these are a little flattering. Language and clinical scores against
 published systems are not part of this card.
 
 ## Limits
 
-One frontal view; no comparison with earlier studies, no lateral view, no clinical history. A fluent sentence is no
+A single frontal view; no comparison with earlier studies, no lateral view, no clinical history. A fluent sentence is no
 evidence that the image shows what it says. Attention maps show where the model looked, which need not be why.
 """
-
-
-def _studies(data: TrainingData, skipped: int) -> dict[str, str]:
-    """Rows on what the model was trained and validated on."""
-    reported = {study.id for study, _ in data.train.examples if study.findings or study.impression}
-    masked = {study.id for study, _ in data.train.examples if study.masks is not None}
-    others = {study.id for study, _ in data.train.examples} - reported - masked
-    rows = {
-        "studies": f"{len(reported)} for training, {len(data.val)} for validation",
-        "labelled images": f"{len(others)} with finding labels and no report, for the finding head" if others else "",
-        "segmentation": f"{len(masked)} with masks of lungs and heart; the other four regions are derived by rule"
-        if masked
-        else "",
-        "skipped": f"{skipped} radiographs or studies: not readable, or without a report" if skipped else "",
-    }
-    return {name: text for name, text in rows.items() if text}
-
-
-def _table(rows: dict[str, str]) -> str:
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items())])

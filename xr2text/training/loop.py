@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from xr2text.anatomy import REGION_NAMES
 from xr2text.config import TrainingConfig
 from xr2text.errors import XR2TextError
-from xr2text.training.objective import ObjectiveOutput
+from xr2text.training.objective import Batch, ObjectiveOutput
 from xr2text.training.optim import StageSpan
 from xr2text.training.skipped import SkippingSubset
 from xr2text.training.state import Progress, StopRequest
@@ -90,21 +90,15 @@ def train_one_epoch(
 
 
 def _require_finite(
-    output: ObjectiveOutput,
-    batch: dict[str, torch.Tensor],
-    examples: SkippingSubset,
-    progress: Progress,
-    accelerator: Accelerator,
+    output: ObjectiveOutput, batch: Batch, examples: SkippingSubset, progress: Progress, accelerator: Accelerator
 ) -> None:
     """Stops all processes where one of them has a loss that is not finite."""
-    finite = torch.isfinite(output.loss.detach())
-    everywhere = accelerator.reduce(finite.float(), "mean") == 1 if accelerator.num_processes > 1 else finite
-    if everywhere:
+    finite = torch.isfinite(output.loss.detach()).float()
+    if accelerator.reduce(finite, "mean") == 1:
         return
     terms = ", ".join(f"{name} {value.item():.4g}" for name, value in output.losses.items())
-    studies = "on another process"
-    if not finite:
-        studies = ", ".join(examples.dataset.examples[index][0].id for index in batch["index"].tolist())
+    ids = [examples.dataset.examples[index][0].id for index in batch["index"].tolist()]
+    studies = "on another process" if finite else ", ".join(ids)
     raise NonFiniteLossError(f"loss is not finite at update {progress.updates}: {terms}; studies: {studies}")
 
 
@@ -137,7 +131,7 @@ class Clock:
         progress: Progress,
         stop: StopRequest,
         plan: Sequence[StageSpan],
-        hourly_rate: float | None = None,
+        hourly_rate: float | None,
     ):
         self.accelerator, self.progress, self.stop = accelerator, progress, stop
         self.plan, self.hourly_rate = plan, hourly_rate

@@ -1,10 +1,7 @@
-"""The terms of the loss, as pure functions.
+"""The terms of the loss, as pure functions. A term is a pair: a sum, and the count of what it sums over.
 
-A term is a pair: a sum, and the count of what it sums over. `Objective` divides the first by the second, over all
-processes.
-
-Shapes: B batch, T tokens, M tokens of the batch that are not padding, D width, V vocabulary, P passes of the decoder (2
-under R-Drop, else 1), K regions, H x W patch grid, F findings, N drawn reports, U their tokens.
+Shapes: B batch, T tokens, M tokens that are not padding, D width, V vocabulary, P passes of the decoder (2 for R-Drop,
+else 1), K regions, H x W patch grid, F findings, N drawn reports, U their tokens.
 """
 
 from collections.abc import Callable
@@ -30,19 +27,16 @@ def vocabulary_terms(
     label_smoothing: float,
     gamma: float,
 ) -> dict[str, Term]:
-    """Cross-entropy, focal loss and R-Drop, from one set of logits that is never held whole.
+    """Terms of the report's tokens, mean over passes, from logits that are never held whole.
 
-    The logits of a chunk of tokens are computed, used and dropped, and computed again in the backward pass.
+    "ce": cross-entropy with label smoothing, as F.cross_entropy has it. "focal": (1 - p)^gamma * cross-entropy (Lin et
+    al., ICCV 2017). "rdrop": symmetric Kullback-Leibler divergence of the two passes, half the sum of both directions
+    (Wu et al., NeurIPS 2021); 0 for a single pass.
 
     Args:
-        hidden: [P, B, T, D] the decoder's last states, of one pass or of two under different dropout.
+        hidden: [P, B, T, D] the decoder's last states, of two passes under different dropout or of one.
         weight, bias: [V, D] and [V], the output layer.
         labels: [B, T], IGNORED where padded.
-
-    Returns:
-        float32 sums over the M tokens, mean over passes. "ce": cross-entropy with label smoothing, as F.cross_entropy
-        has it. "focal": (1 - p)^gamma * cross-entropy (Lin et al., ICCV 2017). "rdrop": symmetric Kullback-Leibler
-        divergence of the two passes, half the sum of both directions (Wu et al., NeurIPS 2021); 0 for one pass.
     """
     known = known_tokens(labels)
     states, targets = hidden.flatten(1, 2)[:, known], labels.flatten()[known]  # [P, M, D], [M]
@@ -66,8 +60,6 @@ def scst_term(
 ) -> Term:
     """Self-critical sequence training (Rennie et al., CVPR 2017): minus advantage * log p of each drawn token.
 
-    That the search forbids some tokens, such as a second `<findings>`, is not part of p.
-
     Args:
         hidden: [N, U, D] the decoder's last states on the drawn reports.
         weight, bias: [V, D] and [V], the output layer.
@@ -85,8 +77,7 @@ def scst_term(
 
 
 def _in_chunks(function: Callable[..., torch.Tensor], states: torch.Tensor, *per_token: torch.Tensor) -> torch.Tensor:
-    """The sum of `function` over chunks of the tokens in states [..., M, D]; each is computed again in the backward
-    pass."""
+    """Sums `function` over chunks of the tokens in states [..., M, D]; each is computed again in the backward pass."""
     total = 0.0 * states.float().sum()  # a graph for a batch without tokens
     for start in range(0, states.shape[-2], VOCABULARY_CHUNK):
         part = slice(start, start + VOCABULARY_CHUNK)
@@ -100,43 +91,37 @@ def known_tokens(labels: torch.Tensor) -> torch.Tensor:
     return (labels.flatten() != IGNORED).nonzero().squeeze(1)
 
 
+def _count(targets: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(len(targets), device=targets.device)
+
+
 def load_balance_term(mean_weights: torch.Tensor) -> Term:
     """Keeps the router from forgetting regions: KL(mean routing || uniform), as mixtures of experts balance their load
-    (Shazeer et al., ICLR 2017).
-
-    An image may rest on one region alone as long as others rest on others; a router that always takes the same region
-    pays up to log K.
+    (Shazeer et al., ICLR 2017). An image may rest on one region alone as long as others rest on others.
 
     Args:
-        mean_weights: [K], the mean over the images of all processes, summing to 1.
+        mean_weights: [K], the mean over all images, summing to 1.
     """
     divergence = (mean_weights * (mean_weights * len(mean_weights)).clamp_min(1e-12).log()).sum()
     return divergence, torch.ones_like(divergence)
 
 
 def mask_kl_term(maps: torch.Tensor, masks: torch.Tensor) -> Term:
-    """Draws each region's attention over its mask: KL(mask || attention) (Kullback and Leibler, 1951), over regions
-    that have one.
+    """Draws each region's attention over its mask: KL(mask || attention) (Kullback and Leibler, 1951).
 
     Args:
         maps: [B, K, H, W], each summing to 1.
-        masks: the same; NaN where a region has no mask.
+        masks: the same; NaN where a region has no mask, and is passed over.
     """
-    known = ~masks.isnan().any(-1).any(-1)  # [B, K]
-    masks = masks.nan_to_num().float()
+    known, masks = ~masks.isnan().any(-1).any(-1), masks.nan_to_num().float()
     tiny = torch.finfo(torch.float32).tiny
-    divergence = (masks * (masks.clamp_min(tiny).log() - maps.float().clamp_min(1e-9).log())).sum((-1, -2))
+    divergence = (masks * (masks.clamp_min(tiny).log() - maps.float().clamp_min(1e-9).log())).sum((-1, -2))  # [B, K]
     return (divergence * known).sum(), known.sum()
 
 
 def soft_iou_term(maps: torch.Tensor, masks: torch.Tensor) -> Term:
-    """1 - intersection over union of mask and attention (Rahman and Wang, ISVC 2016), over regions that have a mask.
-
-    The attention is cut at half its maximum, softly: this cut is what is shown and measured.
-
-    Args:
-        maps, masks: as in `mask_kl_term`.
-    """
+    """1 - intersection over union of mask and attention (Rahman and Wang, ISVC 2016), which is cut at half its maximum,
+    softly: this cut is what is shown and measured. Arguments as of `mask_kl_term`."""
     known = ~masks.isnan().any(-1).any(-1)  # [B, K]
     cut, mask = maps.float().flatten(2), masks.nan_to_num().float().flatten(2)  # [B, K, H*W]
     cut = (CUT_SLOPE * (cut / cut.amax(-1, keepdim=True) - 0.5)).sigmoid()
@@ -148,11 +133,11 @@ def soft_iou_term(maps: torch.Tensor, masks: torch.Tensor) -> Term:
 
 def grounding_term(attribution: torch.Tensor, regions: torch.Tensor) -> Term:
     """Has a sentence written from the regions that it speaks of, as attention is supervised by phrases (Liu et al.,
-    AAAI 2017): minus the log of their attention, over the tokens of such sentences.
+    AAAI 2017): minus the log of their attention.
 
     Args:
         attribution: [B, T, K] of the attention behind each token, each row summing to 1.
-        regions: [B, T, K] True for the regions that the token's sentence speaks of; no True where it speaks of none.
+        regions: [B, T, K] True for the regions that the token's sentence speaks of; a token without one is passed over.
     """
     known = regions.any(-1)  # [B, T]
     named = (attribution.float() * regions).sum(-1).clamp_min(1e-6)
@@ -160,16 +145,9 @@ def grounding_term(attribution: torch.Tensor, regions: torch.Tensor) -> Term:
 
 
 def findings_term(logits: torch.Tensor, labels: torch.Tensor) -> Term:
-    """Binary cross-entropy, over the findings that are known.
-
-    Args:
-        logits: [B, F].
-        labels: [B, F] 1 present, 0 absent, NaN not known.
-    """
-    known = ~labels.isnan()
-    total = F.binary_cross_entropy_with_logits(
-        logits.float(), labels.nan_to_num(), weight=known.float(), reduction="sum"
-    )
+    """Binary cross-entropy of logits [B, F] with labels [B, F]: 1 present, 0 absent, NaN not known."""
+    known, labels = ~labels.isnan(), labels.nan_to_num()
+    total = F.binary_cross_entropy_with_logits(logits.float(), labels, weight=known.float(), reduction="sum")
     return total, known.sum()
 
 
@@ -187,9 +165,4 @@ def occluded_labels(labels: torch.Tensor, regions: torch.Tensor, covered: torch.
     gone = (~regions | (covered >= HIDDEN)[:, None]).all(-1)  # [B, F]
     touched = (regions & (covered >= TOUCHED)[:, None]).any(-1)
     present = labels == 1
-    labels = labels.masked_fill(present & touched, torch.nan)
-    return labels.masked_fill(present & gone, 0.0)
-
-
-def _count(targets: torch.Tensor) -> torch.Tensor:
-    return torch.tensor(len(targets), device=targets.device)
+    return labels.masked_fill(present & touched, torch.nan).masked_fill(present & gone, 0.0)

@@ -7,7 +7,7 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from xr2text.config import TrainingConfig
 from xr2text.data.dataset import ReportDataset, collate
 from xr2text.errors import XR2TextError
-from xr2text.training.objective import Objective
+from xr2text.training.objective import Batch, Objective
 from xr2text.training.optim import build_optimizer
 
 
@@ -29,17 +29,14 @@ def fit_batch(objective: Objective, data: ReportDataset, settings: TrainingConfi
     while not _fits(objective, data, settings, accelerator):
         if settings.batch_size % 2:
             raise OutOfMemoryError(
-                f"not even a batch of {settings.batch_size} fits into the memory: lower model.image_size or "
-                "generation.max_tokens; training.gradient_checkpointing and optimizer=adamw_8bit need less"
+                f"not even a batch of {settings.batch_size} fits into the memory: training.gradient_checkpointing=all "
+                "and training.optimizer=adamw_8bit need less, and a lower model.image_size"
             )
         settings.batch_size //= 2
         settings.gradient_accumulation_steps *= 2
-    accelerator.gradient_accumulation_steps = settings.gradient_accumulation_steps
+    steps = accelerator.gradient_accumulation_steps = settings.gradient_accumulation_steps
     if settings.batch_size < asked:
-        accelerator.print(
-            f"batch {settings.batch_size}, gradient_accumulation_steps {settings.gradient_accumulation_steps}: what "
-            f"fits of batch {asked}"
-        )
+        accelerator.print(f"batch {settings.batch_size}, gradient accumulation {steps}: what fits of batch {asked}")
     if torch.cuda.is_available():
         accelerator.print(f"the longest batch takes {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
 
@@ -49,29 +46,23 @@ def _fits(objective: Objective, data: ReportDataset, settings: TrainingConfig, a
     afterwards as they were."""
     batch = collate(data.longest_examples(settings.batch_size))
     before = {name: value.clone() for name, value in objective.named_buffers()}
-    random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    objective.alone, failed = True, False  # other processes, which may have failed, are not waited for
-    try:
-        _steps(objective, batch, settings, accelerator)
-    except RuntimeError as error:
-        if not should_reduce_batch_size(error):
-            raise
-        failed = True
-    finally:
-        objective.alone = False
-        objective.zero_grad(set_to_none=True)
-        clear_device_cache(garbage_collection=True)
-        for name, value in objective.named_buffers():
-            value.copy_(before[name])
-        torch.set_rng_state(random[0])
-        if random[1]:
-            torch.cuda.set_rng_state_all(random[1])
-    return not accelerator.reduce(torch.tensor(float(failed), device=accelerator.device), "sum")
+    objective.alone, failed = True, 0.0  # other processes, which may have failed, are not waited for
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        try:
+            _steps(objective, batch, settings, accelerator)
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+            failed = 1.0
+    objective.alone = False
+    objective.zero_grad(set_to_none=True)
+    clear_device_cache(garbage_collection=True)
+    for name, value in objective.named_buffers():
+        value.copy_(before[name])
+    return not accelerator.reduce(torch.tensor(failed, device=accelerator.device), "sum")
 
 
-def _steps(
-    objective: Objective, batch: dict[str, torch.Tensor], settings: TrainingConfig, accelerator: Accelerator
-) -> None:
+def _steps(objective: Objective, batch: Batch, settings: TrainingConfig, accelerator: Accelerator) -> None:
     """Two updates with rates of 0, which change no weight; the second finds the optimiser's states there."""
     frozen = settings.model_copy(update=dict.fromkeys(("lr_encoder", "lr_projection", "lr_decoder"), 0.0))
     optimizer = build_optimizer(objective.model, frozen)

@@ -3,16 +3,15 @@
 Shapes: B batch, T tokens, Q tokens that the decoder reads, D width, K regions, H x W patch grid, F findings, S image
 side, C occluded copies, N drawn reports, U their tokens.
 
-Under several processes each term is the one over all their batches, so that two processes and one with the same studies
-take the same step.
+Under several processes each term is the mean over all their batches, so that two processes and a single one with the
+same studies take the same step.
 """
 
 from dataclasses import dataclass
 
 import torch
-import torch.distributed
 import torch.nn.functional as F
-from torch import nn
+from torch import distributed, nn
 from torch.distributed.nn.functional import all_reduce
 
 from xr2text.anatomy import REGIONS
@@ -22,33 +21,21 @@ from xr2text.model.generate import ReportGenerator
 from xr2text.model.haqt_arr import VisualTokens
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.tokenizer import FINDINGS_TOKEN, IGNORED, PAD, decode_report
-from xr2text.training.losses import (
-    Term,
-    findings_term,
-    grounding_term,
-    load_balance_term,
-    mask_kl_term,
-    occluded_labels,
-    scst_term,
-    soft_iou_term,
-    vocabulary_terms,
-)
+from xr2text.training import losses
+from xr2text.training.losses import Term
 from xr2text.training.rewards import total_reward
 
 FOCAL_GAMMA, FOCAL_WARMUP = 2.0, 0.1  # gamma of the focal loss, and the fraction of all updates over which it rises
 OCCLUDED = 0.25  # fraction of a batch's images that are copied with a region in black
 NUM_GENERATIONS = 4  # reports that are drawn of each study
 
+Batch = dict[str, torch.Tensor]  # as `data.dataset.collate` gives it
+
 
 @dataclass
 class ObjectiveOutput:
-    """One batch.
-
-    Attributes:
-        loss: the sum of `losses`, each times its weight.
-        losses: the terms whose weight is above 0, each a scalar.
-        region_weights: [B, K] the router's; None without regions.
-    """
+    """A batch's `loss`, the sum of its weighted `losses` (by name, without their weights), and the router's
+    `region_weights` [B, K] (None without regions)."""
 
     loss: torch.Tensor
     losses: dict[str, torch.Tensor]
@@ -62,7 +49,7 @@ class Objective(nn.Module):
 
     Args:
         generator: with the model that is trained.
-        weights: of the terms.
+        weights: of the terms; one of weight 0 is not computed.
 
     Raises:
         ConfigError: a term is asked for that this model cannot have, or that would change nothing.
@@ -74,10 +61,17 @@ class Objective(nn.Module):
         self.generator, self.weights = generator, weights
         self.alone = False  # True: terms are this process's, and nothing waits for the others
         _check(self.model, weights)
-        _freeze_unreached(self.model, weights)
+        untrained = []
+        if not (weights.ce or weights.focal or weights.rdrop or weights.scst):
+            untrained += [self.model.decoder, self.model.finding_tokens]
+        if not (weights.findings or weights.occlusion):
+            untrained.append(self.model.finding_head)
+        for part in untrained:
+            if part is not None:
+                part.requires_grad_(False)
 
-    def forward(self, batch: dict[str, torch.Tensor], progress: float) -> ObjectiveOutput:
-        """The loss of a batch as `data.dataset.collate` gives it; `progress` is the fraction of all updates done."""
+    def forward(self, batch: Batch, progress: float) -> ObjectiveOutput:
+        """The loss of a batch; `progress` is the fraction of all updates done."""
         visual = self.model.encode_image(batch["pixel_values"], batch["box"])
         finding_logits = self.model.predict_findings(visual)
         terms = (
@@ -86,16 +80,12 @@ class Objective(nn.Module):
             | self._finding_terms(visual, finding_logits, batch)
             | self._scst_term(visual, finding_logits, batch["labels"])
         )
-        losses = self._means(terms)
-        loss = sum(getattr(self.weights, name) * term for name, term in losses.items())
-        return ObjectiveOutput(loss, losses, visual.region_weights)
+        means = self._means(terms)
+        loss = sum(getattr(self.weights, name) * mean for name, mean in means.items())
+        return ObjectiveOutput(loss, means, visual.region_weights)
 
     def _text_terms(
-        self,
-        visual: VisualTokens,
-        finding_logits: torch.Tensor | None,
-        batch: dict[str, torch.Tensor],
-        progress: float,
+        self, visual: VisualTokens, finding_logits: torch.Tensor | None, batch: Batch, progress: float
     ) -> dict[str, Term]:
         """Those of the reference report, from one pass of the decoder over it, or two."""
         weights, decoder, labels = self.weights, self.model.decoder, batch["labels"]
@@ -106,38 +96,37 @@ class Objective(nn.Module):
         if weights.grounding:
             hidden, attention = decoder.hidden_states_and_attention(context, labels)  # [B, T, D], [B, T, Q]
             attribution = attention_by_region(self.model, attention, visual)  # [B, T, K]
-            grounding["grounding"] = grounding_term(attribution, batch["region_targets"])
+            grounding["grounding"] = losses.grounding_term(attribution, batch["region_targets"])
         else:
             hidden = decoder.hidden_states(context, labels)
-        passes = [hidden, decoder.hidden_states(context, labels)] if weights.rdrop else [hidden]
+        passes = torch.stack([hidden, decoder.hidden_states(context, labels)] if weights.rdrop else [hidden])
         gamma = FOCAL_GAMMA * min(1.0, progress / FOCAL_WARMUP)
-        terms = vocabulary_terms(torch.stack(passes), *decoder.output_layer(), labels, weights.label_smoothing, gamma)
+        terms = losses.vocabulary_terms(passes, *decoder.output_layer(), labels, weights.label_smoothing, gamma)
         return grounding | {name: term for name, term in terms.items() if getattr(weights, name)}
 
-    def _region_terms(self, visual: VisualTokens, batch: dict[str, torch.Tensor]) -> dict[str, Term]:
+    def _region_terms(self, visual: VisualTokens, batch: Batch) -> dict[str, Term]:
         terms, weights, masks = {}, self.weights, batch["segmentation_targets"]
         if weights.load_balance:
             mean = visual.region_weights.float().mean(0)  # [K]
-            if self._together():
-                mean = all_reduce(mean) / torch.distributed.get_world_size()
-            terms["load_balance"] = load_balance_term(mean)
+            mean = all_reduce(mean) / self._processes() if self._processes() > 1 else mean
+            terms["load_balance"] = losses.load_balance_term(mean)
         if weights.mask_kl:
-            terms["mask_kl"] = mask_kl_term(visual.region_maps, masks)
+            terms["mask_kl"] = losses.mask_kl_term(visual.region_maps, masks)
         if weights.soft_iou:
-            terms["soft_iou"] = soft_iou_term(visual.region_maps, masks)
+            terms["soft_iou"] = losses.soft_iou_term(visual.region_maps, masks)
         return terms
 
     def _finding_terms(
-        self, visual: VisualTokens, finding_logits: torch.Tensor | None, batch: dict[str, torch.Tensor]
+        self, visual: VisualTokens, finding_logits: torch.Tensor | None, batch: Batch
     ) -> dict[str, Term]:
         terms = {}
         if self.weights.findings:
-            terms["findings"] = findings_term(finding_logits, batch["finding_labels"])
+            terms["findings"] = losses.findings_term(finding_logits, batch["finding_labels"])
         if self.weights.occlusion:
             terms["occlusion"] = self._occlusion_term(batch, visual.region_maps.detach().float())
         return terms
 
-    def _occlusion_term(self, batch: dict[str, torch.Tensor], maps: torch.Tensor) -> Term:
+    def _occlusion_term(self, batch: Batch, maps: torch.Tensor) -> Term:
         """`findings` on copies of some images, each with one region's map [B, K, H, W], cut at half, in black."""
         images, device = batch["pixel_values"], maps.device
         count, side = max(1, round(OCCLUDED * len(images))), images.shape[-1]
@@ -149,12 +138,11 @@ class Objective(nn.Module):
         covered = (cut & occluder[:, None]).sum((-1, -2)) / cut.sum((-1, -2))  # [C, K]
         black = self.model.transform.normalise(occluder.new_zeros((side, side), dtype=images.dtype))
         copies = torch.where(occluder[:, None], black, images[rows])  # [C, 3, S, S]
-        seen = self.model.encode_image(copies, batch["box"][rows])
-        places = batch["finding_regions"][rows]  # [C, F, K]
-        usual = self.model.finding_head.region_mask.isfinite().T  # [F, K]
+        visual = self.model.encode_image(copies, batch["box"][rows])
+        places, usual = batch["finding_regions"][rows], self.model.finding_head.region_mask.isfinite().T  # [C, F, K]
         places = torch.where(places.any(-1, keepdim=True), places, usual)
-        labels = occluded_labels(batch["finding_labels"][rows], places, covered)
-        return findings_term(self.model.predict_findings(seen), labels)
+        labels = losses.occluded_labels(batch["finding_labels"][rows], places, covered)
+        return losses.findings_term(self.model.predict_findings(visual), labels)
 
     def _scst_term(
         self, visual: VisualTokens, finding_logits: torch.Tensor | None, labels: torch.Tensor
@@ -168,7 +156,7 @@ class Objective(nn.Module):
         hidden = decoder.hidden_states(context[rows], drawn)
         chosen = drawn.clone()
         chosen[:, 0] = IGNORED  # <findings> is given
-        return {"scst": scst_term(hidden, *decoder.output_layer(), chosen, advantages)}
+        return {"scst": losses.scst_term(hidden, *decoder.output_layer(), chosen, advantages)}
 
     @torch.no_grad()
     def _draw_reports(
@@ -185,8 +173,8 @@ class Objective(nn.Module):
         reported = (labels == tokenizer.convert_tokens_to_ids(FINDINGS_TOKEN)).any(1).nonzero().squeeze(1)
         if not len(reported):
             return reported.new_zeros(1), labels.new_full((1, 2), IGNORED), context.new_zeros(1)
-        drawn = self.generator.sample(context[reported], NUM_GENERATIONS)  # [N, U]
         rows = reported.repeat_interleave(NUM_GENERATIONS)
+        drawn = self.generator.sample(context[reported], NUM_GENERATIONS)  # [N, U]
         references, written = (
             [decode_report(tokenizer, ids).findings for ids in reports.tolist()]
             for reports in (labels[rows].clamp_min(PAD), drawn)
@@ -197,38 +185,25 @@ class Objective(nn.Module):
 
     def _means(self, terms: dict[str, Term]) -> dict[str, torch.Tensor]:
         """Sums over counts; over their mean over processes, since these average their gradients."""
-        counts, processes = torch.stack([count.detach().float() for _, count in terms.values()]), 1
-        if self._together():
-            torch.distributed.all_reduce(counts)
-            processes = torch.distributed.get_world_size()
-        counts = counts.clamp_min(1) / processes
+        counts = torch.stack([count.detach().float() for _, count in terms.values()])
+        if self._processes() > 1:
+            distributed.all_reduce(counts)
+        counts = counts.clamp_min(1) / self._processes()
         return {name: total / count for (name, (total, _)), count in zip(terms.items(), counts, strict=True)}
 
-    def _together(self) -> bool:
-        """Whether other processes share the batch."""
-        if self.alone or not torch.distributed.is_initialized():
-            return False
-        return torch.distributed.get_world_size() > 1
-
-
-def _freeze_unreached(model: XR2Text, weights: LossConfig) -> None:
-    if not (weights.ce or weights.focal or weights.rdrop or weights.scst):
-        model.decoder.requires_grad_(False)
-        if model.finding_tokens is not None:
-            model.finding_tokens.requires_grad_(False)
-    if not (weights.findings or weights.occlusion) and model.finding_head is not None:
-        model.finding_head.requires_grad_(False)
+    def _processes(self) -> int:
+        """How many share the batch."""
+        return distributed.get_world_size() if distributed.is_initialized() and not self.alone else 1
 
 
 def _check(model: XR2Text, weights: LossConfig) -> None:
     haqt = model.config.haqt
-    regional = haqt.projection == "haqt_arr"
-    regions = (regional, "regions (model.haqt.projection: haqt_arr)")
+    regional = haqt.projection == "haqt_arr", "regions (model.haqt.projection: haqt_arr)"
     needs = {
-        "load_balance": (regional and haqt.use_adaptive_routing, "a router (model.haqt.use_adaptive_routing)"),
-        "mask_kl": regions,
-        "soft_iou": regions,
-        "grounding": regions,
+        "load_balance": (regional[0] and haqt.use_adaptive_routing, "a router (model.haqt.use_adaptive_routing)"),
+        "mask_kl": regional,
+        "soft_iou": regional,
+        "grounding": regional,
         "rdrop": (model.config.dropout > 0, "dropout (model.dropout): both passes would be the same"),
     }
     for name, (given, what) in needs.items():

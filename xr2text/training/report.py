@@ -3,7 +3,7 @@
 Shapes: S image side, K regions, H x W patch grid.
 """
 
-import csv
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-import psutil
 import torch
 from accelerate import Accelerator
 from matplotlib.figure import Figure
@@ -37,30 +36,13 @@ Panel = tuple[str, dict[str, str]]  # a title, and the columns of history.csv th
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A validation study's report as the model writes it now.
-
-    Attributes:
-        radiograph: [S, S] in [0, 1], as the model sees it.
-        maps: [K, H, W] attention of each region, summing to 1; None for a model without regions.
-        report: by the model.
-    """
+    """A validation study, its radiograph [S, S] in [0, 1], the regions' attention [K, H, W] (None without regions) and
+    the report that the model writes of it now."""
 
     study: Study
     radiograph: np.ndarray
     maps: np.ndarray | None
     report: ReportText
-
-
-def shown_settings(config: Config) -> dict[str, str | float]:
-    """Every setting that says nothing of this machine's folders, by its dotted name, for the trackers."""
-    flat = pd.json_normalize(config.model_dump()).iloc[0].to_dict()
-    places = ("output", "data.root", "data.split_file", "data.labelled_images", "data.segmentation", "data.cache",
-              "training.init_from", "model.encoder.weights", "model.decoder.weights")  # fmt: skip
-    return {
-        name: value if isinstance(value, int | float | str) else str(value)
-        for name, value in flat.items()
-        if name not in places
-    }
 
 
 def write_epoch(
@@ -88,7 +70,7 @@ def peak_memory() -> float:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
     if sys.platform == "win32":
-        return psutil.Process().memory_info().peak_wset / 2**30
+        return math.nan
     import resource  # Windows has none
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**30
@@ -107,12 +89,10 @@ def append_history(path: Path, row: dict) -> pd.DataFrame:
 
 def write_table(path: Path, data: ReportDataset, reports: dict[int, ReportText]) -> None:
     """validation_reports.csv: each study's reference and generated sections."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["id", "reference_findings", "reference_impression", "findings", "impression"])
-        for index, report in sorted(reports.items()):
-            study = data.examples[index][0]
-            table.writerow([study.id, study.findings, study.impression, report.findings, report.impression])
+    columns = ("id", "reference_findings", "reference_impression", "findings", "impression")
+    pairs = [(data.examples[index][0], report) for index, report in sorted(reports.items())]
+    rows = [(study.id, study.findings, study.impression, report.findings, report.impression) for study, report in pairs]
+    pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
 
 
 def write_training_report(

@@ -1,7 +1,4 @@
-"""What a drawn findings section is worth beside the reference: the rewards of self-critical training.
-
-Shapes: N reports.
-"""
+"""What a drawn findings section is worth beside the reference, for self-critical training. Shapes: N reports."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,8 +17,10 @@ def rouge_l(references: Sequence[str], drawn: Sequence[str]) -> np.ndarray:
 def findings_f1(references: Sequence[str], drawn: Sequence[str]) -> np.ndarray:
     """[N] in [0, 1]: F1 of CheXpert's findings that the two texts have as present or uncertain; 1 where neither has
     any."""
-    reference, own = (_asserted(texts) for texts in (references, drawn))  # [N, F]
-    both, either = (reference & own).sum(1), reference.sum(1) + own.sum(1)
+    asserted = [
+        label_reports(list(texts))[list(CHEXPERT_14)].fillna(0).to_numpy() != 0 for texts in (references, drawn)
+    ]
+    both, either = (asserted[0] & asserted[1]).sum(1), asserted[0].sum(1) + asserted[1].sum(1)
     return np.where(either > 0, 2 * both / np.maximum(either, 1), 1.0)
 
 
@@ -31,7 +30,3 @@ REWARDS: tuple[Callable[[Sequence[str], Sequence[str]], np.ndarray], ...] = (rou
 def total_reward(references: Sequence[str], drawn: Sequence[str]) -> np.ndarray:
     """[N] the sum of all rewards; `references` are not empty."""
     return sum(reward(references, drawn) for reward in REWARDS)
-
-
-def _asserted(texts: Sequence[str]) -> np.ndarray:
-    return label_reports(list(texts))[list(CHEXPERT_14)].fillna(0).to_numpy(int) != 0

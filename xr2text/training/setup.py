@@ -5,20 +5,31 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+import pandas as pd
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration, DistributedType
 from accelerate.utils import ProjectConfiguration
 from transformers import AutoTokenizer
 
-from xr2text.config import Config, ConfigError, TrainingConfig, load_config, save_config
+from xr2text.config import Config, ConfigError, load_config, save_config
 from xr2text.data.study import Study
 from xr2text.model.checkpoint import Checkpoint
-from xr2text.model.summary import BART_VOCAB_SIZE, parameters_by_part
+from xr2text.model.summary import parameter_table, unweighted_model
 from xr2text.model.xr2text import XR2Text
-from xr2text.text.tokenizer import VOCAB_SIZE, load_bart_tokenizer, train_tokenizer
+from xr2text.text.tokenizer import load_bart_tokenizer, train_tokenizer
 from xr2text.training.data import build_curriculum, load_split_studies
-from xr2text.training.optim import matrices_to_bf16
-from xr2text.training.report import shown_settings
+
+PLACES = {
+    "output",
+    "data.root",
+    "data.split_file",
+    "data.labelled_images",
+    "data.segmentation",
+    "data.cache",
+    "training.init_from",
+    "model.encoder.weights",
+    "model.decoder.weights",
+}  # settings that tell of this machine's folders
 
 
 def make_accelerator(config: Config) -> Accelerator:
@@ -45,19 +56,14 @@ def make_accelerator(config: Config) -> Accelerator:
             f"{launched} processes were launched, but accelerate joins {accelerator.num_processes} of them; on CPUs, "
             "start them by ACCELERATE_USE_CPU=true torchrun --nproc_per_node N train.py ..."
         )
-    if accelerator.distributed_type == DistributedType.FSDP:
-        _check_fsdp(settings)
-    return accelerator
-
-
-def _check_fsdp(settings: TrainingConfig) -> None:
     for refused, why in (
         (settings.ema_decay is not None, "ema_decay keeps a whole copy of the weights, which FSDP is to avoid"),
         (settings.bf16_weights, "optimizer adamw_8bit leaves some weights in float32, which FSDP cannot gather"),
         (settings.losses.scst, "losses.scst draws reports of different lengths, for which FSDP cannot gather shards"),
     ):
-        if refused:
-            raise ConfigError(f"training.{why}: take another, or DDP")
+        if refused and accelerator.distributed_type == DistributedType.FSDP:
+            raise ConfigError(f"training.{why}: do without, or take DDP")
+    return accelerator
 
 
 def _precision(choice: str) -> str:
@@ -74,10 +80,8 @@ def _precision(choice: str) -> str:
 
 def started_command(config_files: list[str], overrides: list[str]) -> str:
     """The command that started the run, without the places on this machine that it read from and wrote to."""
-    places = ("output=", "data.root=", "data.split_file=", "data.labelled_images=", "data.segmentation=", "data.cache=",
-              "training.init_from=")  # fmt: skip
     files = " ".join(Path(file).name if Path(file).is_absolute() else file for file in config_files)
-    kept = [override for override in overrides if not override.startswith(places)]
+    kept = [override for override in overrides if override.split("=")[0] not in PLACES]
     return f"accelerate launch train.py --config {files}" + (f" --set {' '.join(kept)}" if kept else "")
 
 
@@ -89,63 +93,48 @@ def first_checkpoint(config: Config, train_studies: Iterable[Study], resume: boo
         ConfigError: the settings do not fit the resumed run, or the model of `init_from`.
         CheckpointError: `init_from` cannot be read.
     """
-    start = config.training.init_from
+    start, given = config.training.init_from, None
     if resume:
         _check_resumed(config)
         tokenizer = AutoTokenizer.from_pretrained(Path(config.output) / "tokenizer")
-        model = XR2Text(config.model, len(tokenizer))
     elif start is not None:
         given = Checkpoint.from_pretrained(start)
-        tokenizer, model = given.tokenizer, XR2Text(config.model, len(given.tokenizer))
-        _take_weights(model, given.model, start)
+        tokenizer = given.tokenizer
+    elif config.model.decoder.weights is not None:
+        tokenizer = load_bart_tokenizer(config.model.decoder.weights)
     else:
-        tokenizer = _new_tokenizer(config, train_studies)
-        model = XR2Text(config.model, len(tokenizer))
+        texts = (text for study in train_studies for text in (study.findings, study.impression) if text)
+        tokenizer = train_tokenizer(texts)
+    model = XR2Text(config.model, len(tokenizer))
+    if given is not None:
+        if given.model.config.findings != config.model.findings:
+            raise ConfigError(f"training.init_from: {start} predicts other findings than model.findings names")
+        try:
+            model.load_state_dict(given.model.state_dict())
+        except RuntimeError as error:
+            raise ConfigError(f"training.init_from: {start} does not fit the settings of model: {error}") from error
+        model.calibration = given.model.calibration
+    elif not resume:
         model.load_pretrained_parts()
     return Checkpoint(model, tokenizer, config.generation, config.name)
-
-
-def _new_tokenizer(config: Config, studies: Iterable[Study]):
-    """BART's, or one that is learned from the training reports."""
-    if config.model.decoder.weights is not None:
-        return load_bart_tokenizer(config.model.decoder.weights)
-    return train_tokenizer(text for study in studies for text in (study.findings, study.impression) if text)
-
-
-def _take_weights(model: XR2Text, given: XR2Text, name: str) -> None:
-    """Weights and calibration."""
-    if model.config.findings != given.config.findings:
-        raise ConfigError(f"training.init_from: {name} predicts other findings than model.findings names")
-    try:
-        model.load_state_dict(given.state_dict())
-    except RuntimeError as error:
-        raise ConfigError(f"training.init_from: {name} does not fit the settings of model: {error}") from error
-    model.calibration = given.calibration
-
-
-def prepare_model(model: XR2Text, settings: TrainingConfig) -> None:
-    """How a model saves time and memory in training; it is changed in place."""
-    if settings.gradient_checkpointing != "none":
-        model.enable_gradient_checkpointing(text=settings.gradient_checkpointing == "all")
-    if settings.bf16_weights:
-        matrices_to_bf16(model)
-    model.to(memory_format=torch.channels_last)
 
 
 def _check_resumed(config: Config) -> None:
     """What decides the model and the order of the studies must be as it was; a batch that was halved stays so."""
     file, settings = Path(config.output) / "config.yaml", config.training
-    saved = load_config(file)
-    if saved.model != config.model:
-        raise ConfigError(f"--resume: the model's settings differ from those in {file}")
-    for name in ("curriculum", "seed"):
-        if getattr(saved.training, name) != getattr(settings, name):
-            raise ConfigError(f"--resume: training.{name} differs from that in {file}")
-    per_update = saved.training.batch_size * saved.training.gradient_accumulation_steps
-    if per_update != settings.batch_size * settings.gradient_accumulation_steps:
-        raise ConfigError(f"--resume: training.batch_size times gradient_accumulation_steps is {per_update} in {file}")
-    settings.batch_size = saved.training.batch_size
-    settings.gradient_accumulation_steps = saved.training.gradient_accumulation_steps
+    saved, kept = load_config(file), load_config(file).training
+    for name, same in (
+        ("model", saved.model == config.model),
+        ("training.curriculum", kept.curriculum == settings.curriculum),
+        ("training.seed", kept.seed == settings.seed),
+        (
+            "training.batch_size times gradient_accumulation_steps",
+            kept.studies_per_update == settings.studies_per_update,
+        ),
+    ):
+        if not same:
+            raise ConfigError(f"--resume: {name} differs from that in {file}")
+    settings.batch_size, settings.gradient_accumulation_steps = kept.batch_size, kept.gradient_accumulation_steps
 
 
 def start_output(config: Config, checkpoint: Checkpoint, accelerator: Accelerator) -> None:
@@ -155,24 +144,20 @@ def start_output(config: Config, checkpoint: Checkpoint, accelerator: Accelerato
         save_config(config, output / "config.yaml")
         checkpoint.tokenizer.save_pretrained(output / "tokenizer")
     if config.training.report_to:
+        flat = pd.json_normalize(config.model_dump()).iloc[0].items()
+        shown = {name: value if isinstance(value, int | float) else str(value) for name, value in flat}
+        shown = {name: value for name, value in shown.items() if name not in PLACES}
         logs = {"wandb": {"dir": str(output / "trackers")}}  # it would write into the working folder
-        accelerator.init_trackers(config.name, config=shown_settings(config), init_kwargs=logs)
+        accelerator.init_trackers(config.name, config=shown, init_kwargs=logs)
 
 
 def describe_run(config: Config) -> str:
     """What a run of this config would be: parameters, stages and updates (of one process). Fetches no weights."""
-    with torch.device("meta"):
-        model = XR2Text(config.model, BART_VOCAB_SIZE if config.model.decoder.weights else VOCAB_SIZE)
-    parts = parameters_by_part(model)
-    width = max(map(len, parts))
     curriculum = build_curriculum(config, load_split_studies(config)["train"])
-    per_update = config.training.batch_size * config.training.gradient_accumulation_steps
-    updates = {stage.name: stage.epochs * -(-len(stage.indices) // per_update) for stage in curriculum.stages}
-    return "\n".join([
-        *(f"  {part:<{width}}  {count:>13,}" for part, count in (parts | {"total": sum(parts.values())}).items()),
-        "",
-        curriculum.table(),
-        "",
-        "updates: " + ", ".join(f"{name} {count:,}" for name, count in updates.items()),
-        f"in all {sum(updates.values()):,} of {per_update} radiographs on one process",
-    ])  # fmt: skip
+    studies = config.training.studies_per_update
+    updates = {stage.name: stage.epochs * -(-len(stage.indices) // studies) for stage in curriculum.stages}
+    counts = ", ".join(f"{name} {count:,}" for name, count in updates.items())
+    return (
+        f"{parameter_table(unweighted_model(config.model))}\n\n{curriculum.table()}\n\nupdates: {counts}\n"
+        f"in all {sum(updates.values()):,} of {studies} radiographs on one process"
+    )

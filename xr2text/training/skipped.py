@@ -18,9 +18,7 @@ NAMED = 20  # at a time
 
 
 class Skipped:
-    """What a run skips: each named once in the log, all listed in `FILE`, too many an error.
-
-    It is saved with the run's state, so that a resumed run knows of it.
+    """What a run skips: named once in the log, listed in `FILE`, too many an error. Saved with the run's state.
 
     Args:
         fraction: of the training radiographs, that may be skipped.
@@ -29,12 +27,8 @@ class Skipped:
     def __init__(self, data: ReportDataset, fraction: float):
         self.data, self.fraction = data, fraction
         self.total = len(data) + len(data.examples.empty)
+        self.most = int(fraction * self.total)
         self.reasons: dict[tuple[str, str], None] = {}  # study and reason, in the order of their discovery
-
-    @property
-    def most(self) -> int:
-        """So many may be skipped."""
-        return int(self.fraction * self.total)
 
     def add_empty(self) -> None:
         """The studies without a report. Raises DataError as `add` does."""
@@ -47,6 +41,17 @@ class Skipped:
             DataError: more than the configured fraction is skipped.
         """
         self._add([(self.data.examples[index][0].id, reason) for index, reason in skipped.items()])
+
+    def gather(self, output: Path) -> None:
+        """Makes it known to all processes and writes the list; to be called by all together. Raises as `add` does."""
+        self._add(pair for reasons in gather_object([list(self.reasons)]) for pair in reasons)
+        if PartialState().is_main_process and self.reasons:
+            with atomic_write(output / FILE) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([("study", "reason"), *self.reasons])
+
+    def summary(self, output: Path) -> str:
+        """A sentence for the end of a run."""
+        return f"{len(self.reasons):,} of {self.total:,} training radiographs were skipped: {output / FILE}"
 
     def _add(self, found: Iterable[tuple[str, str]]) -> None:
         new = [pair for pair in found if pair not in self.reasons]
@@ -61,21 +66,6 @@ class Skipped:
                 f"than data.max_skip_fraction {self.fraction:g}; the last: {': '.join(list(self.reasons)[-1])}; "
                 "`xr2text data check` names all"
             )
-
-    def gather(self, output: Path) -> None:
-        """Makes it known to all processes and writes the list; to be called by all together. Raises as `add` does."""
-        for reasons in gather_object([self.reasons]):
-            self._add(reasons)
-        if PartialState().is_main_process and self.reasons:
-            with atomic_write(output / FILE) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-                table = csv.writer(file)
-                table.writerow(["study", "reason"])
-                table.writerows(self.reasons)
-
-    def summary(self, output: Path) -> str:
-        """A sentence for the end of a run, "" where nothing was skipped."""
-        count = len(self.reasons)
-        return f"{count:,} of {self.total:,} training radiographs were skipped: {output / FILE}" if count else ""
 
     def state_dict(self) -> dict:
         return {"reasons": list(self.reasons)}

@@ -74,25 +74,19 @@ class Progress:
         for name, what in (("processes", "processes"), ("batch_size", "radiographs in a batch")):
             if state[name] != getattr(self, name):
                 raise StateError(f"--resume: the run is of {state[name]} {what}, and here are {getattr(self, name)}")
-        vars(self).update(state | {
-            "total_updates": self.total_updates,  # a longer run may go on from a shorter one
-            "calibration": FindingCalibration(**state["calibration"]),
-        })  # fmt: skip
+        kept = {"total_updates": self.total_updates}  # a longer run may go on from a shorter one
+        vars(self).update(state | kept | {"calibration": FindingCalibration(**state["calibration"])})
 
 
 class StopRequest:
     """Turns SIGTERM and Ctrl-C into a request that the loop answers by saving and stopping; a second Ctrl-C interrupts.
-
-    As a context manager it gives the signals back their former handlers.
-    """
+    A context manager, which gives the signals back their former handlers."""
 
     def __init__(self):
         self.asked = False
-        self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._ask)
+        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)}
         return self
 
     def __exit__(self, *_) -> None:
@@ -126,8 +120,7 @@ def save_state(accelerator: Accelerator, output: Path, progress: Progress) -> No
     Raises:
         StateError: it could not be written, for want of space or otherwise; earlier states are untouched.
     """
-    folder = output / "states"
-    draft = folder / "draft"
+    draft, final = output / "states" / "draft", output / "states" / f"step-{progress.updates:08d}"
     if accelerator.is_main_process:
         shutil.rmtree(draft, ignore_errors=True)
     accelerator.wait_for_everyone()
@@ -137,10 +130,9 @@ def save_state(accelerator: Accelerator, output: Path, progress: Progress) -> No
         shutil.rmtree(draft, ignore_errors=True)
         last = saved_states(output)
         left = f"--resume goes on from {last[-1].name}" if last else "there is no earlier one"
-        raise StateError(f"the training state could not be written to {folder}: {error}; {left}") from error
+        raise StateError(f"the training state could not be written to {final}: {error}; {left}") from error
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        final = folder / f"step-{progress.updates:08d}"
         shutil.rmtree(final, ignore_errors=True)
         os.replace(draft, final)
         for old in saved_states(output)[:-KEPT]:

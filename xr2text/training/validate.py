@@ -6,10 +6,10 @@ Shapes: B batch, T tokens, N studies, F findings.
 import math
 from pathlib import Path
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, DistributedType
-from sklearn.metrics import roc_auc_score
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from xr2text.config import Config
 from xr2text.data.dataset import collate
 from xr2text.data.study import DataError
-from xr2text.evaluation.clinical import score_clinical
+from xr2text.evaluation.clinical import score_clinical, score_head
 from xr2text.evaluation.language import score_language
 from xr2text.model.checkpoint import Checkpoint
 from xr2text.model.findings import FindingCalibration
@@ -33,7 +33,6 @@ from xr2text.training.state import Progress
 
 SAMPLES = 3  # of the scored reports, shown in the training report
 LEAST_POSITIVES = 8  # below, a finding's best threshold would be chance: it takes the one that suits all together
-LEAST_FOR_AUC = 15
 TEMPERATURES = torch.logspace(-0.7, 0.7, 57)  # 0.2 to 5
 THRESHOLDS = torch.linspace(0.02, 0.8, 79)
 
@@ -71,9 +70,11 @@ class Validator:
         if settings.losses.findings:
             fitted = fit_calibration(logits, labels, self.config.model.findings)
             progress.calibration = model.calibration = self.checkpoint.model.calibration = fitted
-            scores["finding_auc"] = mean_auc(logits, labels)
-            if math.isnan(scores["finding_auc"]) and "finding_auc" in settings.metric_for_best_model:
-                raise DataError(f"metric_for_best_model: finding_auc needs a finding of {LEAST_FOR_AUC} studies")
+            tables = (pd.DataFrame(values, columns=self.config.model.findings) for values in (labels, logits.sigmoid()))
+            auc = None if labels.isnan().all() else score_head(*tables).mean_auc
+            if auc is None and "finding_auc" in settings.metric_for_best_model:
+                raise DataError("metric_for_best_model: finding_auc needs 15 validation studies that have a finding")
+            scores["finding_auc"] = math.nan if auc is None else auc
         best = Checkpoint(model, self.checkpoint.tokenizer, self.config.generation, self.config.name)
         reports = write_reports(best.generator, self.scored_loader, self.accelerator)
         scores |= self._score(reports)
@@ -203,14 +204,3 @@ def _middle_of_best(f1: torch.Tensor) -> float:
     """The threshold in the middle of those with the highest F1 [thresholds], which are often several."""
     best = (f1 == f1.max()).nonzero().squeeze(1)
     return round(THRESHOLDS[best[len(best) // 2]].item(), 2)
-
-
-def mean_auc(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Mean area under the ROC curve over the findings with enough positives and a negative; NaN without any."""
-    areas = []
-    for column in range(labels.shape[1]):
-        known = ~labels[:, column].isnan()
-        truth = labels[known, column]
-        if truth.sum() >= LEAST_FOR_AUC and (truth == 0).any():
-            areas.append(roc_auc_score(truth.numpy(), logits[known, column].numpy()))
-    return float(torch.tensor(areas).mean()) if areas else float("nan")
