@@ -33,7 +33,7 @@ STAGES = [
 ]
 BIN = 20  # words of a report to a line of the histogram
 MISSING = "is missing"
-NAMED = 20  # faults of one kind that are named; the others are counted
+NAMED = 20  # faults of a sort that are named; the others are counted
 
 
 @dataclass
@@ -97,8 +97,8 @@ def check_source(config: Config, processes: int = 1, read_images: bool = True, p
     """
     faults = Faults(strict=False)
     check = Check(load_studies(config.data, config.model.findings, faults))
-    for kind in dict.fromkeys(kind for kind, _ in faults.found):
-        check.failures += _named([text for found, text in faults.found if found == kind], kind)
+    for fault in dict.fromkeys(fault for fault, _ in faults.found):
+        check.failures += _named([text for found, text in faults.found if found == fault], fault)
     images = _images(check.splits, config.generation.impression)
     if read_images:
         files = [image for image in images["image"].unique() if isinstance(image, ImageFile)]
@@ -137,9 +137,9 @@ def obstacles(config: Config, splits: dict[str, StudyTable]) -> list[str]:
     return found
 
 
-def _named(texts: Sequence[str], kind: str) -> list[str]:
+def _named(texts: Sequence[str], fault: str) -> list[str]:
     rest = len(texts) - NAMED
-    return [f"{kind}: {text}" for text in texts[:NAMED]] + ([f"{kind}: {rest:,} more"] if rest > 0 else [])
+    return [f"{fault}: {text}" for text in texts[:NAMED]] + ([f"{fault}: {rest:,} more"] if rest > 0 else [])
 
 
 def _table(rows: Sequence[dict[str, str | int]]) -> str:

@@ -167,15 +167,15 @@ class Faults:
 
     Attributes:
         strict: whether the first one is raised.
-        found: (kind, text) of the collected ones; kinds are "missing image", "duplicate study", "two splits" and
+        found: (fault, text) of the collected ones; faults are "missing image", "duplicate study", "two splits" and
             "bad entry".
     """
 
     strict: bool = True
     found: list[tuple[str, str]] = field(default_factory=list)
 
-    def add(self, kind: str, text: str) -> None:
+    def add(self, fault: str, text: str) -> None:
         """Raises DataError where `strict`."""
         if self.strict:
             raise DataError(text)
-        self.found.append((kind, text))
+        self.found.append((fault, text))

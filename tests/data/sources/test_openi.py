@@ -73,7 +73,7 @@ def test_what_is_missing_is_named(openi, load, tmp_path_factory):
         load("openi", openi)
     faults = Faults(strict=False)
     splits = load_studies(DataConfig(source="openi", root=str(openi)), faults=faults)
-    assert sum(map(len, splits.values())) == 2 and [kind for kind, _ in faults.found] == ["missing image"]
+    assert sum(map(len, splits.values())) == 2 and [fault for fault, _ in faults.found] == ["missing image"]
     (openi / "ecgen-radiology" / "3.xml").write_text("<eCitation>")
     with pytest.raises(DataError, match=r"3\.xml is not valid XML"):
         load("openi", openi)
