@@ -47,7 +47,7 @@ def evaluate(
     predictions_file: Path | None = None,
     train_root: Path | None = None,
 ) -> dict | None:
-    """Scores a split and fills the folder `out`.
+    """Scores a split and fills the folder `out`; returns what metrics.json holds, on the main process, else None.
 
     To be called by all processes of a launch together. A study without a findings section is not scored.
 
@@ -56,9 +56,6 @@ def evaluate(
         meteor: whether to run METEOR, which needs Java.
         predictions_file: a CSV of another system's reports, columns id and findings; None: the checkpoint writes them.
         train_root: the folder of the train and validation studies, where data.root holds the scored ones alone.
-
-    Returns:
-        what metrics.json holds; None on other processes than the main one.
 
     Raises:
         DataError: the data are not as expected, or the file of predictions has not exactly the scored studies.
@@ -85,11 +82,9 @@ def evaluate(
         "constant": {"text": constant, **score([constant] * len(scored)).metrics},
         "retrieval": {"features_of": writer, **score([train[index].source_findings for index in nearest]).metrics},
     }
-    metrics = {
-        "model": name, "dataset": score.dataset, "split": split, "studies": len(scored),
-        "protocols": language.PROTOCOLS, "clinical_convention": clinical.CONVENTION,
-        **system.metrics, "baselines": baselines,
-    }  # fmt: skip
+    about = {"model": name, "dataset": score.dataset, "split": split, "studies": len(scored)}
+    about |= {"protocols": language.PROTOCOLS, "clinical_convention": clinical.CONVENTION}
+    metrics = {**about, **system.metrics, "baselines": baselines}
     if head := _head_tables(checkpoint.model.config.findings, scored, predictions):
         metrics["finding_head"] = asdict(clinical.score_head(*head))
         plots.reliability_figure(clinical.calibration_bins(*head)).savefig(out / "calibration.png")
