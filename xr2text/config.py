@@ -273,7 +273,7 @@ def setting_names(section: type[Settings] = Config, prefix: str = "") -> list[st
     """Dotted names of all settings; those of a curriculum's stage are training.curriculum.NAME."""
     names = []
     for name, field in section.model_fields.items():
-        inner = next((one for one in (field.annotation, *get_args(field.annotation)) if _is_section(one)), None)
+        inner = next(filter(_is_section, (field.annotation, *get_args(field.annotation))), None)
         names += setting_names(inner, f"{prefix}{name}.") if inner else [prefix + name]
     return names
 
