@@ -10,6 +10,7 @@ prints parameters, stages and updates, and trains nothing.
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from accelerate.utils import set_seed
@@ -18,10 +19,10 @@ from xr2text.config import Config, load_config
 from xr2text.errors import XR2TextError
 from xr2text.training.card import finish_run
 from xr2text.training.data import load_split_studies, prepare_data, stage_loaders
-from xr2text.training.loop import GO_ON, STOP, Clock, train_one_epoch
+from xr2text.training.loop import Clock, train_one_epoch
 from xr2text.training.memory import fit_batch
 from xr2text.training.objective import Objective
-from xr2text.training.optim import StageSpan, average_weights, build_optimizer, build_schedule, prepare_model
+from xr2text.training.optim import average_weights, build_optimizer, build_schedule, prepare_model, stage_spans
 from xr2text.training.report import write_epoch
 from xr2text.training.setup import (
     describe_run,
@@ -61,11 +62,12 @@ def train(config: Config, command: str, resume: bool) -> None:
     accelerator = make_accelerator(config)
     set_seed(settings.seed)
 
-    # The model and what it is shown, in the stages of the curriculum.
+    # The model, and what it is shown in the stages of the curriculum.
     studies = load_split_studies(config)
     checkpoint = first_checkpoint(config, studies["train"], resume)
     model = checkpoint.model
     data = prepare_data(config, studies, checkpoint.tokenizer, model.transform)
+    stages = data.curriculum.stages
     accelerator.print(data.curriculum.table())
 
     # Its loss; a batch that cannot fit is halved now, not found at the longest report of the first epoch.
@@ -78,21 +80,14 @@ def train(config: Config, command: str, resume: bool) -> None:
 
     # The optimiser; its schedule counts the real updates of all stages.
     optimizer = build_optimizer(model, settings)
-    stages = data.curriculum.stages
-    updates = [-(-len(loader) // settings.gradient_accumulation_steps) for loader in loaders]  # of an epoch
-    plan = [
-        StageSpan(stage.name, stage.epochs * count, stage.config.lr_factor)
-        for stage, count in zip(stages, updates, strict=True)
-    ]
+    plan = stage_spans(stages, loaders, settings.gradient_accumulation_steps)
     schedule = build_schedule(optimizer, settings.warmup_ratio, plan)
-    average = average_weights(model, settings.ema_decay)
+    average = average_weights(model, settings.ema_decay, optimizer)
     wrapped, optimizer = accelerator.prepare(objective, optimizer)
 
     # What is saved and resumed.
-    progress = Progress(
-        sum(span.updates for span in plan), accelerator.num_processes, settings.batch_size,
-        calibration=model.calibration,
-    )  # fmt: skip
+    total = sum(span.updates for span in plan)
+    progress = Progress(total, accelerator.num_processes, settings.batch_size, calibration=model.calibration)
     accelerator.register_for_checkpointing(progress, schedule, skipped, *([average] if average else []))
     start_output(config, checkpoint, accelerator)
     validate = Validator(config, data, checkpoint, average, accelerator)
@@ -102,24 +97,15 @@ def train(config: Config, command: str, resume: bool) -> None:
         accelerator.print(f"resumed at epoch {progress.epoch + 1}, batch {progress.batch}")
     skipped.add_empty()
 
+    save = partial(save_state, accelerator, output, progress)
     with StopRequest() as stop:
-        clock = Clock(accelerator, progress, stop, plan, settings.hourly_rate)
-
-        def after_update() -> bool:
-            """Averages the weights, and saves when it is time; whether the run is to stop."""
-            if average is not None:
-                average.update_parameters(model)
-            action = clock.due()
-            if action != GO_ON:
-                save_state(accelerator, output, progress)
-            return action == STOP
-
+        clock = Clock(accelerator, progress, plan, stop, save, settings.hourly_rate)
         while progress.epoch < settings.total_epochs:
             loader = loaders[stages.index(data.curriculum.stage_at(progress.epoch))]
             data.train.set_epoch(progress.epoch)
             trained = train_one_epoch(
-                wrapped, loader, optimizer, schedule, accelerator, progress, settings, after_update
-            )  # fmt: skip
+                wrapped, loader, optimizer, schedule, accelerator, progress, settings, clock.after_update
+            )
             if trained is None:
                 accelerator.print("stopped as asked: the state is saved, --resume goes on")
                 return
@@ -127,10 +113,8 @@ def train(config: Config, command: str, resume: bool) -> None:
             scores, samples = validate(progress)
             figures = {"epoch": progress.epoch, **trained, **scores, "seconds": round(progress.seconds, 1)}
             write_epoch(config, stages, figures, samples, accelerator)
-            save_state(accelerator, output, progress)
-    finish_run(config, command, data, len(skipped.reasons), accelerator)
-    if skipped.reasons:
-        accelerator.print(skipped.summary(output))
+            save()
+    finish_run(config, command, data, skipped, accelerator)
     accelerator.end_training()
 
 

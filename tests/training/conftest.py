@@ -91,14 +91,14 @@ def no_report(monkeypatch):
 @pytest.fixture
 def stop_at(monkeypatch):
     """Has the next run get SIGTERM after so many updates of its session; None: run to the end."""
-    due = Clock.due
+    after_update = Clock.after_update
 
     def set_stop(updates):
-        def due_or_terminated(clock):
+        def terminated(clock):
             if clock._updates + 1 == updates:
                 signal.raise_signal(signal.SIGTERM)
-            return due(clock)
+            return after_update(clock)
 
-        monkeypatch.setattr(Clock, "due", due_or_terminated)
+        monkeypatch.setattr(Clock, "after_update", terminated)
 
     return set_stop

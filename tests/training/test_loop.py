@@ -1,23 +1,24 @@
 from accelerate import Accelerator
 
 from xr2text.training import loop
-from xr2text.training.loop import GO_ON, SAVE, STOP, Clock
+from xr2text.training.loop import Clock
 from xr2text.training.optim import StageSpan
 from xr2text.training.state import Progress, StopRequest
 
 
-def make_clock(updates=0, hourly_rate=None):
+def make_clock(save=lambda: None, updates=0, hourly_rate=None):
     plan = [StageSpan("warmup", 600), StageSpan("hard", 1200)]
-    return Clock(Accelerator(cpu=True), Progress(1800, updates=updates), StopRequest(), plan, hourly_rate)
+    return Clock(Accelerator(cpu=True), Progress(1800, updates=updates), plan, StopRequest(), save, hourly_rate)
 
 
-def test_the_clock_says_when_to_save_and_when_to_stop(monkeypatch):
-    clock = make_clock()
-    assert clock.due() == GO_ON
+def test_the_state_is_saved_when_it_is_time_and_when_the_run_is_to_stop():
+    saved = []
+    clock = make_clock(lambda: saved.append(True))
+    assert not clock.after_update() and not saved
     clock._saved -= loop.SAVE_SECONDS + 1
-    assert (clock.due(), clock.due()) == (SAVE, GO_ON)
+    assert not clock.after_update() and not clock.after_update() and len(saved) == 1
     clock.stop.asked = True
-    assert clock.due() == STOP
+    assert clock.after_update() and len(saved) == 2
 
 
 def test_the_projection_tells_stages_whole_and_cost():
@@ -31,6 +32,6 @@ def test_the_projection_has_a_line_to_itself_once_in_a_session(monkeypatch, caps
     monkeypatch.setattr(loop, "FIRST_PROJECTION", 3)
     clock = make_clock()
     for _ in range(5):
-        clock.due()
+        clock.after_update()
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 and lines[0].startswith("at 0.00 s an update: warmup")

@@ -232,26 +232,20 @@ def test_a_killed_run_resumes_to_the_same_weights(run, write_config, tmp_path, n
 
 
 @pytest.mark.slow
-def test_launched_as_a_user_does_on_two_processes(write_config, tmp_path):
-    """They share the work and write every study's report once, and drawn reports are of a length on each."""
-    finish(launch(write_config(), "--set", "training.epochs=1", "training.losses.scst=0.1", processes=2))
-    reports = list(csv.DictReader((tmp_path / "run" / "validation_reports.csv").open()))
-    assert len({row["id"] for row in reports}) == len(reports) == 2
-    assert saved_states(tmp_path / "run")[-1].name == "step-00000003"  # 20 studies, 8 to an update
-
-
-@pytest.mark.slow
-def test_two_processes_and_one_give_the_same_curve(write_config, tmp_path):
+def test_launched_on_a_process_and_on_two_a_run_gives_the_same_curve(write_config, tmp_path):
     """On the same studies to an update; without dropout, drawn findings and batch statistics, which are a process's."""
     curves = []
-    for processes in (1, 2):
-        config = write_config(f"run{processes}", everything=True, batch_size=4 // processes)
+    for processes in LAUNCHERS:
+        config, output = write_config(f"run{processes}", everything=True, batch_size=4 // processes), f"run{processes}"
         settings = yaml.safe_load(config.read_text())
         settings["model"] |= {"encoder": {"name": "convnext_atto", "stride": 16}, "dropout": 0.0, "findings": []}
         settings["training"]["losses"] |= {"rdrop": 0, "findings": 0, "occlusion": 0}
         settings["data"]["phantoms"] = 24  # 8, 16 and 24 in the stages: no batch is filled up with repetitions
         config.write_text(yaml.safe_dump(settings))
         finish(launch(config, processes=processes))
-        curves.append(pd.read_csv(tmp_path / f"run{processes}" / "history.csv"))
+        curves.append(pd.read_csv(tmp_path / output / "history.csv"))
+        reports = pd.read_csv(tmp_path / output / "validation_reports.csv")
+        assert reports["id"].nunique() == len(reports) == 2  # each study's once
+        assert saved_states(tmp_path / output)[-1].name == "step-00000012"
     names = [name for name in curves[0] if name.startswith(CURVE)]
     pd.testing.assert_frame_equal(curves[0][names], curves[1][names], rtol=2e-4, atol=1e-6)

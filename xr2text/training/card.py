@@ -11,6 +11,7 @@ from xr2text.model.checkpoint import Checkpoint
 from xr2text.text.sections import ReportText
 from xr2text.training.data import TrainingData, make_loader
 from xr2text.training.report import write_table
+from xr2text.training.skipped import Skipped
 from xr2text.training.validate import write_reports
 
 _INDIANA = "the Indiana University (Open-i) collection, CC BY-NC-ND 4.0: these weights are not for commercial use"
@@ -26,13 +27,9 @@ _DATA = {
 _LICENCE = {"indiana": "cc-by-nc-nd-4.0", "openi": "cc-by-nc-nd-4.0", "phantom": "apache-2.0"}  # else "other"
 
 
-def finish_run(config: Config, command: str, data: TrainingData, skipped: int, accelerator: Accelerator) -> None:
-    """Writes RUN/checkpoint, the best weights with their model card, and their validation reports.
-
-    Args:
-        command: that the run was started with.
-        skipped: how many training radiographs were.
-    """
+def finish_run(config: Config, command: str, data: TrainingData, skipped: Skipped, accelerator: Accelerator) -> None:
+    """Writes RUN/checkpoint, the best weights with their model card, and their validation reports; `command` is that
+    which the run was started with."""
     output = Path(config.output)
     checkpoint = Checkpoint.from_pretrained(output / "best")
     checkpoint.generation = config.generation  # a resumed run may search in another way
@@ -41,9 +38,11 @@ def finish_run(config: Config, command: str, data: TrainingData, skipped: int, a
     if accelerator.is_main_process:
         write_table(output / "validation_reports.csv", data.val, reports)
         history = pd.read_csv(output / "history.csv")
-        card = model_card(config, command, _studies(data, skipped), history, list(reports.values()))
+        card = model_card(config, command, _studies(data, len(skipped.reasons)), history, list(reports.values()))
         checkpoint.save_pretrained(output / "checkpoint", card=card)
         print(f"checkpoint: {output / 'checkpoint'}")
+        if skipped.reasons:
+            print(skipped.summary(output))
 
 
 def _studies(data: TrainingData, skipped: int) -> str:

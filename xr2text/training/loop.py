@@ -22,7 +22,6 @@ from xr2text.training.state import Progress, StopRequest
 
 SAVE_SECONDS = 600  # between two saved states of an epoch
 FIRST_PROJECTION = 50  # updates of a session before its duration is projected
-GO_ON, SAVE, STOP = range(3)
 
 
 class NonFiniteLossError(XR2TextError):
@@ -118,10 +117,11 @@ def _means(progress: Progress, accelerator: Accelerator) -> dict[str, float]:
 
 
 class Clock:
-    """Asked after each update what is due.
+    """Saves a run's state from time to time, stops the run when it is asked to, and projects how long it will take.
 
     Args:
         plan: the stages of the whole run.
+        save: writes the state.
         hourly_rate: of the machine; None: no cost is projected.
     """
 
@@ -129,31 +129,30 @@ class Clock:
         self,
         accelerator: Accelerator,
         progress: Progress,
-        stop: StopRequest,
         plan: Sequence[StageSpan],
+        stop: StopRequest,
+        save: Callable[[], None],
         hourly_rate: float | None,
     ):
-        self.accelerator, self.progress, self.stop = accelerator, progress, stop
-        self.plan, self.hourly_rate = plan, hourly_rate
+        self.accelerator, self.progress, self.plan, self.stop = accelerator, progress, plan, stop
+        self.save, self.hourly_rate = save, hourly_rate
         self._saved = self._last = time.monotonic()
         self._seconds: deque[float] = deque(maxlen=FIRST_PROJECTION)  # of the latest updates
         self._updates = 0
 
-    def due(self) -> int:
-        """GO_ON, SAVE or STOP (which saves, too), the same on all processes; projects the duration once a session."""
+    def after_update(self) -> bool:
+        """Whether the run is to stop; its state is then saved. All processes do the same."""
         now = time.monotonic()
         self._seconds.append(now - self._last)
         self._last, self._updates = now, self._updates + 1
         if self._updates == FIRST_PROJECTION and self.accelerator.is_main_process:
             tqdm.write(self.projection())  # above the progress bar
-        action = STOP if self.stop.asked else SAVE if now - self._saved > SAVE_SECONDS else GO_ON
-        if self.accelerator.num_processes > 1:
-            gravest = torch.tensor(action, device=self.accelerator.device)
-            torch.distributed.all_reduce(gravest, torch.distributed.ReduceOp.MAX)
-            action = int(gravest)
-        if action == SAVE:
+        stop, save = float(self.stop.asked), float(now - self._saved > SAVE_SECONDS)
+        asked = self.accelerator.reduce(torch.tensor([stop, save], device=self.accelerator.device), "sum")
+        if asked.any():
+            self.save()
             self._saved = now
-        return action
+        return bool(asked[0])
 
     def projection(self) -> str:
         """How long the stages and the whole run take at the pace of the latest updates, validation aside."""

@@ -8,8 +8,10 @@ import torch
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
 
 from xr2text.config import ConfigError, TrainingConfig
+from xr2text.data.curriculum import Stage
 from xr2text.model.xr2text import XR2Text
 
 LR_PRIORS = 0.2  # of lr_projection, for the spatial priors, which start on the anatomy
@@ -75,6 +77,14 @@ class StageSpan:
     lr_factor: float = 1.0
 
 
+def stage_spans(stages: Sequence[Stage], loaders: Sequence[DataLoader], accumulation: int) -> list[StageSpan]:
+    """The real updates of all stages, with the loaders of their batches."""
+    return [
+        StageSpan(stage.name, stage.epochs * -(-len(loader) // accumulation), stage.config.lr_factor)
+        for stage, loader in zip(stages, loaders, strict=True)
+    ]
+
+
 def build_schedule(optimizer: Optimizer, warmup_ratio: float, spans: Sequence[StageSpan]) -> LambdaLR:
     """Linear warm-up, then a cosine down to LR_FLOOR of each rate at the last update of all stages."""
     factors = [span.lr_factor for span in spans for _ in range(span.updates)]  # of each update
@@ -91,12 +101,14 @@ def build_schedule(optimizer: Optimizer, warmup_ratio: float, spans: Sequence[St
     return LambdaLR(optimizer, factor)
 
 
-def average_weights(model: XR2Text, decay: float | None) -> AveragedModel | None:
-    """The exponential moving average of a model's weights and buffers; `.module` is a whole model. None without a
-    decay."""
+def average_weights(model: XR2Text, decay: float | None, optimizer: Optimizer) -> AveragedModel | None:
+    """The exponential moving average of a model's weights and buffers after each step of the optimiser; `.module` is a
+    whole model. None without a decay."""
     if decay is None:
         return None
     # Not torch's get_ema_multi_avg_fn, whose lerp makes NaN of the infinities in the finding head's mask.
-    return AveragedModel(
+    average = AveragedModel(
         model, avg_fn=lambda average, weight, _: decay * average + (1 - decay) * weight, use_buffers=True
     )
+    optimizer.register_step_post_hook(lambda *_: average.update_parameters(model))
+    return average
