@@ -54,7 +54,7 @@ def main() -> None:
     if args.mcp and auth:
         raise SystemExit("--mcp knows no login: leave XR2TEXT_USER and XR2TEXT_PASSWORD unset, or leave out --mcp.")
     if args.mcp and importlib.util.find_spec("mcp") is None:
-        raise SystemExit("--mcp needs the package mcp: pip install 'gradio[mcp]'")
+        raise SystemExit("--mcp needs a package: pip install 'gradio[mcp]'")
     examples = Examples()
     reporter = load_reporter()
     # The first report of a process is slower than the rest; it is written while the page is laid out.

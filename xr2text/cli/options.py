@@ -26,14 +26,10 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     )
 
 
-class OutputError(XR2TextError):
-    """What a command makes cannot be written where it is to go."""
-
-
 @contextmanager
 def written_to(path: Path | str) -> Iterator[None]:
-    """An OSError inside becomes an OutputError that names `path`."""
+    """An OSError inside becomes a sentence that names `path`."""
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{path} could not be written: {error}") from error
+        raise XR2TextError(f"{path} could not be written: {error}") from error

@@ -32,6 +32,7 @@ def diagnostic_report(report: "Report", issued: datetime | None = None) -> Diagn
     """
     issued = issued or datetime.now(UTC)
     texts = {"findings": report.findings or NOT_WRITTEN, "impression": report.impression or NOT_WRITTEN}
+    notes = [origin(report), *report.warnings]
     device = {
         "resourceType": "Device",
         "id": "model",
@@ -46,20 +47,15 @@ def diagnostic_report(report: "Report", issued: datetime | None = None) -> Diagn
             "code": {"coding": [{"system": LOINC, "code": code, "display": display}], "text": section},
             "device": {"reference": "#model"},
             "valueString": texts[section],
-            "note": [{"text": note} for note in (origin(report), *report.warnings)],
+            "note": [{"text": note} for note in notes],
         }
         for section, (code, display) in SECTIONS.items()
     ]
-    paragraphs = [
-        *(f"<p><b>{section.capitalize()}</b><br/>{escape(text)}</p>" for section, text in texts.items()),
-        *(f"<p>{escape(line)}</p>" for line in (origin(report), *report.warnings, NOTICE)),
-    ]
+    sections = [f"<b>{section.capitalize()}</b><br/>{escape(text)}" for section, text in texts.items()]
+    paragraphs = "".join(f"<p>{content}</p>" for content in (*sections, *map(escape, (*notes, NOTICE))))
     return DiagnosticReport.model_validate({
         "resourceType": "DiagnosticReport",
-        "text": {
-            "status": "generated",
-            "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{"".join(paragraphs)}</div>',
-        },
+        "text": {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{paragraphs}</div>'},
         "contained": [device, *observations],
         "status": "preliminary",
         "category": [{"coding": [{"system": CATEGORY, "code": "RAD", "display": "Radiology"}]}],

@@ -37,12 +37,9 @@ def panel(status: str, opened: Opened | None, doubtful: bool = False) -> dict[st
         doubtful: the reader is asked whether a report is to be written of this image.
     """
     report = opened.report if opened else None
-    saves = {
-        f"save-{name}": gr.Button(
-            interactive=report is not None and (name != "dicom-sr" or opened.source.header is not None)
-        )
-        for name in EXPORTS
-    }
+    possible = set() if report is None else set(EXPORTS)
+    if opened is None or opened.source.header is None:
+        possible.discard("dicom-sr")
     return {
         "status": status,
         "opened": opened,
@@ -54,22 +51,19 @@ def panel(status: str, opened: Opened | None, doubtful: bool = False) -> dict[st
         "weights": weights_chart(report.region_weights) if report else "",
         "warnings": warnings_list(report.doubts) if report else "",
         "go-on": gr.Button(visible=doubtful),
-        **saves,
+        **{f"save-{name}": gr.Button(interactive=name in possible) for name in EXPORTS},
     }
 
 
 def show(content: bytes) -> dict[str, Any]:
-    """The radiograph of a file's content, or what is wrong with it; and no choice in the history."""
-    try:
-        opened = open_radiograph(content)
-    except ImageError as error:
-        return {**panel(message(str(error), "bad"), None), "history": None}
+    """The radiograph of a file's content, and no choice in the history. Raises ImageError."""
+    opened = open_radiograph(content)
     size = f"{opened.decoded.width} × {opened.decoded.height}"
     return {**panel(message(f"Radiograph of {size} pixels. Press Generate report."), opened), "history": None}
 
 
 def show_upload(path: str) -> dict[str, Any]:
-    """`show` of an upload, whose file is gone from then on; its input is free for the next."""
+    """`show` of an upload, or what is wrong with it; its file is gone from then on, its input free for the next."""
     try:
         answer = show(read_once(path))
     except ImageError as error:
@@ -137,44 +131,42 @@ def export_batch(results: list[Opened | None]) -> dict[str, str] | None:
 
 
 def run_batch(reporter: Reporter, paths: list[str] | None, studies: list[Opened]) -> Iterator[dict[str, Any]]:
-    """One radiograph after the other; what is refused has its sentence in the table. No file is left at the end."""
+    """Radiograph after radiograph; one that is refused has its sentence in the table. No file is left at the end."""
     paths = paths or []
-    try:
-        yield from _read_batch(reporter, paths, studies)
-    finally:
-        delete(paths)
-
-
-def _read_batch(reporter: Reporter, paths: list[str], studies: list[Opened]) -> Iterator[dict[str, Any]]:
     rows: list[tuple[str, str, str]] = []
     results: list[Opened | None] = []
 
     def state(text: str, tone: str = "") -> dict[str, Any]:
         return {
             "files": None, "batch-status": message(text, tone), "table": batch_table(rows, results),
-            "results": results, "studies": studies,
+            "results": list(results), "studies": studies,
             "save-zip": gr.Button(interactive=tone == "good" and any(results)),
         }  # fmt: skip
 
-    if not paths or len(paths) > MAX_BATCH:
-        yield state(f"Choose up to {MAX_BATCH} files at once." if paths else "Choose one or more files first.", "bad")
-        return
-    for number, path in enumerate(paths, start=1):
-        yield state(f"Radiograph {number} of {len(paths)} …")
-        name = str(path).replace("\\", "/").rsplit("/", 1)[-1]
-        try:
-            opened = open_radiograph(read_once(path))
-            opened = write_report(reporter, opened, f"{time.strftime('%H:%M:%S')} · batch {number}")
-        except ImageError as error:
-            hint = " Read it alone to have a report all the same." if isinstance(error, DoubtfulImageError) else ""
-            rows, results = [*rows, (name, f"No report: {error}{hint}", "")], [*results, None]
-            continue
-        studies = remember(studies, opened)
-        count = len(opened.bare.doubts)
-        result = f"Report written, {count} warning{'' if count == 1 else 's'}" if count else "Report written"
-        rows, results = [*rows, (name, result, opened.bare.impression)], [*results, studies[-1]]
-    written = sum(opened is not None for opened in results)
-    yield state(f"{written} of {len(paths)} radiographs have a report. Choose a row to open it.", "good")
+    try:
+        if not 0 < len(paths) <= MAX_BATCH:
+            yield state(f"Choose from 1 to {MAX_BATCH} files.", "bad")
+            return
+        for number, path in enumerate(paths, start=1):
+            yield state(f"Radiograph {number} of {len(paths)} …")
+            name = str(path).replace("\\", "/").rsplit("/", 1)[-1]
+            try:
+                opened = open_radiograph(read_once(path))
+                opened = write_report(reporter, opened, f"{time.strftime('%H:%M:%S')} · batch {number}")
+            except ImageError as error:
+                hint = " Read it alone to have a report all the same." if isinstance(error, DoubtfulImageError) else ""
+                rows.append((name, f"No report: {error}{hint}", ""))
+                results.append(None)
+                continue
+            studies = remember(studies, opened)
+            count = len(opened.bare.doubts)
+            result = f"Report written, {count} warning{'' if count == 1 else 's'}" if count else "Report written"
+            rows.append((name, result, opened.bare.impression))
+            results.append(studies[-1])
+        written = sum(opened is not None for opened in results)
+        yield state(f"{written} of {len(paths)} radiographs have a report. Choose a row to open it.", "good")
+    finally:
+        delete(paths)
 
 
 def open_row(results: list[Opened | None], row: int) -> dict[str, Any]:
@@ -192,12 +184,12 @@ def labels_of(studies: list[Opened]) -> list[str]:
 
 def reopen(studies: list[Opened], label: str | None) -> dict[str, Any]:
     """A study of the history comes back to the page."""
-    found = next((study for study in studies if study.label == label), None)
-    if found is None:
-        return {}
-    return {**panel(message(f"Opened again: {found.label}."), found), "history": label}
+    for study in studies:
+        if study.label == label:
+            return {**panel(message(f"Opened again: {label}."), study), "history": label}
+    return {}
 
 
 def compared(studies: list[Opened], label: str | None) -> dict[str, Any] | None:
-    found = next((study for study in studies if study.label == label), None)
-    return view(found.grey, found.report) if found else None
+    """The view of a study of the history."""
+    return next((view(study.grey, study.report) for study in studies if study.label == label), None)
