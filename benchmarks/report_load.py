@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from benchmarks.common import CHECKPOINT, frontal_files, machine, publish
 
 WAYS = {"off": ("--no-overlay",), "on": ()}  # of the overlays
+BATCH = 8  # radiographs that the command gives the model together
 PARTS = 5  # the memory is read after each of so many parts of the radiographs
 
 
@@ -37,7 +38,7 @@ def report(files: list[Path], out: Path, checkpoint: str, overlays: str) -> tupl
     watched, times, memory = psutil.Process(process.pid), [], []
     with tqdm(total=len(files), desc=f"overlays {overlays}") as bar:
         while process.poll() is None:
-            written = sum(1 for _ in out.iterdir()) if out.is_dir() else 0
+            written = sum(not folder.name.startswith(".") for folder in out.iterdir()) if out.is_dir() else 0
             times += [time.monotonic() - started] * (written - len(times))
             bar.update(written - bar.n)
             if len(memory) < written * PARTS // len(files) and watched.is_running():
@@ -62,9 +63,8 @@ def main() -> None:
         lines = []
         for overlays in WAYS:
             times, memory, whole = report(files, folder / overlays, args.checkpoint, overlays)
-            # After the first batch, so that loading is not part of the rate.
-            start = next(k for k, moment in enumerate(times) if moment > times[0])
-            rate = (len(times) - start) / (times[-1] - times[start - 1]) if start < len(times) else float("nan")
+            first = min(BATCH, len(times) - 1)  # from the first batch on: loading is no part of the rate
+            rate = (len(times) - first) / max(times[-1] - times[first - 1], 1e-9)
             used = ", ".join(f"{size:.0f}" for size in memory)
             lines.append(f"| {overlays} | {rate:.1f} | {len(files) / whole:.1f} | {used} |")
     text = "\n".join([
