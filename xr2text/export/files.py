@@ -65,7 +65,7 @@ def document(report: "Report", name: str, source: Source | None = None) -> bytes
     elif name == "png":
         from xr2text.inference.overlay import overlay_figure
 
-        overlay_figure(report).save(content, format="PNG")
+        overlay_figure(report).save(content, format="PNG", compress_level=1)
     elif name == "maps":
         maps = report.maps_at(report.radiograph.height, report.radiograph.width, np.float16)
         np.savez_compressed(content, maps=maps, regions=np.array(REGION_NAMES))
