@@ -1,3 +1,4 @@
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,7 +11,7 @@ from PIL import Image
 
 from xr2text.anatomy import REGION_NAMES
 from xr2text.imaging.radiograph import ImageError, Radiograph
-from xr2text.inference.reporter import Reporter
+from xr2text.inference.reporter import Reporter, free_cores
 from xr2text.model.checkpoint import CheckpointError
 from xr2text.phantom.drawing import draw_phantom
 
@@ -116,16 +117,28 @@ def test_many_reports_are_written_in_batches_and_in_order(reporter, film, tmp_pa
     assert list(reporter.reports([])) == []
 
 
-def test_the_number_of_threads_is_as_before(reporter, film):
-    before, counts = torch.get_num_threads(), []
-    handle = reporter.model.decoder.bart.register_forward_pre_hook(lambda *_: counts.append(torch.get_num_threads()))
+@pytest.mark.parametrize("free", [1, 2, 8])
+def test_the_encoder_takes_the_free_cores_and_the_search_a_single_thread(reporter, film, monkeypatch, free):
+    before, counts = torch.get_num_threads(), {"encoder": set(), "search": set()}
+    monkeypatch.setattr("xr2text.inference.reporter.free_cores", lambda: free)
+    model = reporter.model
+    handles = [
+        part.register_forward_pre_hook(lambda *_, name=name: counts[name].add(torch.get_num_threads()))
+        for name, part in (("encoder", model.encoder), ("search", model.decoder.bart))
+    ]
     try:
         torch.set_num_threads(2)
         Reporter(reporter.checkpoint, "cpu").report(film)
-        assert torch.get_num_threads() == 2 and set(counts) == {1}
+        assert torch.get_num_threads() == 2
     finally:
-        handle.remove()
         torch.set_num_threads(before)
+        for handle in handles:
+            handle.remove()
+    assert counts == {"encoder": {min(free, 2)}, "search": {1}}
+
+
+def test_at_least_one_core_is_free():
+    assert 1 <= free_cores() <= os.cpu_count()
 
 
 def test_two_threads_write_one_report_after_the_other(reporter, film, monkeypatch):

@@ -118,10 +118,10 @@ def test_no_sentence_stands_twice_in_a_report(make_tiny, batch):
         assert report.findings.count("The lungs are clear.") == 1
 
 
-def test_no_sentence_is_ended_as_an_earlier_one():
+def test_no_sentence_is_ended_as_an_earlier_one(tiny):
     end, digit, bare, spaced = 9, 10, 11, 12
-    marks = SentenceMarks(frozenset({end}), frozenset({digit}), {bare: spaced})
-    rule = NoRepeatedSentence(frozenset({FINDINGS, IMPRESSION}), marks)
+    rule = NoRepeatedSentence((FINDINGS, IMPRESSION), tiny.tokenizer)
+    rule.marks = SentenceMarks(frozenset({end}), frozenset({digit}), {bare: spaced})
     repeated = [EOS, FINDINGS, 20, 21, end, IMPRESSION, 20, 21]
     unspaced = [EOS, FINDINGS, bare, 21, end, 22, end, spaced, 21]
     another = [EOS, FINDINGS, 20, 21, end, 22, 20, 21]

@@ -11,19 +11,12 @@ _WRITTEN = {1: "present", 0: "absent", -1: "uncertain"}
 
 @dataclass(frozen=True)
 class FindingReading:
-    """One finding of the finding head.
-
-    Attributes:
-        name: of the finding.
-        probability: that it is present, calibrated on the validation studies, in [0, 1].
-        threshold: from which it counts as present.
-        written: what the report says of it: "present", "uncertain", "absent", or None where it is silent.
-    """
+    """One finding of the finding head, beside what the report says of it."""
 
     name: str
-    probability: float
-    threshold: float
-    written: str | None
+    probability: float  # that it is present, calibrated, in [0, 1]
+    threshold: float  # from which it counts as present
+    written: str | None  # what the report says: "present", "uncertain", "absent", or None where it is silent
 
     @property
     def seen(self) -> bool:

@@ -35,8 +35,8 @@ CLASSES = (
     "lateral", "other",
 )  # fmt: skip
 LATERAL, OTHER = CLASSES.index("lateral"), CLASSES.index("other")
-PASSES, REFUSED = "frontal", "refused"
-DOUBTFUL = "doubtful"
+PASSES, DOUBTFUL, REFUSED = "frontal", "doubtful", "refused"
+TURNED = {1: "to the right", 2: "upside down", 3: "to the left"}
 UNUSUAL = "This image is unlike most chest radiographs that the model knows; its report is less to be relied on."
 
 
@@ -50,38 +50,21 @@ class DoubtfulImageError(ImageError):
 
 @dataclass(frozen=True)
 class GateSettings:
-    """Attributes:
-    size: side S of the canvas in pixels, a multiple of 16.
-    grid: cells on a side, over each of which the last stage is pooled.
-    components: P.
-    sure: probability of a class from which a frontal radiograph is taken to be what it says.
-    refuses: probability of a lateral view or of something else from which there is no doubt left.
-    far: distance from the frontal radiographs of the fit beyond which an image is doubtful.
-    unusual: distance beyond which a radiograph passes with a warning; some 1 % of real ones do.
-    """
-
-    size: int = 160
-    grid: int = 4
-    components: int = 192
-    sure: float = 0.6
-    refuses: float = 0.9
-    far: float = 1.2
-    unusual: float = 0.85
+    size: int = 160  # side S of the canvas in pixels, a multiple of 16
+    grid: int = 4  # cells on a side, over each of which the last stage is pooled
+    components: int = 192  # P
+    sure: float = 0.6  # probability of a class from which a frontal radiograph is taken to be what it says
+    refuses: float = 0.9  # probability of a lateral view or of something else from which no doubt is left
+    far: float = 1.2  # distance from the frontal radiographs of the fit beyond which an image is doubtful
+    unusual: float = 0.85  # distance beyond which a radiograph passes with a warning; some 1 % of real ones do
 
 
 @dataclass(frozen=True, eq=False)
 class GateResult:
-    """Attributes:
-    verdict: PASSES, DOUBTFUL or REFUSED.
-    radiograph: the image, put right where it was turned or a negative.
-    notes: what was put right, a sentence each.
-    reason: of a doubt or a refusal, one sentence; of an image that passes, what is unusual about it, or empty.
-    """
-
-    verdict: str
-    radiograph: Radiograph
-    notes: tuple[str, ...] = ()
-    reason: str = ""
+    verdict: str  # PASSES, DOUBTFUL or REFUSED
+    radiograph: Radiograph  # put right where it was turned or a negative
+    notes: tuple[str, ...] = ()  # what was put right, a sentence each
+    reason: str = ""  # of a doubt or a refusal; of an image that passes, what is unusual about it, or empty
 
 
 class Gate(nn.Module):
@@ -130,18 +113,18 @@ class Gate(nn.Module):
             again, distance_again = self._classify(upright)
             if again[0] >= sure:
                 radiograph, probabilities, distance = upright, again, distance_again
-                notes = _put_right_notes(turned, negative)
-        return GateResult(*self._verdict(probabilities, distance, radiograph, notes))
+                notes = ("The image was a negative, bones dark; it has been inverted.",) if negative else ()
+                if turned:
+                    notes += (f"The image was turned {TURNED[turned]}; it has been put upright.",)
+        verdict, reason = self._verdict(probabilities, distance)
+        return GateResult(verdict, radiograph, () if verdict == REFUSED else notes, reason)
 
     def admit(self, radiograph: Radiograph, force: bool = False) -> tuple[Radiograph, tuple[str, ...]]:
         """The radiograph, put right where need be, and what its reader should know of that.
 
-        Args:
-            force: a doubt is no error, but the last of the notes.
-
         Raises:
             RefusedImageError: it is no frontal chest radiograph.
-            DoubtfulImageError: it may be none.
+            DoubtfulImageError: it may be none. With `force`, the doubt is the last of the notes instead.
         """
         result = self(radiograph)
         if result.verdict == REFUSED:
@@ -150,22 +133,19 @@ class Gate(nn.Module):
             raise DoubtfulImageError(result.reason)
         return result.radiograph, (*result.notes, *filter(None, [result.reason]))
 
-    def _verdict(self, probabilities: torch.Tensor, distance: float, radiograph: Radiograph, notes: tuple[str, ...]):
+    def _verdict(self, probabilities: torch.Tensor, distance: float) -> tuple[str, str]:
         settings = self.settings
         if probabilities[0] >= settings.sure and distance <= settings.far:
-            return PASSES, radiograph, notes, UNUSUAL if distance > settings.unusual else ""
+            return PASSES, UNUSUAL if distance > settings.unusual else ""
         best = int(probabilities[[LATERAL, OTHER]].argmax()) + LATERAL
         what = "a lateral view" if best == LATERAL else "no chest radiograph"
         if probabilities[best] >= settings.refuses:
-            reason = f"This is {what}: reports are written of one upright frontal chest radiograph (PA or AP)."
-            return REFUSED, radiograph, (), reason
+            return REFUSED, f"This is {what}: reports are written of one upright frontal chest radiograph (PA or AP)."
         if probabilities[0] >= settings.sure:
             seems = "unlike the chest radiographs that the model knows"
-        elif probabilities[best] >= 0.5:
-            seems = f"perhaps {what}"
         else:
-            seems = "perhaps not an upright frontal chest radiograph"
-        return DOUBTFUL, radiograph, notes, f"This image is {seems}; a report of it may be about nothing in it."
+            seems = f"perhaps {what if probabilities[best] >= 0.5 else 'not an upright frontal chest radiograph'}"
+        return DOUBTFUL, f"This image is {seems}; a report of it may be about nothing in it."
 
     def _classify(self, radiograph: Radiograph) -> tuple[torch.Tensor, float]:
         canvas = gate_canvas(radiograph.pixels, self.settings.size)
@@ -202,16 +182,6 @@ def put_right(radiograph: Radiograph, turned: int, negative: bool) -> Radiograph
     """Undoes `turned` quarters clockwise and, where `negative`, the inversion."""
     pixels = np.ascontiguousarray(np.rot90(radiograph.pixels, turned))  # rot90 turns counter-clockwise
     return replace(radiograph, pixels=1 - pixels if negative else pixels)
-
-
-def _put_right_notes(turned: int, negative: bool) -> tuple[str, ...]:
-    notes = []
-    if negative:
-        notes.append("The image was a negative, bones dark; it has been inverted.")
-    if turned:
-        how = {1: "to the right", 2: "upside down", 3: "to the left"}[turned]
-        notes.append(f"The image was turned {how}; it has been put upright.")
-    return tuple(notes)
 
 
 def fit_gate(gate: Gate, pooled: np.ndarray, classes: np.ndarray, seed: int = 0) -> None:

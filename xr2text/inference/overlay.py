@@ -22,22 +22,15 @@ INK, DIM, PAPER, TRACK = "#F2F2F2", "#A8A8A8", "#101214", "#26292D"
 
 @dataclass(frozen=True)
 class Blending:
-    """How region maps are laid over a radiograph, here and in the browser's viewer, which gets these values.
+    """How region maps are laid over a radiograph, here and in the browser's viewer, which gets these values."""
 
-    Attributes:
-        floor: fraction of a region's peak from which its colour begins. Attention never falls to zero, and what lies
-            below would only veil the radiograph.
-        outline: fraction of the peak that a line follows.
-        opacity: of the colour at the peak; from the floor up to there it grows in proportion.
-        outline_opacity: of the line, times that of the colour, at most 1.
-        mixing: of the regions, one after the other in the order of `anatomy.REGIONS`: a name of CSS compositing.
-    """
-
+    # Fraction of a region's peak from which its colour begins, and grows up to `opacity` at the peak. Attention never
+    # falls to zero, and what lies below would only veil the radiograph.
     floor: float = 0.15
-    outline: float = 0.5
     opacity: float = 0.45
-    outline_opacity: float = 2.0
-    mixing: str = "source-over"
+    outline: float = 0.5  # fraction of the peak that a line follows
+    outline_opacity: float = 2.0  # of the line, times that of the colour, at most 1
+    mixing: str = "source-over"  # of the regions in the order of `anatomy.REGIONS`: a name of CSS compositing
 
 
 BLENDING = Blending()
@@ -45,15 +38,10 @@ BLENDING = Blending()
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """What an overlay is drawn from, without the model.
+    """What an overlay is drawn from, without the model."""
 
-    Attributes:
-        grey: [h, w] uint8, the radiograph.
-        maps: [K, h, w] uint8, each region's attention scaled to a peak of 255; None without a report.
-    """
-
-    grey: np.ndarray
-    maps: np.ndarray | None = None
+    grey: np.ndarray  # [h, w] uint8, the radiograph
+    maps: np.ndarray | None = None  # [K, h, w] uint8, each region's attention scaled to a peak of 255
 
     def resized(self, width: int, height: int) -> "Canvas":
         """The same at a smaller size."""
@@ -81,15 +69,11 @@ def make_canvas(report: "Report", long_side: int = 1024) -> Canvas:
 
 
 def paint(canvas: Canvas, regions: Iterable[str] = REGION_NAMES, opacity: float = BLENDING.opacity) -> np.ndarray:
-    """Lays the chosen regions' maps over the radiograph, as `BLENDING` says.
+    """Lays the chosen regions' maps over the radiograph, as `BLENDING` says: [h, w, 3] uint8 RGB.
 
     Args:
-        canvas: from `make_canvas`.
         regions: names out of anatomy.REGION_NAMES, in any order.
         opacity: 0 (the radiograph alone) to 1.
-
-    Returns:
-        [h, w, 3] uint8 RGB.
 
     Raises:
         ValueError: for a name that is no region, or an opacity outside 0 to 1.
@@ -149,8 +133,8 @@ def overlay_figure(report: "Report") -> Image.Image:
     tiles_top = TITLE + main_height + 80
     figure = Image.new("RGB", (WIDTH, tiles_top + tile_height + FOOTER + 20), PAPER)
     draw = ImageDraw.Draw(figure)
-    _write(draw, (MARGIN, 30), "The seven regions behind the report", INK, 25)
-    _write(draw, (WIDTH - MARGIN, 36), report.model, DIM, 17, "ra")
+    draw.text((MARGIN, 30), "The seven regions behind the report", INK, _font(25))
+    draw.text((WIDTH - MARGIN, 36), report.model, DIM, _font(17), "ra")
     _draw_radiograph(figure, draw, canvas, report.radiograph.view)
     _draw_weights(draw, report, left=MARGIN + MAIN[0] + 50)
 
@@ -159,13 +143,13 @@ def overlay_figure(report: "Report") -> Image.Image:
     for k, region in enumerate(REGIONS):
         middle = round(MARGIN + k * step + TILE[0] / 2)
         left = middle - tile_width // 2
-        _write(draw, (middle, tiles_top - 10), region.name, INK, 16, "ms")
+        draw.text((middle, tiles_top - 10), region.name, INK, _font(16), "ms")
         figure.paste(Image.fromarray(paint(small, [region.name], opacity=0.6)), (left, tiles_top))
         frame = (left - 2, tiles_top - 2, left + tile_width + 1, tiles_top + tile_height + 1)
         draw.rectangle(frame, None, region.rgb, 2)
     footer = "Attention of the model, each region scaled to its own peak; lines at half of it.  "
-    at = (MARGIN, figure.height - FOOTER // 2)
-    _write(draw, at, footer + "Research software, not a medical device.", DIM, 16, "lm")
+    footer += "Research software, not a medical device."
+    draw.text((MARGIN, figure.height - FOOTER // 2), footer, DIM, _font(16), "lm")
     return figure
 
 
@@ -174,8 +158,8 @@ def _draw_radiograph(figure: Image.Image, draw: ImageDraw.ImageDraw, canvas: Can
     left = MARGIN + (MAIN[0] - width) // 2
     figure.paste(Image.fromarray(paint(canvas)), (left, TITLE))
     if view != "lateral":
-        _write(draw, (left, TITLE + height + 8), "R  patient's right", DIM, 17)
-        _write(draw, (left + width, TITLE + height + 8), "patient's left  L", DIM, 17, "ra")
+        draw.text((left, TITLE + height + 8), "R  patient's right", DIM, _font(17))
+        draw.text((left + width, TITLE + height + 8), "patient's left  L", DIM, _font(17), "ra")
 
 
 def _draw_weights(draw: ImageDraw.ImageDraw, report: "Report", left: int) -> None:
@@ -183,24 +167,17 @@ def _draw_weights(draw: ImageDraw.ImageDraw, report: "Report", left: int) -> Non
     top, step, bar = TITLE + 70, 48, 24
     start, end = left + 170, WIDTH - MARGIN - 70
     scale = (end - start) / max(report.region_weights.values())
-    _write(draw, (left, TITLE), "Weight of each region", INK, 20)
+    draw.text((left, TITLE), "Weight of each region", INK, _font(20))
     for row, region in enumerate(REGIONS):
         y, weight = top + row * step, report.region_weights[region.name]
-        _write(draw, (start - 12, y + bar // 2), region.name, INK, 17, "rm")
+        draw.text((start - 12, y + bar // 2), region.name, INK, _font(17), "rm")
         draw.rectangle((start, y, end, y + bar), TRACK)
         draw.rectangle((start, y, start + scale * weight, y + bar), region.rgb)
-        _write(draw, (end + 10, y + bar // 2), f"{weight:.1%}", INK, 17, "lm")
+        draw.text((end + 10, y + bar // 2), f"{weight:.1%}", INK, _font(17), "lm")
     equal, bottom = start + scale / len(REGIONS), top + len(REGIONS) * step
     for y in range(top - 10, bottom, 12):
         draw.line((equal, y, equal, y + 6), DIM, 2)
-    _write(draw, (equal, bottom + 4), "equal share", DIM, 16, "ma")
-
-
-def _write(
-    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: str, size: int, anchor: str = "la"
-) -> None:
-    """Text at a point; `anchor` is Pillow's, of which side of the text lies there."""
-    draw.text(at, text, colour, _font(size), anchor)
+    draw.text((equal, bottom + 4), "equal share", DIM, _font(16), "ma")
 
 
 @cache

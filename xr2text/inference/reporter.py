@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -34,21 +35,12 @@ ImageSource = str | os.PathLike | bytes | Radiograph | np.ndarray | Image.Image
 
 @dataclass(frozen=True)
 class Sentence:
-    """One sentence of the report.
-
-    Attributes:
-        text: as it stands in the report.
-        section: "findings" or "impression".
-        region_weights: how much the sentence was written from each region, by name; they sum to 1. Empty for a sentence
-            that a person wrote.
-        confidence: how likely it is true as far as the model knows, in [0, 1], see `confidence.sentence_confidence`.
-            None for a sentence that a person wrote.
-    """
+    """One sentence of the report."""
 
     text: str
-    section: str
-    region_weights: dict[str, float]
-    confidence: float | None = None
+    section: str  # "findings" or "impression"
+    region_weights: dict[str, float]  # of what it was written from, by region; they sum to 1; empty: a person wrote it
+    confidence: float | None = None  # how likely it is true, see `sentence_confidence`; None: a person wrote it
 
     @property
     def region(self) -> str | None:
@@ -134,12 +126,11 @@ class Reporter:
     """Writes reports with a loaded checkpoint; several threads may share it, and take turns.
 
     Args:
-        checkpoint: of a model with HAQT-ARR.
-        device: where it runs; None: a GPU if there is one, else the CPU.
+        device: where it runs; None: a GPU if one is found, else the CPU.
         gate: stops what is no frontal chest radiograph; None: a report is written of every image.
 
     Raises:
-        CheckpointError: the model has no region maps.
+        CheckpointError: the model has no region maps (projection "linear").
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str | torch.device | None = None, gate: Gate | None = None):
@@ -150,13 +141,11 @@ class Reporter:
         self.model = checkpoint.model.eval().to(self.device, memory_format=torch.channels_last)
         self.gate = None if gate is None else gate.to(self.device)
         self.model_name = f"{checkpoint.name} {__version__}"
-        self._turn = threading.Lock()  # the search changes the number of threads, which is the whole process's
-        self._threads = torch.get_num_threads()
+        self._turn, self._threads = threading.Lock(), torch.get_num_threads()
 
     @classmethod
     def from_pretrained(cls, path_or_id: str | Path, device: str | torch.device | None = None) -> "Reporter":
-        """Loads a checkpoint folder or hub id, and the gate that ships. Raises CheckpointError where one of the two
-        cannot be read."""
+        """Loads a checkpoint folder or hub id, and the gate that ships. Raises CheckpointError."""
         return cls(Checkpoint.from_pretrained(path_or_id), device, Gate.load())
 
     def report(self, image: ImageSource, force: bool = False, max_time: float | None = None) -> Report:
@@ -175,7 +164,7 @@ class Reporter:
         """
         ends = None if max_time is None else time.monotonic() + max_time
         radiograph = _as_radiograph(image)
-        with self._turn:
+        with self._in_turn():
             report = self._write([self._admit(radiograph, force)], ends)[0]
         if ends is not None and time.monotonic() > ends:
             raise TimeoutError(f"the report was not written within {max_time:g} seconds")
@@ -191,22 +180,31 @@ class Reporter:
         """
         images = iter(images)
         while batch := list(islice(images, batch_size)):
-            admitted = [self._admit_or_error(image, force) for image in batch]
-            with self._turn:
-                written = iter(self._write([given for given in admitted if not isinstance(given, ImageError)]))
+            admitted = []
+            for image in batch:
+                try:
+                    radiograph = _as_radiograph(image)
+                    with self._in_turn():
+                        admitted.append(self._admit(radiograph, force))
+                except ImageError as error:
+                    admitted.append(error)
+            with self._in_turn():
+                written = iter(self._write([given for given in admitted if isinstance(given, tuple)]))
             for given in admitted:
-                yield given if isinstance(given, ImageError) else next(written)
+                yield next(written) if isinstance(given, tuple) else given
 
-    def _admit_or_error(self, image: ImageSource, force: bool) -> tuple[Radiograph, tuple[str, ...]] | ImageError:
-        try:
-            radiograph = _as_radiograph(image)
-            with self._turn:
-                return self._admit(radiograph, force)
-        except ImageError as error:
-            return error
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """One report at a time, on the cores that are free: two threads of which one must wait for a core are slower by
+        far than one. Their number is the whole process's."""
+        with self._turn:
+            torch.set_num_threads(min(self._threads, free_cores()))
+            try:
+                yield
+            finally:
+                torch.set_num_threads(self._threads)
 
     def _admit(self, radiograph: Radiograph, force: bool) -> tuple[Radiograph, tuple[str, ...]]:
-        torch.set_num_threads(self._threads)  # of this thread, which may be a new one
         return (radiograph, ()) if self.gate is None else self.gate.admit(radiograph, force)
 
     def _write(self, admitted: list[tuple[Radiograph, tuple[str, ...]]], ends: float | None = None) -> list[Report]:
@@ -246,9 +244,7 @@ class Reporter:
         rows = self.model.finding_probabilities(generated.finding_logits.float()).cpu().tolist()
         return [dict(zip(self.model.config.findings, row, strict=True)) for row in rows]
 
-    def _sentences(
-        self, generated: GeneratedReports, probabilities: list[dict[str, float]]
-    ) -> list[tuple[Sentence, ...]]:
+    def _sentences(self, generated: GeneratedReports, probabilities: list[dict]) -> list[tuple[Sentence, ...]]:
         weights = token_attribution(self.model, generated).cpu()  # [B, T, K]
         log_p = token_log_probabilities(self.model, generated).cpu()  # [B, T]
         return [
@@ -281,3 +277,13 @@ def _as_radiograph(image: ImageSource) -> Radiograph:
     if isinstance(image, np.ndarray | Image.Image):
         return radiograph_from_array(image)
     return read_radiograph(image)
+
+
+def free_cores() -> int:
+    """How many cores have nothing else to run at this moment; all of them where the system does not say."""
+    cores = os.cpu_count() or 1
+    try:
+        running = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])  # this thread among them
+    except (OSError, ValueError, IndexError):
+        return cores
+    return max(1, cores - running + 1)

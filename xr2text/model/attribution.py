@@ -16,11 +16,8 @@ from xr2text.model.xr2text import XR2Text
 
 @torch.inference_mode()
 def token_attribution(model: XR2Text, generated: GeneratedReports) -> torch.Tensor:
-    """[B, T, K], each row summing to 1: one pass of the decoder over the finished reports.
-
-    Raises:
-        ValueError: the model has no regions (projection "linear").
-    """
+    """[B, T, K], each row summing to 1: one pass of the decoder over the finished reports. Raises ValueError where the
+    model has no regions (projection "linear")."""
     context = model.decoder_context(generated.visual, generated.finding_logits)
     _, attention = model.decoder.hidden_states_and_attention(context, generated.token_ids)
     return attention_by_region(model, attention, generated.visual)

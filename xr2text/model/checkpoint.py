@@ -37,9 +37,7 @@ class CheckpointError(XR2TextError):
 
 
 class Checkpoint(ModelHubMixin, library_name="xr2text", tags=["chest-x-ray", "radiology-report-generation"]):
-    """What a checkpoint folder holds.
-
-    `from_pretrained`, `save_pretrained` and `push_to_hub` are huggingface_hub's.
+    """What a checkpoint folder holds; `push_to_hub` is huggingface_hub's.
 
     Args:
         model: its weights and calibration.
@@ -50,13 +48,9 @@ class Checkpoint(ModelHubMixin, library_name="xr2text", tags=["chest-x-ray", "ra
     """
 
     def __init__(
-        self,
-        model: XR2Text,
-        tokenizer: PreTrainedTokenizerBase,
-        generation: GenerationConfig,
-        name: str = "xr2text",
+        self, model: XR2Text, tokenizer: PreTrainedTokenizerBase, generation: GenerationConfig, name: str = "xr2text",
         card: str | None = None,
-    ):
+    ):  # fmt: skip
         self.model, self.tokenizer, self.generation = model, tokenizer, generation
         self.name, self.card = name, card
 
@@ -66,30 +60,27 @@ class Checkpoint(ModelHubMixin, library_name="xr2text", tags=["chest-x-ray", "ra
         return ReportGenerator(self.model, self.tokenizer, self.generation)
 
     def save_pretrained(self, save_directory: str | Path, *, card: str | None = None, **options) -> str | None:
-        """Writes the folder; one that stood there is replaced only once the new one is whole.
-
-        Args:
-            card: text of the model card, from now on.
-            options: huggingface_hub's.
-        """
+        """Writes the folder; one that stood there is replaced only once the new one is whole. `card` is the text of the
+        model card, from now on; `options` are huggingface_hub's."""
         self.card = card if card is not None else self.card
         with replace_folder(Path(save_directory)) as draft:
             return super().save_pretrained(draft, **options)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         parameters, buffers = dict(self.model.named_parameters()), dict(self.model.named_buffers())
+        # Of tensors that are tied, one is stored.
         state = {name: value for name, value in self.model.state_dict().items() if name in parameters | buffers}
-        state = {name: value.half() if name in parameters else value for name, value in state.items()}
-        state = {name: value.contiguous() for name, value in state.items()}
+        state = {name: (value.half() if name in parameters else value).contiguous() for name, value in state.items()}
         save_file(state, save_directory / WEIGHTS_FILE, metadata={"format": "pt"})
-        _write_json(save_directory / CONFIG_FILE, {
+        settings = {
             "xr2text_version": __version__,
             "name": self.name,
             "model": self.model.config.model_dump(),
             "generation": self.generation.model_dump(),
             "calibration": asdict(self.model.calibration),
-        })  # fmt: skip
-        _write_json(save_directory / PREPROCESSOR_FILE, _preprocessor(self.model))
+        }
+        for file, content in ((CONFIG_FILE, settings), (PREPROCESSOR_FILE, _preprocessor(self.model))):
+            (save_directory / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         self.tokenizer.save_pretrained(save_directory)
         if self.card is not None:
             (save_directory / CARD_FILE).write_text(self.card, encoding="utf-8")
@@ -112,35 +103,33 @@ class Checkpoint(ModelHubMixin, library_name="xr2text", tags=["chest-x-ray", "ra
         settings = _read_json(folder / CONFIG_FILE)
         if not isinstance(settings, dict) or settings.keys() != SECTIONS:
             raise CheckpointError(f"{folder / CONFIG_FILE}: its keys must be {', '.join(sorted(SECTIONS))}")
-        return super().from_pretrained(folder)
+        return super().from_pretrained(folder, calibration=settings["calibration"])
 
     @classmethod
     def _from_pretrained(
-        cls, *, model_id: str, model: dict[str, Any], generation: dict[str, Any], name: str, **_
+        cls, *, model_id: str, model: dict, generation: dict, calibration: dict, name: str, **_
     ) -> "Checkpoint":
         folder = Path(model_id)
-        config = build(ModelConfig, model, where=f"{folder / CONFIG_FILE}: model")
-        settings = build(GenerationConfig, generation, where=f"{folder / CONFIG_FILE}: generation")
+        where = folder / CONFIG_FILE
+        config = build(ModelConfig, model, where=f"{where}: model")
+        settings = build(GenerationConfig, generation, where=f"{where}: generation")
         try:
             tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
         except Exception as error:  # tokenizers raises plain Exception, and transformers whatever it stumbles over
             raise CheckpointError(f"{folder}: the tokenizer cannot be read: {error}") from error
-        network = XR2Text(config, len(tokenizer))
-        network.calibration = _read_calibration(folder / CONFIG_FILE)
+        network = XR2Text(config, len(tokenizer)).eval()
+        try:
+            network.calibration = FindingCalibration(**calibration)
+        except TypeError as error:
+            raise CheckpointError(f"{where}: calibration: {error}") from error
         if _read_json(folder / PREPROCESSOR_FILE) != _preprocessor(network):
             raise CheckpointError(f"{folder}: {PREPROCESSOR_FILE} disagrees with the model's encoder and image size")
-        load_weights(network, folder)
+        try:
+            load_model(network, folder / WEIGHTS_FILE)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise CheckpointError(f"{folder / WEIGHTS_FILE} does not fit this model's config: {error}") from error
         card = folder / CARD_FILE
-        return cls(network.eval(), tokenizer, settings, name, card.read_text("utf-8") if card.is_file() else None)
-
-
-def load_weights(model: XR2Text, folder: str | Path) -> None:
-    """Takes the weights of a checkpoint folder, all of them. Raises CheckpointError where they do not fit."""
-    file = Path(folder) / WEIGHTS_FILE
-    try:
-        load_model(model, file)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"{file} does not fit this model's config: {error}") from error
+        return cls(network, tokenizer, settings, name, card.read_text("utf-8") if card.is_file() else None)
 
 
 def _checkpoint_folder(path_or_id: str | Path, **options) -> Path:
@@ -160,15 +149,8 @@ def _checkpoint_folder(path_or_id: str | Path, **options) -> Path:
 
 
 def _preprocessor(model: XR2Text) -> dict[str, Any]:
-    mean, std = list(model.transform.mean), list(model.transform.std)
-    return {"resize": "letterbox", "size": model.transform.size, "mean": mean, "std": std}
-
-
-def _read_calibration(file: Path) -> FindingCalibration:
-    try:
-        return FindingCalibration(**_read_json(file)["calibration"])
-    except TypeError as error:
-        raise CheckpointError(f"{file}: calibration: {error}") from error
+    transform = model.transform
+    return {"resize": "letterbox", "size": transform.size, "mean": [*transform.mean], "std": [*transform.std]}
 
 
 def _read_json(file: Path) -> Any:
@@ -176,7 +158,3 @@ def _read_json(file: Path) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{file} is not valid JSON: {error}") from error
-
-
-def _write_json(file: Path, content: dict[str, Any]) -> None:
-    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -17,46 +17,28 @@ class TextDecoder(nn.Module):
     """BART between context tokens and report tokens.
 
     With `decoder.use_text_encoder` the context passes through BART's own encoder as its input embeddings; without, that
-    encoder is taken out and BART's decoder attends to the context directly.
-
-    Args:
-        config: weights are random whatever it names; see `load_pretrained`.
-        vocab_size: V.
+    encoder is taken out and BART's decoder attends to the context directly. Weights are random, see `load_pretrained`.
     """
 
     def __init__(self, config: ModelConfig, vocab_size: int):
         super().__init__()
         self.config = config.decoder
-        layers = config.decoder.layers
-        self.bart = BartForConditionalGeneration(
-            BartConfig(
-                vocab_size=vocab_size,
-                d_model=config.width,
-                encoder_layers=layers if config.decoder.use_text_encoder else 0,
-                decoder_layers=layers,
-                encoder_attention_heads=config.heads,
-                decoder_attention_heads=config.heads,
-                encoder_ffn_dim=4 * config.width,
-                decoder_ffn_dim=4 * config.width,
-                max_position_embeddings=config.decoder.max_positions,
-                dropout=config.dropout,
-                attention_dropout=0.0,
-                bos_token_id=BOS,
-                pad_token_id=PAD,
-                eos_token_id=EOS,
-                decoder_start_token_id=EOS,
-                attn_implementation="eager",  # the only one that returns its attention weights
-            )
-        )
+        layers, heads, feed_forward = config.decoder.layers, config.heads, 4 * config.width
+        self.bart = BartForConditionalGeneration(BartConfig(
+            vocab_size=vocab_size, d_model=config.width, max_position_embeddings=config.decoder.max_positions,
+            encoder_layers=layers if config.decoder.use_text_encoder else 0, decoder_layers=layers,
+            encoder_attention_heads=heads, decoder_attention_heads=heads,
+            encoder_ffn_dim=feed_forward, decoder_ffn_dim=feed_forward,
+            dropout=config.dropout, attention_dropout=0.0,
+            bos_token_id=BOS, pad_token_id=PAD, eos_token_id=EOS, decoder_start_token_id=EOS,
+            attn_implementation="eager",  # the only one that returns its attention weights
+        ))  # fmt: skip
         if not config.decoder.use_text_encoder:
             self.bart.model.encoder = nn.Identity()  # an encoder without gradients would stop DDP
 
     def load_pretrained(self) -> None:
-        """Loads the BART that `config.weights` names, its vocabulary widened to ours.
-
-        Raises:
-            ConfigError: it is not to be had, or its sizes differ from the configured ones.
-        """
+        """Loads the BART that `config.weights` names, its vocabulary widened to ours. Raises ConfigError where none is
+        found, or its sizes differ from the configured ones."""
         if self.config.weights is None:
             return
         try:
@@ -84,9 +66,7 @@ class TextDecoder(nn.Module):
         """Teacher forcing up to the decoder's last states [B, T, D], before the vocabulary."""
         return self._teacher_force(context, labels).last_hidden_state
 
-    def hidden_states_and_attention(
-        self, context: torch.Tensor, labels: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def hidden_states_and_attention(self, context: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """`hidden_states` [B, T, D], and the cross-attention of the step that chose each token, [B, T, Q]: the mean
         over layers and heads, each row summing to 1."""
         output = self._teacher_force(context, labels, output_attentions=True)

@@ -21,20 +21,16 @@ WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 class ImageEncoder(nn.Module):
     """timm feature maps of the chosen stride, joined by all coarser ones brought up to its grid.
 
-    Args:
-        config: name and stride of the model. Weights are random here; see `load_pretrained`.
-        image_size: side S of the square input, pixels.
-
-    Raises:
-        ConfigError: timm has no such model, or it has no feature map of that stride.
+    Weights are random, see `load_pretrained`. Raises ConfigError where timm has no such model, or it has no feature map
+    of that stride.
     """
 
     def __init__(self, config: EncoderConfig, image_size: int):
         super().__init__()
         self.config = config
         self.backbone = _create_backbone(config, image_size)
-        normalisation = timm.get_pretrained_cfg(config.name)
-        self.mean, self.std = normalisation.mean, normalisation.std  # of the input, per RGB channel
+        pretrained = timm.get_pretrained_cfg(config.name)
+        self.mean, self.std = pretrained.mean, pretrained.std  # of the input, per RGB channel
         info = self.backbone.feature_info
         strides = [level["reduction"] for level in info]
         if config.stride not in strides:
@@ -54,7 +50,7 @@ class ImageEncoder(nn.Module):
             self._freeze_groups(config.frozen_groups)
 
     def _freeze_groups(self, count: int) -> None:
-        """Takes the first layer groups, as timm parts its model, out of training."""
+        """The first layer groups, as timm parts its model, are not trained."""
         groups = group_parameters(self.backbone, self.backbone.group_matcher(coarse=True), reverse=True)
         available = len(set(groups.values()))
         if count > available:
@@ -63,8 +59,8 @@ class ImageEncoder(nn.Module):
             if group < count:
                 self.backbone.get_parameter(name).requires_grad_(False)
         for module in self.backbone.modules():
-            parameters = list(module.parameters(recurse=False))
-            if parameters and not any(parameter.requires_grad for parameter in parameters):
+            trained = [parameter.requires_grad for parameter in module.parameters(recurse=False)]
+            if trained and not any(trained):
                 self.frozen_modules.append(module)
 
     def train(self, mode: bool = True) -> "ImageEncoder":
@@ -79,11 +75,8 @@ class ImageEncoder(nn.Module):
         try:
             self.backbone.set_grad_checkpointing(True)
         except (AttributeError, AssertionError) as error:
-            raise ConfigError(
-                f"training.gradient_checkpointing: {self.config.name} of timm does not support it"
-            ) from error
-        norms = [module for module in self.backbone.modules() if isinstance(module, nn.BatchNorm2d)]
-        self.momenta = [(norm, norm.momentum) for norm in norms]
+            raise ConfigError(f"training.gradient_checkpointing: timm's {self.config.name} does not have it") from error
+        self.momenta = [(norm, norm.momentum) for norm in self.backbone.modules() if isinstance(norm, nn.BatchNorm2d)]
 
     def _update_statistics(self, update: bool) -> None:
         """What is computed again in a backward pass is the same batch, and must not count twice."""
@@ -96,44 +89,25 @@ class ImageEncoder(nn.Module):
         maps = self.backbone.forward_intermediates(
             pixel_values, indices=self.levels, output_fmt="NCHW", intermediates_only=True
         )
-        maps = [
-            level
-            if level.shape[-2:] == self.grid
-            else F.interpolate(level, self.grid, mode="bilinear", align_corners=False)
-            for level in maps
-        ]
+        maps = [maps[0], *(F.interpolate(level, self.grid, mode="bilinear") for level in maps[1:])]
         features = self.norm(torch.cat(maps, dim=1).flatten(2).transpose(1, 2))  # [B, N, C]
         if self.momenta and features.requires_grad:
             features.register_hook(lambda _: self._update_statistics(False))  # its backward pass begins here
         return features
 
     def load_pretrained(self) -> None:
-        """Loads what `config.weights` names: the start of a training, never of a finished checkpoint.
-
-        Raises:
-            ConfigError: the weights are not to be found or do not fit the model.
-        """
+        """Loads what `config.weights` names, see `load_backbone_weights`."""
         if self.config.weights is not None:
             load_backbone_weights(self.backbone, self.config.name, self.config.weights)
 
 
 def load_backbone_weights(backbone: nn.Module, name: str, source: str) -> None:
-    """Loads timm's weights of a model ("timm"), or those of a file or of an installed package ("package:NAME").
-
-    Raises:
-        ConfigError: the weights are not to be found or do not fit the model.
-    """
-    if source == "timm":
-        try:
-            state = timm.create_model(name, pretrained=True, num_classes=0).state_dict()
-        except (OSError, RuntimeError) as error:
-            raise ConfigError(f"model.encoder.weights: timm has none for {name} here: {error}") from error
-    else:
-        path = _package_weights(source.removeprefix("package:")) if source.startswith("package:") else Path(source)
-        state = _read_state(path)
-    wanted = backbone.state_dict()  # of a part of the model, perhaps
-    if not wanted.keys() <= state.keys():
-        state = _match_in_order(state, name)
+    """Loads timm's weights of a model ("timm"), or those of a file or of an installed package ("package:NAME"). Raises
+    ConfigError where they are not to be found or do not fit the model."""
+    state, wanted = _read_weights(name, source), backbone.state_dict()  # of a part of the model, perhaps
+    if not wanted.keys() <= state.keys():  # another library's names for the same tensors in the same order
+        names = timm.create_model(name, pretrained=False).state_dict()
+        state = dict(zip(names, state.values(), strict=False))
     try:
         backbone.load_state_dict({key: state[key] for key in wanted})
     except (KeyError, RuntimeError) as error:
@@ -155,6 +129,18 @@ def _create_backbone(config: EncoderConfig, image_size: int) -> nn.Module:
     return backbone
 
 
+def _read_weights(name: str, source: str) -> dict[str, torch.Tensor]:
+    if source == "timm":
+        try:
+            return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
+        except (OSError, RuntimeError) as error:
+            raise ConfigError(f"model.encoder.weights: timm has none for {name} here: {error}") from error
+    path = _package_weights(source.removeprefix("package:")) if source.startswith("package:") else Path(source)
+    if not path.is_file():
+        raise ConfigError(f"model.encoder.weights: no file at {path}")
+    return load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+
+
 def _package_weights(package: str) -> Path:
     """The one weights file inside an installed package, which is not imported."""
     spec = importlib.util.find_spec(package)
@@ -164,26 +150,3 @@ def _package_weights(package: str) -> Path:
     if len(files) != 1:
         raise ConfigError(f"model.encoder.weights: package {package!r} holds {len(files)} weights files, one is needed")
     return files[0]
-
-
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
-    if not path.is_file():
-        raise ConfigError(f"model.encoder.weights: no file at {path}")
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _match_in_order(state: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
-    """Renames tensors of the same architecture written by another library: same order, same shapes, other names."""
-    whole = timm.create_model(name, pretrained=False).state_dict()
-    classifier = timm.get_pretrained_cfg(name).classifier
-    wanted = [(key, value) for key, value in whole.items() if not key.startswith(f"{classifier}.")]
-    given = list(state.items())[: len(wanted)]
-    for (key, value), (name_given, tensor) in zip(wanted, given, strict=True):
-        if value.shape != tensor.shape:
-            raise ConfigError(
-                f"model.encoder.weights: tensor {name_given} {list(tensor.shape)} stands where {name} has "
-                f"{key} {list(value.shape)}"
-            )
-    return {key: tensor for (key, _), (_, tensor) in zip(wanted, given, strict=True)}

@@ -3,7 +3,7 @@
 Shapes: B batch, Q visual tokens, G global queries, K regions, R queries per region, F findings, D width.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -18,7 +18,7 @@ PRESENCE_SLOPE = 2.0  # of a finding's presence at its threshold, per unit of lo
 
 @dataclass
 class FindingCalibration:
-    """What turns the finding head's logits into probabilities, and these into presence; fitted on validation studies.
+    """From the finding head's logits to probabilities and presence; fitted on validation studies.
 
     Attributes:
         temperature: that logits are divided by (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
@@ -38,34 +38,20 @@ class FindingCalibration:
         return (PRESENCE_SLOPE * (logits - thresholds.logit() * self.temperature)).sigmoid()
 
 
-def finding_regions(findings: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
-    """The names of each finding's regions. Raises ConfigError for a finding that has none."""
-    unknown = [name for name in findings if name not in FINDING_REGIONS]
-    if unknown:
-        raise ConfigError(f"model.findings has {unknown[0]!r}; accepted: {', '.join(FINDING_REGIONS)}")
-    return {name: FINDING_REGIONS[name] for name in findings}
-
-
 class FindingHead(nn.Module):
-    """One logit per finding, read from the tokens of its own regions alone.
+    """One logit per finding, read from the tokens of its own regions alone, which `global_queries` tokens precede.
 
-    A finding is present if any of these tokens shows it: its logit is the log-sum-exp of theirs.
-
-    Args:
-        findings: their names, F of them.
-        width: D.
-        global_queries: G, how many tokens precede the regions'.
-
-    Raises:
-        ConfigError: a finding has no regions in `text.findings.table.FINDING_REGIONS`.
+    A finding is present if any of these tokens shows it: its logit is the log-sum-exp of theirs. Raises ConfigError for
+    a name that `text.findings.table.FINDING_REGIONS` lacks.
     """
 
     def __init__(self, findings: Sequence[str], width: int, global_queries: int):
         super().__init__()
+        if unknown := [name for name in findings if name not in FINDING_REGIONS]:
+            raise ConfigError(f"model.findings has {unknown[0]!r}; accepted: {', '.join(FINDING_REGIONS)}")
         self.global_queries = global_queries
         self.classify = nn.Linear(width, len(findings))
-        regions = finding_regions(findings).values()
-        seen_in = torch.tensor([[region.name in names for names in regions] for region in REGIONS])
+        seen_in = torch.tensor([[region.name in FINDING_REGIONS[name] for name in findings] for region in REGIONS])
         self.register_buffer("region_mask", torch.where(seen_in, 0.0, -torch.inf), persistent=False)  # [K, F]
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -89,12 +75,7 @@ class FindingHead(nn.Module):
 class FindingTokens(nn.Module):
     """Findings as tokens that the decoder reads beside the visual ones, as in PromptMRG (Jin et al., AAAI 2024).
 
-    Each is the finding's name, and a mixture of its absence and its presence.
-
-    Args:
-        findings: F, how many.
-        width: D.
-    """
+    Each is the finding's name, and a mixture of its absence and its presence."""
 
     def __init__(self, findings: int, width: int):
         super().__init__()

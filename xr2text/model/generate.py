@@ -1,9 +1,9 @@
 """Report generation: transformers' beam search, held to the layout of a report.
 
-Shapes: B batch, S image side, Q context tokens, D width, T report tokens, V vocabulary, F findings.
+Shapes: B batch, Q context tokens, D width, T report tokens, V vocabulary, F findings.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,17 +15,7 @@ from xr2text.config import ConfigError, GenerationConfig
 from xr2text.model.haqt_arr import VisualTokens
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.sections import ReportText
-from xr2text.text.tokenizer import (
-    BOS,
-    EOS,
-    FINDINGS_TOKEN,
-    IMPRESSION_TOKEN,
-    PAD,
-    UNK,
-    SentenceMarks,
-    decode_report,
-    sentence_marks,
-)
+from xr2text.text.tokenizer import BOS, EOS, FINDINGS_TOKEN, IMPRESSION_TOKEN, PAD, UNK, decode_report, sentence_marks
 
 FINDINGS_FRACTION = 0.7  # of the longest report's tokens, by which its findings end
 
@@ -48,16 +38,7 @@ class GeneratedReports:
 
 
 class ReportGenerator:
-    """Writes reports with a model.
-
-    Args:
-        model: in evaluation mode.
-        tokenizer: of the model's vocabulary.
-        settings: of the search.
-
-    Raises:
-        ConfigError: the tokenizer is another's.
-    """
+    """Writes reports with a model in evaluation mode. Raises ConfigError where the tokenizer is another model's."""
 
     def __init__(self, model: XR2Text, tokenizer: PreTrainedTokenizerBase, settings: GenerationConfig):
         vocab_size = model.decoder.bart.config.vocab_size
@@ -65,72 +46,51 @@ class ReportGenerator:
             raise ConfigError(f"the tokenizer has {len(tokenizer)} entries, the model's vocabulary {vocab_size}")
         self.model, self.tokenizer, self.settings = model, tokenizer, settings
         self.findings_id, self.impression_id = tokenizer.convert_tokens_to_ids([FINDINGS_TOKEN, IMPRESSION_TOKEN])
+        sections = self.findings_id, self.impression_id
         longest = int(FINDINGS_FRACTION * settings.max_tokens) if settings.impression else None
-        openers = frozenset({self.findings_id, self.impression_id})
-        self.rules = LogitsProcessorList(
-            [
-                SectionLayout(self.findings_id, self.impression_id, longest),
-                NoRepeatedSentence(openers, sentence_marks(tokenizer)),
-            ]
-        )
+        self.rules = LogitsProcessorList([SectionLayout(*sections, longest), NoRepeatedSentence(sections, tokenizer)])
 
     @torch.inference_mode()
     def generate(
         self, pixel_values: torch.Tensor, box: torch.Tensor | None = None, max_time: float | None = None
     ) -> GeneratedReports:
-        """Images -> reports.
+        """Images and their places, as `XR2Text.encode_image` takes them, -> reports.
 
         Args:
-            pixel_values: [B, 3, S, S].
-            box: [B, 4], see `XR2Text.encode_image`.
             max_time: seconds after which the search stops at its next step, whatever it has by then.
         """
         visual = self.model.encode_image(pixel_values, box)
         finding_logits = self.model.predict_findings(visual)
-        context = self.model.decoder_context(visual, finding_logits)
+        beams = self.settings.num_beams
         ids = self._search(
-            context,
-            num_beams=self.settings.num_beams,
-            length_penalty=self.settings.length_penalty,
-            early_stopping=self.settings.num_beams > 1,
-            max_time=max_time,
-        )
+            self.model.decoder_context(visual, finding_logits), num_beams=beams, early_stopping=beams > 1,
+            length_penalty=self.settings.length_penalty, max_time=max_time,
+        )  # fmt: skip
         reports = [decode_report(self.tokenizer, row) for row in ids.tolist()]
         return GeneratedReports(reports, ids, visual, finding_logits)
 
     @torch.no_grad()
     def sample(self, context: torch.Tensor, num_samples: int) -> torch.Tensor:
-        """Findings sections drawn token by token from the model's probabilities, without dropout.
-
-        Args:
-            context: [B, Q, D] of `XR2Text.decoder_context`.
-            num_samples: of each study.
+        """Draws `num_samples` findings sections of each study from the model's probabilities, without dropout.
 
         Returns:
-            [B * num_samples, T] token ids, `<findings>` first, up to `<impression>`, `</s>` or the longest length,
-            padded by PAD.
+            [B * num_samples, T] token ids: `<findings>` up to `<impression>`, `</s>` or the longest length, then PAD.
         """
-        decoder = self.model.decoder
+        decoder, ends = self.model.decoder, [EOS, self.impression_id]
         training = decoder.training
         decoder.eval()
-        ends = [EOS, self.impression_id]
-        ids = self._search(
-            context.detach(), do_sample=True, top_k=0, num_return_sequences=num_samples, eos_token_id=ends
-        )
+        ids = self._search(context, do_sample=True, top_k=0, num_return_sequences=num_samples, eos_token_id=ends)
         decoder.train(training)
         return ids
 
     def _search(self, context: torch.Tensor, **options) -> torch.Tensor:
         """Context [B, Q, D] -> token ids [rows, T] without the start token."""
-        encoded = self.model.decoder.encode(context)
-        settings = {
-            "max_length": self.settings.max_tokens + 1, "bos_token_id": BOS, "pad_token_id": PAD, "eos_token_id": EOS,
-            "decoder_start_token_id": EOS,
-        }  # fmt: skip
+        settings = {"max_length": self.settings.max_tokens + 1, "bos_token_id": BOS, "pad_token_id": PAD,
+                    "eos_token_id": EOS, "decoder_start_token_id": EOS}  # fmt: skip
         start = torch.tensor([[EOS, self.findings_id]], device=context.device).expand(len(context), -1)
         with one_thread(context.device):
             ids = self.model.decoder.bart.generate(
-                encoder_outputs=encoded,
+                encoder_outputs=self.model.decoder.encode(context),
                 attention_mask=torch.ones(context.shape[:2], dtype=torch.long, device=context.device),
                 decoder_input_ids=start,
                 generation_config=SearchConfig(**settings | options),
@@ -143,10 +103,8 @@ class ReportGenerator:
 def one_thread(device: torch.device) -> Iterator[None]:
     """On a CPU, a step of the search is so small that a second thread costs more than it saves."""
     threads = torch.get_num_threads()
-    if device.type != "cpu" or threads == 1:
-        yield
-        return
-    torch.set_num_threads(1)
+    if device.type == "cpu":
+        torch.set_num_threads(1)
     try:
         yield
     finally:
@@ -186,11 +144,10 @@ class NoRepeatedSentence(LogitsProcessor):
 
     Args:
         openers: ids of the tokens that open a section.
-        marks: of the tokenizer.
     """
 
-    def __init__(self, openers: frozenset[int], marks: SentenceMarks):
-        self.openers, self.marks = openers, marks
+    def __init__(self, openers: Sequence[int], tokenizer: PreTrainedTokenizerBase):
+        self.openers, self.marks = openers, sentence_marks(tokenizer)
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """Ids so far [B, T] and scores of the next token [B, V] -> scores with what would repeat at -inf."""

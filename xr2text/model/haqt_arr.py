@@ -40,15 +40,10 @@ class VisualTokens:
 
 
 def patch_coordinates(grid: tuple[int, int], box: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where each patch's centre lies in the radiograph.
-
-    Args:
-        grid: (H, W).
-        box: [B, 4], the radiograph's (left, top, right, bottom) on the canvas, as fractions of the canvas.
+    """Where each patch's centre lies in a radiograph whose place on the canvas is `box` [B, 4], see `Geometry.box`.
 
     Returns:
-        [B, N, 2] (x, y) as fractions of the radiograph's width and height, and [B, N] bool, False for patches whose
-        centre lies in the padding around it.
+        [B, N, 2] (x, y) as fractions of the radiograph's width and height, and [B, N] bool, False in its padding.
     """
     height, width = grid
     y = (torch.arange(height, device=box.device, dtype=box.dtype) + 0.5) / height
@@ -79,15 +74,8 @@ class SpatialPriors(nn.Module):
                 self.refiners.append(nn.Sequential(nn.Linear(width, width // 4), nn.GELU(), last))
 
     def forward(self, mean_patch: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
-        """Log densities, up to a constant per lobe.
-
-        Args:
-            mean_patch: [B, D] the image's mean patch feature.
-            coordinates: [B, N, 2] patch centres in image fractions.
-
-        Returns:
-            [B, K, N]: log of the sum over lobes of exp(-(x-mu_x)^2 / (2 s_x^2) - (y-mu_y)^2 / (2 s_y^2)).
-        """
+        """The mean patch feature [B, D] and patch centres [B, N, 2] in image fractions -> log densities [B, K, N] up
+        to a constant: log of the sum over lobes of exp(-(x-mu_x)^2 / (2 s_x^2) - (y-mu_y)^2 / (2 s_y^2))."""
         centre, log_spread = self.centre[None], self.log_spread[None]  # [1, K, L, 2]
         if self.refiners:
             change = torch.stack([refine(mean_patch) for refine in self.refiners], dim=1)  # [B, K, L*4]
@@ -100,13 +88,8 @@ class SpatialPriors(nn.Module):
 
 
 class HaqtArr(nn.Module):
-    """Patch features -> visual tokens, by region queries with spatial priors, routing and cross-region layers.
-
-    Args:
-        config: its sizes, and in `haqt` the switches of its pieces.
-        encoder_width: C.
-        grid: (H, W).
-    """
+    """Patch features [B, N, C] on a grid (H, W) -> visual tokens [B, Q, D], by region queries with spatial priors,
+    routing and cross-region layers; `config.haqt` has the switches of its pieces."""
 
     def __init__(self, config: ModelConfig, encoder_width: int, grid: tuple[int, int]):
         super().__init__()
@@ -174,14 +157,8 @@ class HaqtArr(nn.Module):
         batch, heads, shared = len(patches), self.heads, self.config.global_queries
         queries = torch.cat([self.global_queries, self.region_queries.flatten(0, 1)]).expand(batch, -1, -1)
         keys = self.patch_norm(patches)
-        q, k, v = (
-            proj(x).unflatten(-1, (heads, -1)).transpose(1, 2)  # [B, A, Q or N, D/A]
-            for proj, x in (
-                (self.query_proj, self.query_norm(queries)),
-                (self.key_proj, keys),
-                (self.value_proj, keys),
-            )
-        )
+        projected = self.query_proj(self.query_norm(queries)), self.key_proj(keys), self.value_proj(keys)
+        q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in projected)  # [B, A, Q or N, D/A]
         scores = (q @ k.transpose(-2, -1)).float() / math.sqrt(q.shape[-1])  # [B, A, Q, N]
         if log_prior is not None:
             strength = F.softplus(self.prior_strength).view(1, -1, 1, 1)

@@ -44,28 +44,24 @@ def parameter_table(model: XR2Text) -> str:
 
 def parameters_by_part(model: XR2Text) -> dict[str, int]:
     """Parameters of each part, shared ones counted once, where they are met first."""
-    bart = model.decoder.bart.model
-    parts: dict[str, nn.Module] = {"image encoder": model.encoder}
-    if model.config.haqt.projection == "haqt_arr":
-        for label, name in (
-            ("spatial priors", "priors"), ("region routing", "router"), ("cross-region layers", "cross_region"),
-        ):  # fmt: skip
-            if getattr(model.projection, name) is not None:
-                parts[f"projection: {label}"] = getattr(model.projection, name)
-        parts["projection: queries and attention"] = model.projection
-    else:
-        parts["projection: linear"] = model.projection
-    if model.finding_head is not None:
-        parts["finding head"], parts["finding tokens"] = model.finding_head, model.finding_tokens
-    parts["token embedding (tied to the output)"] = bart.shared
-    if model.config.decoder.use_text_encoder:
-        parts["BART encoder"] = bart.encoder
-    parts["BART decoder"] = bart.decoder
-    parts["other"] = model
-    seen: set[int] = set()
+    projection, bart = model.projection, model.decoder.bart.model
+    parts: dict[str, nn.Module | None] = {
+        "image encoder": model.encoder,
+        "projection: spatial priors": getattr(projection, "priors", None),
+        "projection: region routing": getattr(projection, "router", None),
+        "projection: cross-region layers": getattr(projection, "cross_region", None),
+        "projection: queries and attention": projection,
+        "finding head": model.finding_head,
+        "finding tokens": model.finding_tokens,
+        "token embedding (tied to the output)": bart.shared,
+        "BART encoder": bart.encoder,
+        "BART decoder": bart.decoder,
+        "other": model,
+    }
+    seen: set[nn.Parameter] = set()
     counts = {}
     for label, module in parts.items():
-        fresh = [parameter for parameter in module.parameters() if id(parameter) not in seen]
-        seen.update(map(id, fresh))
+        fresh = set(module.parameters()) - seen if module is not None else set()
+        seen |= fresh
         counts[label] = sum(parameter.numel() for parameter in fresh)
     return {label: count for label, count in counts.items() if count}

@@ -1,7 +1,6 @@
 """XR2Text: an image encoder, HAQT-ARR and a BART decoder.
 
-Shapes: B batch, S image side, K regions, H x W patch grid, Q visual tokens, D width, T report tokens, V vocabulary,
-F findings.
+Shapes: B batch, S image side, Q visual tokens, D width, T report tokens, V vocabulary, F findings.
 """
 
 from dataclasses import dataclass
@@ -20,36 +19,21 @@ PREDICTED_FRACTION = 0.3  # of the decoder's findings that are the head's in tra
 
 
 @dataclass
-class XR2TextOutput:
-    """One forward pass.
+class XR2TextOutput(VisualTokens):
+    """One forward pass: the visual tokens and what is made of them.
 
     Attributes:
-        logits: [B, T, V]; None without labels.
-        region_weights: [B, K], the router's.
-        region_maps: [B, K, H, W], attention of each region's queries; each sums to 1.
-        region_priors: [B, K, H, W]; None without spatial priors.
         finding_logits: [B, F] in the order of `config.findings`; None where it is empty.
-
-    With `projection: linear` the three region fields are None.
+        logits: [B, T, V] of the report; None without labels.
     """
 
-    logits: torch.Tensor | None
-    region_weights: torch.Tensor | None
-    region_maps: torch.Tensor | None
-    region_priors: torch.Tensor | None
-    finding_logits: torch.Tensor | None
+    finding_logits: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
 
 
 class XR2Text(nn.Module):
-    """Radiograph -> report tokens.
-
-    Args:
-        config: every size and switch. Weights are random; see `load_pretrained_parts` and `model.checkpoint`.
-        vocab_size: V.
-
-    Raises:
-        ConfigError: parts that do not fit each other, or a finding that has no regions.
-    """
+    """Radiograph -> report tokens. Weights are random, see `load_pretrained_parts` and `model.checkpoint`. Raises
+    ConfigError where parts do not fit each other, or a finding has no regions."""
 
     def __init__(self, config: ModelConfig, vocab_size: int):
         super().__init__()
@@ -68,24 +52,16 @@ class XR2Text(nn.Module):
     def forward(
         self, pixel_values: torch.Tensor, box: torch.Tensor | None = None, labels: torch.Tensor | None = None
     ) -> XR2TextOutput:
-        """Encodes the image, predicts findings, decodes the report under teacher forcing.
-
-        Args:
-            pixel_values: [B, 3, S, S].
-            box: [B, 4], see `encode_image`.
-            labels: [B, T] report token ids, IGNORED where padded.
-        """
+        """Images [B, 3, S, S], `box` as `encode_image` takes it, and labels [B, T], token ids that are IGNORED where
+        padded -> the output, with logits under teacher forcing."""
         visual = self.encode_image(pixel_values, box)
         finding_logits = self.predict_findings(visual)
         logits = None if labels is None else self.decoder(self.decoder_context(visual, finding_logits), labels)
-        return XR2TextOutput(logits, visual.region_weights, visual.region_maps, visual.region_priors, finding_logits)
+        return XR2TextOutput(**vars(visual), finding_logits=finding_logits, logits=logits)
 
     def encode_image(self, pixel_values: torch.Tensor, box: torch.Tensor | None = None) -> VisualTokens:
-        """Images [B, 3, S, S] -> visual tokens.
-
-        Args:
-            box: [B, 4] the radiograph's place on the canvas (`Geometry.box`); None where it fills the canvas.
-        """
+        """Images [B, 3, S, S] -> visual tokens. `box` [B, 4] is the radiograph's place on the canvas (`Geometry.box`);
+        None where it fills the canvas."""
         if box is None:
             box = pixel_values.new_tensor([0.0, 0.0, 1.0, 1.0]).expand(len(pixel_values), -1)
         return self.projection(self.encoder(pixel_values), box)
@@ -108,8 +84,8 @@ class XR2Text(nn.Module):
         """What the decoder reads: the visual tokens, then a token for each finding, [B, Q + F, D].
 
         Args:
-            finding_labels: [B, F] in training, 1 present, 0 absent, NaN where not known. Most finding tokens then say
-                the truth, so that the decoder learns to say what they say.
+            finding_labels: [B, F] in training: 1 present, 0 absent, NaN where not known. Most finding tokens then are
+                of the labels, so that the decoder learns to say what they say.
         """
         if self.finding_tokens is None:
             return visual.tokens
@@ -120,15 +96,12 @@ class XR2Text(nn.Module):
         return torch.cat([visual.tokens, self.finding_tokens(presence)], dim=1)
 
     def load_pretrained_parts(self) -> None:
-        """Loads the weights of encoder and decoder that the config names: the start of a training."""
+        """The start of a training: the weights of encoder and decoder that the config names. Raises ConfigError."""
         self.encoder.load_pretrained()
         self.decoder.load_pretrained()
 
     def enable_gradient_checkpointing(self, text: bool = True) -> None:
-        """Trades time for memory: activations within the encoder's stages and BART's layers are computed twice.
-
-        Args:
-            text: BART's layers too; False: the encoder's stages alone.
+        """Computes activations within the encoder's stages twice and, with `text`, BART's, to hold fewer at a time.
 
         Raises:
             ConfigError: timm's model cannot do it.
