@@ -39,7 +39,7 @@ def test_the_estimate_is_within_a_tenth_of_what_is_measured():
 
 
 @pytest.mark.slow
-def test_cost_grows_with_image_batch_and_report(capsys):
-    estimate_memory.main(["--size", "tiny", "--images", "64", "128", "--batches", "4", "8", "--tokens", "40", "60"])
+def test_each_point_has_a_row(capsys):
+    estimate_memory.main(["--size", "tiny", "--images", "64", "--batches", "4", "--tokens", "40", "60"])
     rows = re.findall(r"^\| (\d+) \| (\d+) \| (\d+) \| ([\d.]+) \|.* ([\d,]+) \|$", capsys.readouterr().out, re.M)
-    assert [row[:3] for row in rows] == [("64", "4", "40"), ("128", "4", "40"), ("64", "8", "40"), ("64", "4", "60")]
+    assert [row[:3] for row in rows] == [("64", "4", "40"), ("64", "4", "60")]

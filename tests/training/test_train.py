@@ -140,7 +140,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_changes_a_weight(run,
         (["data.source=indiana"], r"data\.root"),
         (["model.findings=[gout]"], "gout"),
         (["training.init_from=runs/none/best"], "no checkpoint folder at"),
-        (["model.haqt.projection=linear", "training.losses.grounding=1"], "it needs regions"),
+        (["model.haqt.projection=linear", "training.losses.grounding=1"], "has no regions"),
     ],
 )
 def test_wrong_settings_end_in_a_sentence(run, write_config, overrides, message):
