@@ -245,7 +245,7 @@ def test_launched_on_a_process_and_on_two_a_run_gives_the_same_curve(write_confi
         finish(launch(config, processes=processes))
         curves.append(pd.read_csv(tmp_path / output / "history.csv"))
         reports = pd.read_csv(tmp_path / output / "validation_reports.csv")
-        assert reports["id"].nunique() == len(reports) == 2  # each study's once
+        assert reports["id"].nunique() == len(reports) == 3  # each study's once
         assert saved_states(tmp_path / output)[-1].name == "step-00000012"
     names = [name for name in curves[0] if name.startswith(CURVE)]
     pd.testing.assert_frame_equal(curves[0][names], curves[1][names], rtol=2e-4, atol=1e-6)
