@@ -114,7 +114,7 @@ def page(browser, address):
 
 @pytest.fixture(scope="module")
 def png(tmp_path_factory):
-    path = tmp_path_factory.mktemp("films") / "phantom_of_jane_doe.png"
+    path = tmp_path_factory.mktemp("radiographs") / "phantom_of_jane_doe.png"
     Image.fromarray(np.round(draw_phantom(5, (320, 256), ()).pixels * 255).astype(np.uint8)).save(path)
     return path
 
@@ -130,7 +130,7 @@ def write_dicom(path, modality):
 @pytest.fixture(scope="module")
 def dicom(tmp_path_factory):
     """A computed radiograph under a name without a suffix."""
-    return write_dicom(tmp_path_factory.mktemp("films") / "IM0001", "CR")
+    return write_dicom(tmp_path_factory.mktemp("radiographs") / "IM0001", "CR")
 
 
 def test_from_a_file_to_a_report_and_its_regions(page, png):
@@ -245,7 +245,7 @@ def test_what_is_edited_is_what_is_saved(page, png, tmp_path):
     assert "jane" not in "".join(path.name for path in tmp_path.iterdir()) and not page.files
 
 
-def test_several_films_with_a_bad_one_and_a_row_that_opens(page, png, dicom, tmp_path):
+def test_a_batch_with_a_bad_file_and_a_row_that_opens(page, png, dicom, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_text("not a picture")
     page.browser.find_elements(By.CSS_SELECTOR, "button[role=tab]")[1].click()
@@ -308,7 +308,7 @@ def test_a_file_that_is_no_picture_is_refused_in_words_and_the_former_report_goe
     page.upload(png)
     page.until(lambda: page.ready == "image")
     page.generate()
-    text = tmp_path / "film.png"
+    text = tmp_path / "text.png"
     text.write_text("not a picture")
     page.upload(text)
     page.until(lambda: "not an accepted image" in page.status)
@@ -332,7 +332,7 @@ def test_a_doubtful_picture_needs_a_click(page, tmp_path):
     assert not [one for one in page.browser.find_elements(By.CSS_SELECTOR, "#go-on") if one.is_displayed()]
 
 
-def test_a_film_that_lies_on_its_side_is_put_right(page, png, tmp_path):
+def test_a_radiograph_that_lies_on_its_side_is_put_right(page, png, tmp_path):
     with Image.open(png) as image:
         image.rotate(90, expand=True).save(tmp_path / "turned.png")
     page.upload(tmp_path / "turned.png")
