@@ -1,8 +1,5 @@
 """The page as its reader meets it: the real app as its own process, in a headless browser."""
 
-import base64
-from io import BytesIO
-
 import numpy as np
 import pytest
 from dicom_files import dataset, file_bytes
@@ -14,14 +11,13 @@ from xr2text.anatomy import REGION_NAMES
 from xr2text.phantom.drawing import draw_phantom
 
 pytest.importorskip("selenium", reason="selenium is not installed")
+from page_reader import Page
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 pytestmark = [pytest.mark.slow, needs_browser]
 
-SECONDS = 30
 FILES = {
     "txt": "report.txt",
     "json": "report.json",
@@ -45,66 +41,6 @@ def address(tiny_checkpoint, tmp_path_factory):
 def browser(tmp_path_factory):
     with headless_browser(tmp_path_factory.mktemp("profile")) as driver:
         yield driver
-
-
-class Page:
-    """The parts of the page that a reader sees and touches."""
-
-    def __init__(self, browser, address):
-        self.browser = browser
-        browser.get(address)
-        self.until(lambda: browser.find_elements(By.CSS_SELECTOR, "#file input[type=file]"))
-
-    def until(self, condition):
-        ignored = ("StaleElementReferenceException", "NoSuchElementException")
-        kinds = [getattr(webdriver.remote.errorhandler, name) for name in ignored]
-        return WebDriverWait(self.browser, SECONDS, ignored_exceptions=kinds).until(lambda _: condition())
-
-    def find(self, selector):
-        return self.browser.find_element(By.CSS_SELECTOR, selector)
-
-    @property
-    def status(self):
-        return self.find("#status").text
-
-    @property
-    def report(self):
-        return [self.find(f"#{name} textarea").get_property("value") for name in ("findings", "impression")]
-
-    @property
-    def ready(self):
-        """What the viewer shows: "empty", "image" or "report"; "" while it loads."""
-        return self.find("#reader .reader").get_attribute("data-ready")
-
-    @property
-    def width(self):
-        return self.browser.execute_script("return document.documentElement.scrollWidth")
-
-    def pixels(self):
-        """[h, w, 3] of the picture as it is drawn."""
-        address = self.browser.execute_script("return document.querySelector('#reader canvas').toDataURL()")
-        with Image.open(BytesIO(base64.b64decode(address.split(",")[1]))) as image:
-            return np.asarray(image.convert("RGB")).astype(int)
-
-    @property
-    def sentences(self):
-        return self.browser.find_elements(By.CSS_SELECTOR, "#reader .sentence")
-
-    @property
-    def files(self):
-        """What lies among the server's uploads."""
-        return [path for path in self.uploads.rglob("*") if path.is_file()]
-
-    def press(self, selector):
-        """A click from the keyboard's side: the pointer hovers nowhere."""
-        self.browser.execute_script("document.querySelector(arguments[0]).click()", selector)
-
-    def upload(self, path):
-        self.find("#file input[type=file]").send_keys(str(path))
-
-    def generate(self):
-        self.find("#generate").click()
-        self.until(lambda: "Report written" in self.status and self.ready == "report")
 
 
 @pytest.fixture
