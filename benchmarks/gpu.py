@@ -37,8 +37,8 @@ def training(size: str) -> str:
 
     speed = measure(our_training(sized_config(size), DEVICE))
     return (
-        f"{speed.gib}; {speed.studies:.1f} studies per second; {speed.tflops:.0f} TFLOPs per second, {speed.share} of "
-        f"the peak; {speed.parameters / 1e6:.0f} M parameters"
+        f"{speed.gib}; {speed.studies:.1f} studies per second; {speed.tflops:.3g} TFLOPs per second, {speed.share} of "
+        f"the peak; {speed.parameters / 1e6:.1f} M parameters"
     )
 
 
@@ -111,8 +111,8 @@ def stock_training(size: str) -> str:
     )
     return (
         f"{ours.studies / stock.studies:.2f} times the studies per second (stock: {stock.studies:.1f}) at "
-        f"{ours.peak / stock.peak:.2f} of the memory (stock: {stock.gib}); {ours.parameters / 1e6:.0f} M parameters "
-        f"against {stock.parameters / 1e6:.0f} M"
+        f"{ours.peak / stock.peak:.2f} of the memory (stock: {stock.gib}); {ours.parameters / 1e6:.1f} M parameters "
+        f"against {stock.parameters / 1e6:.1f} M"
     )
 
 

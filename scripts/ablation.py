@@ -39,7 +39,7 @@ VARIANTS = {
     "without curriculum": ("training.curriculum=[]", "training.epochs={epochs}"),
     "without focal loss": ("training.losses.focal=0",),
     "without load balance": ("training.losses.load_balance=0",),
-    "with R-Drop": ("training.losses.rdrop=0.5",),
+    "with R-Drop": ("training.losses.rdrop=0.5", "model.dropout=0.1"),
 }
 Figure = tuple[float, tuple[float, float] | None]  # value, 95 % bootstrap interval
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib
 
 ROOT = Path(__file__).parent.parent
-SECONDS = 120
+SECONDS = 240
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def running_app(checkpoint: Path, folder: Path, *options: str, **environment: st
         "GRADIO_TEMP_DIR": str(folder / "uploads"),
         "XDG_CACHE_HOME": str(folder / "cache"),
         "MPLCONFIGDIR": matplotlib.get_cachedir(),  # matplotlib would index the fonts anew in an empty cache
-        "HTTPS_PROXY": "http://127.0.0.1:9",  # where nobody answers: the example films stay away
+        "HTTPS_PROXY": "http://127.0.0.1:9",  # where nobody answers: the public examples stay away
         **environment,
     }
     url, log = f"http://127.0.0.1:{port}/", folder / "log.txt"

@@ -68,12 +68,16 @@ def test_overrides_win_and_keep_their_type(yaml):
         ("training.losses.findings=1", "names none to predict"),
         ("training.losses.occlusion=1", "names none to predict"),
         ("training.losses.soft_iou=1", "names no masks"),
+        ("training={losses: {ce: 0, grounding: 1}}", "none of ce, focal and rdrop"),
+        ("training.losses.load_balance=1 model.haqt.use_adaptive_routing=false", "there is no router"),
+        ("training.losses.grounding=1 model.haqt.projection=linear", "has no regions"),
+        ("training.losses.rdrop=1 model.dropout=0", "both passes would be the same"),
         ("training.metric_for_best_model=[finding_auc]", "needs a weight of training.losses.findings"),
     ],
 )
 def test_wrong_settings_are_named(yaml, override, words):
     with pytest.raises(ConfigError, match=re.escape(words)):
-        load_config(yaml(MINIMAL), [override])
+        load_config(yaml(MINIMAL), re.split(r" (?=\w+\.)", override))
 
 
 def test_a_changed_setting_is_checked_too(yaml):

@@ -1,6 +1,8 @@
 """The order of the rooms: imports point one way, and heavy libraries stay in their own."""
 
 import ast
+from collections.abc import Iterable
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,12 @@ SOURCES = [*ROOT.glob("xr2text/**/*.py"), ROOT / "app.py", ROOT / "train.py"]
 
 
 def imported_modules(path: Path) -> set[str]:
+    return imported_by(ast.walk(ast.parse(path.read_text())))
+
+
+def imported_by(nodes: Iterable[ast.AST]) -> set[str]:
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -53,3 +59,18 @@ def test_heavy_libraries_stay_in_their_rooms(library, allowed):
     }
     assert users, f"nobody imports {library}"
     assert all(user.startswith(allowed) for user in users)
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """At import time: what a function imports when it is called does not count."""
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in SOURCES
+    }
+    graph = {}
+    for name, path in modules.items():
+        statements = [
+            node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
+        found = imported_by(statements)
+        graph[name] = {module for module in found if module in modules and module != name}
+    assert list(TopologicalSorter(graph).static_order())

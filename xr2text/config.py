@@ -79,7 +79,7 @@ class ModelConfig(Settings):
     width: Count = 256  # D, of visual tokens and of the decoder
     heads: Count = 8  # attention heads of both
     dropout: Fraction = 0.1  # of both
-    # Names of the findings that the finding head predicts (xr2text/anatomy.py has the regions of each). The decoder
+    # Names of the findings that the finding head predicts (text/findings/table.py has the regions of each). The decoder
     # reads each as one more token. Empty: no finding head.
     findings: list[str] = []
     encoder: EncoderConfig = EncoderConfig()
@@ -218,18 +218,24 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _sections_fit(self) -> "Config":
-        losses = self.training.losses
+        losses, haqt = self.training.losses, self.model.haqt
         if self.generation.max_tokens > self.model.decoder.max_positions:
             raise ValueError(
                 f"generation.max_tokens is {self.generation.max_tokens}; this decoder has positions for "
                 f"{self.model.decoder.max_positions} tokens"
             )
-        for term in ("mask_kl", "soft_iou"):
-            if getattr(losses, term) and self.data.segmentation is None:
-                raise ValueError(f"training.losses.{term} has a weight, but data.segmentation names no masks")
-        for term in ("findings", "occlusion"):
-            if getattr(losses, term) and not self.model.findings:
-                raise ValueError(f"training.losses.{term} has a weight, but model.findings names none to predict")
+        regional = haqt.projection == "haqt_arr"
+        for terms, given, wrong in (
+            (("mask_kl", "soft_iou", "grounding", "load_balance"), regional, "haqt.projection linear has no regions"),
+            (("load_balance",), haqt.use_adaptive_routing, "haqt.use_adaptive_routing is false: there is no router"),
+            (("mask_kl", "soft_iou"), self.data.segmentation, "data.segmentation names no masks"),
+            (("findings", "occlusion"), self.model.findings, "model.findings names none to predict"),
+            (("grounding",), losses.ce or losses.focal or losses.rdrop, "none of ce, focal and rdrop has, beside it"),
+            (("rdrop",), self.model.dropout, "model.dropout is 0: both passes would be the same"),
+        ):
+            for term in terms:
+                if getattr(losses, term) and not given:
+                    raise ValueError(f"training.losses.{term} has a weight, but {wrong}")
         if "finding_auc" in self.training.metric_for_best_model and not losses.findings:
             raise ValueError("training.metric_for_best_model: finding_auc needs a weight of training.losses.findings")
         return self

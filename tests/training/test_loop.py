@@ -1,14 +1,15 @@
 from accelerate import Accelerator
 
 from xr2text.training import loop
-from xr2text.training.loop import Clock
+from xr2text.training.loop import Clock, projection
 from xr2text.training.optim import StageSpan
 from xr2text.training.state import Progress, StopRequest
 
+PLAN = [StageSpan("warmup", 600), StageSpan("hard", 1200)]
 
-def make_clock(save=lambda: None, updates=0, hourly_rate=None):
-    plan = [StageSpan("warmup", 600), StageSpan("hard", 1200)]
-    return Clock(Accelerator(cpu=True), Progress(1800, updates=updates), plan, StopRequest(), save, hourly_rate)
+
+def make_clock(save=lambda: None):
+    return Clock(Accelerator(cpu=True), Progress(1800), PLAN, StopRequest(), save, None)
 
 
 def test_the_state_is_saved_when_it_is_time_and_when_the_run_is_to_stop():
@@ -22,10 +23,9 @@ def test_the_state_is_saved_when_it_is_time_and_when_the_run_is_to_stop():
 
 
 def test_the_projection_tells_stages_whole_and_cost():
-    clock = make_clock(updates=900, hourly_rate=2.0)
-    clock._seconds.extend([60.0, 2.0, 2.0])  # a slow first step counts for nothing
-    text = clock.projection()
+    text = projection(PLAN, 900, 2.0, hourly_rate=2.0)
     assert "warmup 0:20 h, hard 0:40 h; in all 1:00 h, 0:30 h left; about 2.00 at 2 an hour" in text
+    assert "about" not in projection(PLAN, 900, 2.0, None)
 
 
 def test_the_projection_has_a_line_to_itself_once_in_a_session(monkeypatch, capsys):

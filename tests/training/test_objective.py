@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from xr2text.anatomy import REGION_NAMES
-from xr2text.config import TERMS, ConfigError
+from xr2text.config import TERMS
 from xr2text.text.sections import ReportText
 from xr2text.text.tokenizer import IGNORED, PAD, encode_report, pad_labels
 
@@ -118,24 +118,3 @@ def test_parts_that_no_term_reaches_are_not_trained(make_objective):
     assert trained(make_objective(findings=1)) == [False, False, True]
     assert trained(make_objective(ce=1)) == [True, True, False]
     assert trained(make_objective(ce=1, occlusion=1)) == [True, True, True]
-
-
-@pytest.mark.parametrize(
-    ("weights", "switches", "message"),
-    [
-        ({"load_balance": 1}, {"use_adaptive_routing": False}, "use_adaptive_routing"),
-        ({"load_balance": 1}, {"projection": "linear"}, "router"),
-        ({"mask_kl": 1}, {"projection": "linear"}, "regions"),
-        ({"grounding": 1}, {}, "beside it"),
-    ],
-)
-def test_terms_that_a_model_cannot_have_are_refused(make_tiny, make_objective, weights, switches, message):
-    with pytest.raises(ConfigError, match=message):
-        make_objective(make_tiny(**switches), **weights)
-
-
-def test_rdrop_without_dropout_is_refused(make_tiny, make_objective):
-    checkpoint = make_tiny()
-    checkpoint.model.config.dropout = 0.0
-    with pytest.raises(ConfigError, match="both passes would be the same"):
-        make_objective(checkpoint, rdrop=1)

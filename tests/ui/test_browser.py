@@ -1,8 +1,5 @@
 """The page as its reader meets it: the real app as its own process, in a headless browser."""
 
-import base64
-from io import BytesIO
-
 import numpy as np
 import pytest
 from dicom_files import dataset, file_bytes
@@ -14,14 +11,13 @@ from xr2text.anatomy import REGION_NAMES
 from xr2text.phantom.drawing import draw_phantom
 
 pytest.importorskip("selenium", reason="selenium is not installed")
+from page_reader import Page
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 pytestmark = [pytest.mark.slow, needs_browser]
 
-SECONDS = 30
 FILES = {
     "txt": "report.txt",
     "json": "report.json",
@@ -47,66 +43,6 @@ def browser(tmp_path_factory):
         yield driver
 
 
-class Page:
-    """The parts of the page that a reader sees and touches."""
-
-    def __init__(self, browser, address):
-        self.browser = browser
-        browser.get(address)
-        self.until(lambda: browser.find_elements(By.CSS_SELECTOR, "#file input[type=file]"))
-
-    def until(self, condition):
-        ignored = ("StaleElementReferenceException", "NoSuchElementException")
-        kinds = [getattr(webdriver.remote.errorhandler, name) for name in ignored]
-        return WebDriverWait(self.browser, SECONDS, ignored_exceptions=kinds).until(lambda _: condition())
-
-    def find(self, selector):
-        return self.browser.find_element(By.CSS_SELECTOR, selector)
-
-    @property
-    def status(self):
-        return self.find("#status").text
-
-    @property
-    def report(self):
-        return [self.find(f"#{name} textarea").get_property("value") for name in ("findings", "impression")]
-
-    @property
-    def ready(self):
-        """What the viewer shows: "empty", "image" or "report"; "" while it loads."""
-        return self.find("#reader .reader").get_attribute("data-ready")
-
-    @property
-    def width(self):
-        return self.browser.execute_script("return document.documentElement.scrollWidth")
-
-    def pixels(self):
-        """[h, w, 3] of the picture as it is drawn."""
-        address = self.browser.execute_script("return document.querySelector('#reader canvas').toDataURL()")
-        with Image.open(BytesIO(base64.b64decode(address.split(",")[1]))) as image:
-            return np.asarray(image.convert("RGB")).astype(int)
-
-    @property
-    def sentences(self):
-        return self.browser.find_elements(By.CSS_SELECTOR, "#reader .sentence")
-
-    @property
-    def files(self):
-        """What lies among the server's uploads."""
-        return [path for path in self.uploads.rglob("*") if path.is_file()]
-
-    def press(self, selector):
-        """A click from the keyboard's side: the pointer hovers nowhere."""
-        self.browser.execute_script("document.querySelector(arguments[0]).click()", selector)
-
-    def upload(self, path):
-        self.find("#file input[type=file]").send_keys(str(path))
-
-    def generate(self):
-        self.find("#generate").click()
-        self.until(lambda: "Report written" in self.status and self.ready == "report")
-
-
 @pytest.fixture
 def page(browser, address):
     return Page(browser, address)
@@ -114,7 +50,7 @@ def page(browser, address):
 
 @pytest.fixture(scope="module")
 def png(tmp_path_factory):
-    path = tmp_path_factory.mktemp("films") / "phantom_of_jane_doe.png"
+    path = tmp_path_factory.mktemp("radiographs") / "phantom_of_jane_doe.png"
     Image.fromarray(np.round(draw_phantom(5, (320, 256), ()).pixels * 255).astype(np.uint8)).save(path)
     return path
 
@@ -130,7 +66,7 @@ def write_dicom(path, modality):
 @pytest.fixture(scope="module")
 def dicom(tmp_path_factory):
     """A computed radiograph under a name without a suffix."""
-    return write_dicom(tmp_path_factory.mktemp("films") / "IM0001", "CR")
+    return write_dicom(tmp_path_factory.mktemp("radiographs") / "IM0001", "CR")
 
 
 def test_from_a_file_to_a_report_and_its_regions(page, png):
@@ -245,7 +181,7 @@ def test_what_is_edited_is_what_is_saved(page, png, tmp_path):
     assert "jane" not in "".join(path.name for path in tmp_path.iterdir()) and not page.files
 
 
-def test_several_films_with_a_bad_one_and_a_row_that_opens(page, png, dicom, tmp_path):
+def test_a_batch_with_a_bad_file_and_a_row_that_opens(page, png, dicom, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_text("not a picture")
     page.browser.find_elements(By.CSS_SELECTOR, "button[role=tab]")[1].click()
@@ -308,7 +244,7 @@ def test_a_file_that_is_no_picture_is_refused_in_words_and_the_former_report_goe
     page.upload(png)
     page.until(lambda: page.ready == "image")
     page.generate()
-    text = tmp_path / "film.png"
+    text = tmp_path / "text.png"
     text.write_text("not a picture")
     page.upload(text)
     page.until(lambda: "not an accepted image" in page.status)
@@ -332,7 +268,7 @@ def test_a_doubtful_picture_needs_a_click(page, tmp_path):
     assert not [one for one in page.browser.find_elements(By.CSS_SELECTOR, "#go-on") if one.is_displayed()]
 
 
-def test_a_film_that_lies_on_its_side_is_put_right(page, png, tmp_path):
+def test_a_radiograph_that_lies_on_its_side_is_put_right(page, png, tmp_path):
     with Image.open(png) as image:
         image.rotate(90, expand=True).save(tmp_path / "turned.png")
     page.upload(tmp_path / "turned.png")

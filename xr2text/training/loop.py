@@ -1,9 +1,7 @@
 """One epoch of training, and the clock that says when to save, when to stop and how long the run will take."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from statistics import median
 
 import torch
 from accelerate import Accelerator, skip_first_batches
@@ -136,17 +134,16 @@ class Clock:
     ):
         self.accelerator, self.progress, self.plan, self.stop = accelerator, progress, plan, stop
         self.save, self.hourly_rate = save, hourly_rate
-        self._saved = self._last = time.monotonic()
-        self._seconds: deque[float] = deque(maxlen=FIRST_PROJECTION)  # of the latest updates
-        self._updates = 0
+        self._saved, self._updates = time.monotonic(), 0
 
     def after_update(self) -> bool:
         """Whether the run is to stop; its state is then saved. All processes do the same."""
-        now = time.monotonic()
-        self._seconds.append(now - self._last)
-        self._last, self._updates = now, self._updates + 1
+        now, self._updates = time.monotonic(), self._updates + 1
+        if self._updates == 1:
+            self._first = now
         if self._updates == FIRST_PROJECTION and self.accelerator.is_main_process:
-            tqdm.write(self.projection())  # above the progress bar
+            pace = (now - self._first) / (FIRST_PROJECTION - 1)
+            tqdm.write(projection(self.plan, self.progress.updates, pace, self.hourly_rate))  # above the progress bar
         stop, save = float(self.stop.asked), float(now - self._saved > SAVE_SECONDS)
         asked = self.accelerator.reduce(torch.tensor([stop, save], device=self.accelerator.device), "sum")
         if asked.any():
@@ -154,16 +151,14 @@ class Clock:
             self._saved = now
         return bool(asked[0])
 
-    def projection(self) -> str:
-        """How long the stages and the whole run take at the pace of the latest updates, validation aside."""
-        pace = median(self._seconds)
-        stages = ", ".join(f"{span.name} {_hours(span.updates * pace)}" for span in self.plan)
-        total = sum(span.updates for span in self.plan)
-        left = max(0, total - self.progress.updates) * pace
-        text = f"at {pace:.2f} s an update: {stages}; in all {_hours(total * pace)}, {_hours(left)} left"
-        if self.hourly_rate is not None:
-            text += f"; about {total * pace / 3600 * self.hourly_rate:.2f} at {self.hourly_rate:g} an hour"
-        return f"{text} (validation aside)"
+
+def projection(plan: Sequence[StageSpan], done: int, pace: float, hourly_rate: float | None) -> str:
+    """How long the stages and the whole run take at `pace` seconds an update, validation aside."""
+    stages = ", ".join(f"{span.name} {_hours(span.updates * pace)}" for span in plan)
+    total = sum(span.updates for span in plan)
+    text = f"{_hours(total * pace)}, {_hours(max(0, total - done) * pace)} left"
+    cost = "" if hourly_rate is None else f"; about {total * pace / 3600 * hourly_rate:.2f} at {hourly_rate:g} an hour"
+    return f"at {pace:.2f} s an update: {stages}; in all {text}{cost} (validation aside)"
 
 
 def _hours(seconds: float) -> str:

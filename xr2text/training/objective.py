@@ -15,7 +15,7 @@ from torch import distributed, nn
 from torch.distributed.nn.functional import all_reduce
 
 from xr2text.anatomy import REGIONS
-from xr2text.config import ConfigError, LossConfig
+from xr2text.config import LossConfig
 from xr2text.model.attribution import attention_by_region
 from xr2text.model.generate import ReportGenerator
 from xr2text.model.haqt_arr import VisualTokens
@@ -50,9 +50,6 @@ class Objective(nn.Module):
     Args:
         generator: with the model that is trained.
         weights: of the terms; one of weight 0 is not computed.
-
-    Raises:
-        ConfigError: a term is asked for that this model cannot have, or that would change nothing.
     """
 
     def __init__(self, generator: ReportGenerator, weights: LossConfig):
@@ -60,7 +57,6 @@ class Objective(nn.Module):
         self.model: XR2Text = generator.model
         self.generator, self.weights = generator, weights
         self.alone = False  # True: terms are this process's, and nothing waits for the others
-        _check(self.model, weights)
         untrained = []
         if not (weights.ce or weights.focal or weights.rdrop or weights.scst):
             untrained += [self.model.decoder, self.model.finding_tokens]
@@ -194,20 +190,3 @@ class Objective(nn.Module):
     def _processes(self) -> int:
         """How many share the batch."""
         return distributed.get_world_size() if distributed.is_initialized() and not self.alone else 1
-
-
-def _check(model: XR2Text, weights: LossConfig) -> None:
-    haqt = model.config.haqt
-    regional = haqt.projection == "haqt_arr", "regions (model.haqt.projection: haqt_arr)"
-    needs = {
-        "load_balance": (regional[0] and haqt.use_adaptive_routing, "a router (model.haqt.use_adaptive_routing)"),
-        "mask_kl": regional,
-        "soft_iou": regional,
-        "grounding": regional,
-        "rdrop": (model.config.dropout > 0, "dropout (model.dropout): both passes would be the same"),
-    }
-    for name, (given, what) in needs.items():
-        if getattr(weights, name) and not given:
-            raise ConfigError(f"training.losses.{name} has a weight: it needs {what}")
-    if weights.grounding and not (weights.ce or weights.focal or weights.rdrop):
-        raise ConfigError("training.losses.grounding has a weight: it needs one of ce, focal and rdrop beside it")

@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from xr2text.evaluation.language import score_language
 from xr2text.text.findings.labeler import label_reports
 from xr2text.text.findings.table import CHEXPERT_14
 
 
 def rouge_l(references: Sequence[str], drawn: Sequence[str]) -> np.ndarray:
     """[N] in [0, 1], under the protocol `full` (see `evaluation.language`)."""
+    from xr2text.evaluation.language import score_language  # needs pycocoevalcap, which other losses do without
+
     return score_language(references, drawn, "full", meteor=False).rouge_l
 
 

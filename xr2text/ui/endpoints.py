@@ -1,6 +1,5 @@
 """For programs: what gradio_client, curl and MCP call."""
 
-from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -76,6 +75,9 @@ def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
             delete(files or [])
         return reports
 
+    def info() -> dict[str, Any]:
+        return about(reporter)
+
     single, many, answer = upload(visible=False), upload(visible=False, file_count="multiple"), gr.JSON(visible=False)
     force = gr.Checkbox(False, label="force", visible=False)
     gr.Button(visible=False).click(
@@ -88,6 +90,6 @@ def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
         api_description="Radiographs' files -> for each its report as /report gives it, or {'error': why not}.",
     )  # fmt: skip
     gr.Button(visible=False).click(
-        partial(about, reporter), None, answer, api_name="info",
+        info, None, answer, api_name="info",
         api_description="The model, its regions and findings, and what files it takes.",
     )  # fmt: skip
