@@ -24,7 +24,8 @@ UNREADABLE = "The request cannot be read; a file is uploaded first, then named b
 
 
 class _OwnFolder(route_utils.GradioUploadFile):
-    """gradio names an upload's folder by its content; with this, equal files of two readers are two files."""
+    """A folder per upload. gradio's is named by the content: of two readers who send the same file, the second would be
+    told that it is no longer there, because the first one's report has deleted it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
