@@ -6,7 +6,6 @@ Also measures a single radiograph, from a cold process to written files.
 """
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -40,7 +39,8 @@ def report(files: list[Path], out: Path, checkpoint: str, overlays: str) -> tupl
         while process.poll() is None:
             written = sum(not folder.name.startswith(".") for folder in out.iterdir()) if out.is_dir() else 0
             times += [time.monotonic() - started] * (written - len(times))
-            bar.update(written - bar.n)
+            if written > bar.n:
+                bar.update(written - bar.n)
             if len(memory) < written * PARTS // len(files) and watched.is_running():
                 memory.append(watched.memory_info().rss / 2**20)
             time.sleep(0.05)
@@ -70,7 +70,7 @@ def main() -> None:
     text = "\n".join([
         f"**{cold:.1f} s from a cold process to the written files of one radiograph, with overlays.**",
         "",
-        f"{args.count} radiographs of the Indiana collection; {len(os.sched_getaffinity(0))} cores; {machine()}.",
+        f"{args.count} radiographs of the Indiana collection; {machine()}.",
         "",
         f"| overlays | radiographs per second | with loading | memory after each of {PARTS} parts, MiB |",
         "|---|---:|---:|---|",
