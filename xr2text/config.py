@@ -153,7 +153,8 @@ class TrainingConfig(Settings):
     # adamw_8bit (needs torchao): optimiser states in 8 bits; with mixed_precision bf16 weights and gradients are in
     # bfloat16, too, and rounded up or down at random, so that small updates are not lost.
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
-    # auto: what `accelerate launch` was told, else bf16 on a GPU that has it, fp16 on another, and no on a CPU.
+    # auto: what `accelerate launch` was told, else bf16 on a GPU that has it, fp16 on another, and no on a CPU, where a
+    # step in bf16 takes eight times as long unless the CPU has instructions for it (AMX).
     mixed_precision: Annotated[
         Literal["auto", "no", "fp16", "bf16"], BeforeValidator(lambda value: "no" if value is False else value)
     ] = "auto"
