@@ -54,18 +54,14 @@ def draw_grey(pixels: np.ndarray, long_side: int = 1024) -> np.ndarray:
     scale = long_side / max(pixels.shape)
     height, width = (max(1, round(side * scale)) for side in pixels.shape)
     resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    return _to_bytes(resized)
-
-
-def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """[0, 1] -> uint8, rounded; resampling may have left the range by a hair."""
-    return (np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return cv2.convertScaleAbs(resized, alpha=255)  # rounded; resampling may have left the range by a hair
 
 
 def make_canvas(report: "Report", long_side: int = 1024) -> Canvas:
     """The radiograph and its region maps at the size they are drawn in."""
     grey = draw_grey(report.radiograph.pixels, long_side)
-    return Canvas(grey, _to_bytes(report.maps_at(*grey.shape)))
+    maps = report.geometry.map_to_original(report.grid_maps, grey.shape)
+    return Canvas(grey, np.stack([cv2.convertScaleAbs(region, alpha=255 / region.max()) for region in maps]))
 
 
 def paint(canvas: Canvas, regions: Iterable[str] = REGION_NAMES, opacity: float = BLENDING.opacity) -> np.ndarray:
@@ -94,7 +90,8 @@ def paint(canvas: Canvas, regions: Iterable[str] = REGION_NAMES, opacity: float 
     for colour, level in drawn:
         left, top, width, height = cv2.boundingRect((level > 255 * BLENDING.floor).astype(np.uint8))
         place = np.s_[top : top + height, left : left + width]
-        mixed[place] += alphas[level[place]][..., None] * (np.float32(colour) - mixed[place])
+        alpha = alphas[level[place]]
+        mixed[place] = cv2.blendLinear(mixed[place], np.full((*alpha.shape, 3), colour, np.float32), 1 - alpha, alpha)
     image = np.rint(mixed).astype(np.uint8)
     return _outline(image, drawn, strength=min(1.0, BLENDING.outline_opacity * opacity))
 
