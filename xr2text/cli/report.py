@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from xr2text.cli.options import add_checkpoint
+from xr2text.cli.options import add_checkpoint, lasting_imports
 from xr2text.errors import XR2TextError
 
 HELP = "write the report of each radiograph"
@@ -28,13 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0: everything is written, 1: some files are refused."""
-    from tqdm import tqdm
+    with lasting_imports():
+        from tqdm import tqdm
 
-    from xr2text.export.files import write_report
-    from xr2text.export.source import ExportError, source_of
-    from xr2text.imaging.radiograph import ImageError
-    from xr2text.inference.gate import DoubtfulImageError
-    from xr2text.inference.reporter import Reporter
+        from xr2text.export.files import write_report
+        from xr2text.export.source import ExportError, source_of
+        from xr2text.imaging.radiograph import ImageError
+        from xr2text.inference.gate import DoubtfulImageError
+        from xr2text.inference.reporter import Reporter
 
     files = radiograph_files(args.files)
     documents = ["txt", "json", *([] if args.no_overlay else ["png"]), *(["maps"] if args.maps else []), *args.also]
