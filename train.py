@@ -71,7 +71,7 @@ def train(config: Config, command: str, resume: bool) -> None:
     accelerator.print(data.curriculum.table())
 
     # Its loss; a batch that cannot fit is halved now, not found at the longest report of the first epoch.
-    objective = Objective(checkpoint.generator, settings.losses)
+    objective = Objective(model, settings.losses)
     prepare_model(model, settings)
     objective.to(accelerator.device)
     fit_batch(objective, data.train, settings, accelerator)

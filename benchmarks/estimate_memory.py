@@ -50,7 +50,7 @@ def estimate_memory(config: Config) -> dict[str, int]:
     with FakeTensorMode(allow_non_fake_inputs=True):
         model.to_empty(device="cpu").train()
         _share_embeddings(model)
-        objective = Objective(mock.Mock(model=model), settings.losses)
+        objective = Objective(model, settings.losses)
         save_memory(model, settings)
         _frozen_to_buffers(objective)  # the tracker expects a gradient of every parameter
         optimizer = build_optimizer(model, settings.model_copy(update={"optimizer": "adamw"}))

@@ -68,7 +68,7 @@ class Training:
 def our_training(config: Config, device: str) -> Training:
     """As train.py sets it up, from random weights."""
     generator = our_generator(config, device)
-    objective = Objective(generator, config.training.losses).train()
+    objective = Objective(generator.model, config.training.losses).train()
     save_memory(generator.model, config.training)
     generator.model.to(memory_format=torch.channels_last)
     optimizer = build_optimizer(generator.model, config.training)

@@ -52,6 +52,7 @@ class HaqtConfig(Settings):
     projection: Literal["haqt_arr", "linear"] = "haqt_arr"  # linear: a plain projection of the patches, for comparison
     global_queries: Count = 8  # G
     region_queries: Count = 4  # R, per region
+    lateral_queries: int = Field(0, ge=0)  # L, of the lateral view; 0: the model reads frontal views alone
     cross_region_layers: Count = 2
     use_spatial_priors: bool = True
     use_prior_refinement: bool = True
@@ -92,6 +93,8 @@ class ModelConfig(Settings):
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
         if self.findings and self.haqt.projection != "haqt_arr":
             raise ValueError("findings need region tokens: haqt.projection must be 'haqt_arr'")
+        if self.haqt.lateral_queries and self.haqt.projection != "haqt_arr":
+            raise ValueError("haqt.lateral_queries need haqt.projection 'haqt_arr'")
         if len(set(self.findings)) < len(self.findings):
             raise ValueError("findings names one twice")
         return self
@@ -103,6 +106,9 @@ class DataConfig(Settings):
     split_file: str | None = None  # indiana, openi: an R2Gen annotation.json whose val and test studies are set apart
     labelled_images: str | None = None  # folder of further training radiographs with finding labels and no reports
     segmentation: str | None = None  # folder of radiographs with masks of lungs and heart; every fifth is held out
+    # Of the training patients, this fraction takes the place of the validation studies in a training: the best epoch,
+    # temperature and thresholds come from them, and the validation studies stay unseen. 0: these are used.
+    tuning_fraction: Fraction = 0.0
     phantoms: int = Field(5000, ge=4)  # phantom: how many for training; a tenth as many more for validation
     workers: int = Field(2, ge=0)  # processes that read images; 0: the training process itself
     cache: str | None = None  # folder of the index and of resized images; null: the index is in memory, files are read
@@ -122,7 +128,6 @@ class LossConfig(Settings):
     findings: Weight = 0.0  # binary cross-entropy of the finding head
     occlusion: Weight = 0.0  # the same on copies with one region in black: a finding that lies there is not seen
     rdrop: Weight = 0.0  # symmetric KL between two passes of the decoder under different dropout
-    scst: Weight = 0.0  # self-critical: reports drawn from the model are rewarded for ROUGE-L and F1 of findings
 
     @model_validator(mode="after")
     def _something_to_minimise(self) -> "LossConfig":

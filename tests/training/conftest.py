@@ -39,7 +39,7 @@ def make_objective(make_tiny):
 
     def make(model=None, **weights) -> Objective:
         checkpoint = make_tiny(("cardiomegaly",)) if model is None else model
-        return Objective(checkpoint.generator, LossConfig(**{"ce": 0.0} | weights))
+        return Objective(checkpoint.model, LossConfig(**{"ce": 0.0} | weights))
 
     return make
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xr2text.config import ConfigError, StageConfig
-from xr2text.text.findings.labeler import find_mentions, label_report
+from xr2text.text.findings.labeler import find_mentions, label_report, label_sides
 from xr2text.text.findings.table import FINDING_NAMES
 from xr2text.text.sections import ReportText
 
@@ -31,7 +31,7 @@ def read_report(report: ReportText, label: bool = True) -> tuple[dict[str, int],
     """Labels of all findings, 0 where the report does not mention one, and its difficulty; no labels where there is no
     text or none are asked for."""
     text = f"{report.findings}\n\n{report.impression}".strip()
-    labels = dict.fromkeys(FINDING_NAMES, 0) | label_report(text) if label and text else {}
+    labels = dict.fromkeys(FINDING_NAMES, 0) | label_report(text) | label_sides(text) if label and text else {}
     positive = [mention for mention in find_mentions(text) if mention.status != "absent"]
     positive = [mention for mention in positive if mention.finding != "support devices"]
     names = {mention.finding for mention in positive}

@@ -1,6 +1,6 @@
-"""Studies as training examples: one frontal radiograph and its report.
+"""Studies as training examples: a frontal radiograph, the lateral one beside it, and their report.
 
-Shapes: E examples, B batch, S image side, T tokens, F findings, K regions, H x W patch grid.
+Shapes: E examples, B batch, M of it with a lateral view, S image side, T tokens, F findings, K regions, H x W patch grid.
 """
 
 import math
@@ -15,12 +15,14 @@ from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.data.cache import ImageCache, canvas_of
 from xr2text.data.examples import examples_of, report_lengths
 from xr2text.data.segmentation import all_regions, read_outlines, segmentation_targets
-from xr2text.data.study import DataError, Study, UnreadableImageError
+from xr2text.data.study import DataError, Image, Study, UnreadableImageError
 from xr2text.data.study_table import StudyTable
 from xr2text.imaging.augment import augment
 from xr2text.imaging.transform import ImageTransform, letterbox
 from xr2text.text.findings.labeler import find_mentions
 from xr2text.text.tokenizer import encode_report, locate_sentences, pad_labels
+
+LATERAL_DROPPED = 0.4  # so often in training a lateral view is left out, so that a frontal view alone is read as well
 
 
 class ReportDataset(Dataset):
@@ -34,6 +36,7 @@ class ReportDataset(Dataset):
         grid: (H, W) of the model's patches, for the targets of studies with masks; None: they have none.
         with_region_targets: examples know the regions that each token's sentence speaks of.
         with_finding_regions: examples know the regions in which the report places each finding.
+        with_lateral: examples hold their study's lateral radiograph where it has one.
         training: examples are augmented, reproducibly for each epoch (`set_epoch`).
         cache: where resized images are kept; None: the originals are read.
     """
@@ -49,6 +52,7 @@ class ReportDataset(Dataset):
         grid: tuple[int, int] | None = None,
         with_region_targets: bool = False,
         with_finding_regions: bool = False,
+        with_lateral: bool = False,
         training: bool = False,
         seed: int = 0,
         cache: ImageCache | None = None,
@@ -57,6 +61,7 @@ class ReportDataset(Dataset):
         self.transform, self.tokenizer, self.max_tokens, self.impression = transform, tokenizer, max_tokens, impression
         self.findings, self.grid, self.cache = list(findings), grid, cache
         self.with_region_targets, self.with_finding_regions = with_region_targets, with_finding_regions
+        self.with_lateral = with_lateral
         self.training, self.seed, self.epoch = training, seed, 0
         # [E, F]: 1 present or uncertain, 0 absent, NaN where nothing is known
         self.finding_labels = torch.from_numpy(np.abs(studies.labels(self.findings))[self.examples.rows])
@@ -71,10 +76,8 @@ class ReportDataset(Dataset):
     def __getitem__(self, index: int) -> dict:
         """Raises UnreadableImageError, or DataError for a mask that cannot be read."""
         study, image = self.examples[index]
-        pixels, geometry = self.cache.read(image) if self.cache else canvas_of(image, self.transform.size)
-        canvas, masks = pixels.astype(np.float32) / 255, self._masks(study)
-        if self.training:
-            canvas, masks = augment(canvas, geometry.box, np.random.default_rng([self.seed, self.epoch, index]), masks)
+        random = np.random.default_rng([self.seed, self.epoch, index])
+        canvas, box, masks = self._view(image, random, self._masks(study))
         if masks is None:
             segmentation = np.full((len(REGIONS), *(self.grid or (1, 1))), math.nan, np.float32)
         else:
@@ -83,8 +86,9 @@ class ReportDataset(Dataset):
         regions = region_targets(self.tokenizer, ids) if self.with_region_targets else _no_regions(len(ids))
         places = finding_regions(study, self.findings) if self.with_finding_regions else _no_regions(count)
         return {
-            "pixel_values": self.transform.normalise(torch.from_numpy(canvas)),  # [3, S, S]
-            "box": torch.tensor(geometry.box, dtype=torch.float32),  # [4]
+            "pixel_values": canvas,  # [3, S, S]
+            "box": box,  # [4]
+            "lateral": self._lateral(study, random),
             "labels": ids,  # T of them
             "region_targets": torch.from_numpy(regions),  # [T, K]
             "segmentation_targets": torch.from_numpy(segmentation),  # [K, H, W]
@@ -92,6 +96,27 @@ class ReportDataset(Dataset):
             "finding_regions": torch.from_numpy(places),  # [F, K]
             "index": index,
         }
+
+    def _view(
+        self, image: Image, random: np.random.Generator, masks: np.ndarray | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, np.ndarray | None]:
+        """A radiograph as the model's input [3, S, S], its box [4], and its masks [K, S, S]."""
+        pixels, geometry = self.cache.read(image) if self.cache else canvas_of(image, self.transform.size)
+        canvas = pixels.astype(np.float32) / 255
+        if self.training:
+            canvas, masks = augment(canvas, geometry.box, random, masks)
+        return self.transform.normalise(torch.from_numpy(canvas)), torch.tensor(geometry.box), masks
+
+    def _lateral(self, study: Study, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The lateral view's input [3, S, S] and box [4]; None where there is none, or it is dropped. One that cannot be
+        read is a missing view."""
+        image = study.lateral_image if self.with_lateral else None
+        if image is None or (self.training and random.random() < LATERAL_DROPPED):
+            return None
+        try:
+            return self._view(image, random)[:2]
+        except UnreadableImageError:
+            return None
 
     def token_counts(self) -> list[int]:
         """[E] tokens of each example's report."""
@@ -154,7 +179,8 @@ def region_targets(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> np.nda
 def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
     """A batch: pixel_values [B, 3, S, S], box [B, 4], labels [B, T], region_targets [B, T, K] bool, finding_labels
     [B, F], finding_regions [B, F, K] bool, index [B], and segmentation_targets [B, K, H, W], NaN where a region is not
-    outlined; skipped (index: reason) only where examples stand for radiographs that cannot be read."""
+    outlined; lateral_pixel_values [M, 3, S, S], lateral_box [M, 4] and lateral_rows [M] only where an example has a
+    lateral view; skipped (index: reason) only where examples stand for radiographs that cannot be read."""
     stacked = ("pixel_values", "box", "segmentation_targets", "finding_labels", "finding_regions")
     batch = {name: torch.stack([example[name] for example in examples]) for name in stacked}
     batch["labels"] = pad_labels([example["labels"] for example in examples])
@@ -162,6 +188,11 @@ def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
     for row, example in zip(batch["region_targets"], examples, strict=True):
         row[: len(example["labels"])] = example["region_targets"]
     batch["index"] = torch.tensor([example["index"] for example in examples])
+    laterals = [(*example["lateral"], row) for row, example in enumerate(examples) if example["lateral"] is not None]
+    if laterals:
+        pixels, boxes, rows = zip(*laterals, strict=True)
+        batch["lateral_pixel_values"], batch["lateral_box"] = torch.stack(pixels), torch.stack(boxes)
+        batch["lateral_rows"] = torch.tensor(rows)
     if skipped := {index: reason for example in examples for index, reason in example.get("skipped", {}).items()}:
         batch["skipped"] = skipped
     return batch

@@ -37,7 +37,11 @@ def prepare_images(
     """
     cache, impression = ImageCache(Path(config.data.cache), config.model.image_size), config.generation.impression
     examples = [examples_of(studies, split == "train", impression) for split, studies in splits.items()]
-    images = list(dict.fromkeys(image for part in examples for _, image in part))
+    pairs = [pair for part in examples for pair in part]
+    images = [image for _, image in pairs]
+    if config.model.haqt.lateral_queries:
+        images += [lateral for study, _ in pairs if (lateral := study.lateral_image) is not None]
+    images = list(dict.fromkeys(images))
     share = images[rank * len(images) // count : (rank + 1) * len(images) // count]
     with worker_map(processes) as each:
         bar = tqdm(each(cache.prepare, share), "preparing", len(share), unit="image", disable=not progress)

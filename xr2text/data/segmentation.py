@@ -2,6 +2,7 @@
 
     FOLDER/images/*                                     frontal radiographs
     FOLDER/masks/{right_lung,left_lung,heart}/*.png     of the same names and sizes, white where the organ is
+    FOLDER/nodules.csv                                  if it is there: image, nodule (1 or 0), its x in the image's pixels
 
 The outlined ones are taken as they are; the other four follow from them by rules of proportion, since no public
 collection outlines them.
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
+from PIL import Image as Pillow
 
 from xr2text.anatomy import REGION_NAMES
 from xr2text.data.study import FRONTAL, DataError, ImageFile, Study
@@ -29,14 +32,35 @@ def segmented_studies(folder: str | Path) -> list[Study]:
     files = sorted(path for path in (folder / "images").glob("*") if path.is_file())
     if not files:
         raise DataError(f"data.segmentation: expected radiographs in {folder / 'images'}")
-    studies = []
+    studies, nodules = [], read_nodules(folder)
     for path in files:
         masks = tuple(folder / "masks" / name / f"{path.stem}.png" for name in FOLDERS)
         if missing := [mask for mask in masks if not mask.is_file()]:
             raise DataError(f"data.segmentation: expected the mask {missing[0]}")
         name = f"masked-{path.stem}"
-        studies.append(Study(name, name, (ImageFile(path, FRONTAL),), masks=masks))
+        labels = nodules.get(path.name, {})
+        studies.append(Study(name, name, (ImageFile(path, FRONTAL),), labels=labels, masks=masks))
     return studies
+
+
+def read_nodules(folder: Path) -> dict[str, dict[str, int]]:
+    """Labels of nodules by an image's name; the patient's right side lies left of the image's middle. Empty without a
+    table. Raises DataError where it lacks a column or an image."""
+    file, labels = folder / "nodules.csv", {}
+    if not file.is_file():
+        return labels
+    try:
+        for row in pd.read_csv(file).itertuples():
+            with Pillow.open(folder / "images" / row.image) as image:
+                right = row.x < image.width / 2
+            present = int(row.nodule)
+            labels[row.image] = {
+                "nodule": present, "lung lesion": present,
+                "right lung nodule": present * right, "left lung nodule": present * (not right),
+            }  # fmt: skip
+    except (AttributeError, ValueError, OSError) as error:
+        raise DataError(f"{file}: expected the columns image, nodule, x: {error}") from error
+    return labels
 
 
 def held_out(studies: Sequence[Study]) -> list[Study]:

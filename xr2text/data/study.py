@@ -109,10 +109,11 @@ class PhantomImage:
 
     @property
     def key(self) -> str:
-        return f"phantom {self.seed} {self.size}"
+        return f"phantom {self.seed} {self.size} {self.view}"
 
     def read(self) -> Radiograph:
-        return draw_phantom(self.seed, self.size).radiograph
+        phantom = draw_phantom(self.seed, self.size)
+        return phantom.radiograph if self.view == FRONTAL else phantom.lateral
 
     def version(self) -> str:
         return "drawn"
@@ -155,6 +156,13 @@ class Study:
         return [place for place, view in enumerate(views) if view == FRONTAL] or (
             [views.index(None)] if None in views else []
         )
+
+    @property
+    def lateral_image(self) -> Image | None:
+        """The first lateral radiograph; None where there is none, or no frontal one beside it."""
+        if not self.frontal_places:
+            return None
+        return next((image for image in self.images if image.view == LATERAL), None)
 
     @property
     def frontal_images(self) -> tuple[Image, ...]:

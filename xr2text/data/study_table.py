@@ -20,7 +20,7 @@ from xr2text.data.curriculum import Difficulty, read_report
 from xr2text.data.parallel import worker_map
 from xr2text.data.study import SPLITS, DataError, Image, ImageFile, PhantomImage, Study, TableImage
 from xr2text.files import atomic_write
-from xr2text.text.findings.table import FINDING_NAMES
+from xr2text.text.findings.table import FINDING_NAMES, SIDED_FINDINGS
 
 BATCH = 4096  # studies that are read and written at a time
 MANY = 20_000  # from so many studies on, all cores read the reports, which takes about a millisecond each
@@ -119,7 +119,7 @@ def write_studies(studies: Iterable[Study], sink: Any, label_reports: bool = Fal
         label_reports: a study with a report is labelled as `text.findings` reads it; what it does not mention is
             absent. False: labels are the studies' own, whose names are collected before anything is written.
     """
-    names = FINDING_NAMES
+    names = (*FINDING_NAMES, *SIDED_FINDINGS)
     if not label_reports:
         studies = list(studies)
         names = sorted(set().union(*(study.labels for study in studies)))

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-SHIFT, SCALE, TURN = 0.06, 0.1, 5  # at most: of the image's sides, of its size, degrees
+SHIFT, SCALE, TURN = 0.06, 0.12, 8  # at most: of the image's sides, of its size, degrees
 
 
 def augment(
@@ -29,7 +29,7 @@ def augment(
     centre = (left + right) / 2, (top + bottom) / 2
     turn = cv2.getRotationMatrix2D(centre, random.uniform(-TURN, TURN), 1 + reach * random.uniform(-SCALE, SCALE))
     turn[:, 2] += reach * random.uniform(-SHIFT, SHIFT, size=2) * (right - left, bottom - top)
-    gamma, gain, offset = random.uniform(0.8, 1.25), random.uniform(0.85, 1.15), random.uniform(-0.05, 0.05)
+    gamma, gain, offset = random.uniform(0.7, 1.4), random.uniform(0.8, 1.2), random.uniform(-0.08, 0.08)
     inside = np.zeros(canvas.shape, bool)
     inside[top:bottom, left:right] = True
     moved = cv2.warpAffine(canvas, turn, (size, size), flags=cv2.INTER_LINEAR)

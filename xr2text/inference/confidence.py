@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xr2text.text.findings.labeler import find_mentions, label_report
+from xr2text.text.findings.labeler import find_mentions, label_report, label_sides
 
 HIGH, MODERATE = 0.8, 0.5  # confidence from which a sentence's is called so; below MODERATE it is low
 _WRITTEN = {1: "present", 0: "absent", -1: "uncertain"}
@@ -33,7 +33,9 @@ def read_findings(
     text: str, probabilities: Mapping[str, float], thresholds: Mapping[str, float]
 ) -> tuple[FindingReading, ...]:
     """The head's findings beside a report's text; a finding that has no threshold has 0.5."""
-    written = {name: _WRITTEN[label] for name, label in label_report(text).items()}
+    labels = label_report(text)
+    labels |= {name: label for name, label in label_sides(text).items() if label}
+    written = {name: _WRITTEN[label] for name, label in labels.items()}
     return tuple(
         FindingReading(name, probability, thresholds.get(name, 0.5), written.get(name))
         for name, probability in probabilities.items()

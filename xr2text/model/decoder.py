@@ -1,7 +1,9 @@
 """The text decoder: transformers' BART, which reads visual tokens in place of a source text.
 
-Shapes: B batch, Q context tokens (visual ones and findings), D width, T report tokens, V vocabulary.
+Shapes: B batch, Q context tokens (visual ones, those of a lateral view, findings), D width, T report tokens, V vocabulary.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -11,6 +13,19 @@ from transformers.models.bart.modeling_bart import shift_tokens_right
 
 from xr2text.config import ConfigError, ModelConfig
 from xr2text.text.tokenizer import BOS, EOS, IGNORED, PAD
+
+
+@dataclass
+class Context:
+    """What a report is written from.
+
+    Attributes:
+        tokens: [B, Q, D].
+        mask: [B, Q], 1 for the tokens to read, 0 for those of a view that is missing; None: all are read.
+    """
+
+    tokens: torch.Tensor
+    mask: torch.Tensor | None = None
 
 
 class TextDecoder(nn.Module):
@@ -52,21 +67,21 @@ class TextDecoder(nn.Module):
             raise ConfigError(f"model.decoder.weights {self.config.weights!r} differ from the config in {wrong[:5]}")
         self.bart.load_state_dict({name: state[name] for name in ours})
 
-    def encode(self, context: torch.Tensor) -> BaseModelOutput:
-        """Context [B, Q, D] -> what BART's decoder attends to, the same shape."""
+    def encode(self, context: Context) -> BaseModelOutput:
+        """Context -> what BART's decoder attends to, [B, Q, D]."""
         if self.config.use_text_encoder:
-            return self.bart.model.encoder(inputs_embeds=context)
-        return BaseModelOutput(last_hidden_state=context)
+            return self.bart.model.encoder(inputs_embeds=context.tokens, attention_mask=context.mask)
+        return BaseModelOutput(last_hidden_state=context.tokens)
 
-    def forward(self, context: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Teacher forcing: context [B, Q, D] and labels [B, T] -> logits [B, T, V]."""
+    def forward(self, context: Context, labels: torch.Tensor) -> torch.Tensor:
+        """Teacher forcing: context and labels [B, T] -> logits [B, T, V]."""
         return nn.functional.linear(self.hidden_states(context, labels), *self.output_layer())
 
-    def hidden_states(self, context: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def hidden_states(self, context: Context, labels: torch.Tensor) -> torch.Tensor:
         """Teacher forcing up to the decoder's last states [B, T, D], before the vocabulary."""
         return self._teacher_force(context, labels).last_hidden_state
 
-    def hidden_states_and_attention(self, context: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def hidden_states_and_attention(self, context: Context, labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """`hidden_states` [B, T, D], and the cross-attention of the step that chose each token, [B, T, Q]: the mean
         over layers and heads, each row summing to 1."""
         output = self._teacher_force(context, labels, output_attentions=True)
@@ -77,7 +92,9 @@ class TextDecoder(nn.Module):
         """Weight [V, D] and bias [V] that make logits of states."""
         return self.bart.lm_head.weight, self.bart.final_logits_bias[0]
 
-    def _teacher_force(self, context: torch.Tensor, labels: torch.Tensor, **options):
+    def _teacher_force(self, context: Context, labels: torch.Tensor, **options):
         inputs = shift_tokens_right(labels.masked_fill(labels == IGNORED, PAD), PAD, EOS)
-        encoded = self.encode(context)
-        return self.bart.model(encoder_outputs=encoded, decoder_input_ids=inputs, use_cache=False, **options)
+        return self.bart.model(
+            encoder_outputs=self.encode(context), attention_mask=context.mask, decoder_input_ids=inputs,
+            use_cache=False, **options,
+        )  # fmt: skip

@@ -1,6 +1,6 @@
-"""The image encoder: any timm model that gives feature maps, as one grid of patch features.
+"""The image encoder: any timm model that gives feature maps, as one grid of patch features and a summary.
 
-Shapes: B batch, S image side, C encoder width, H x W patch grid, N = H*W.
+Shapes: B batch, S image side, C encoder width, P width of the summary, H x W patch grid, N = H*W.
 """
 
 import importlib.util
@@ -19,7 +19,8 @@ WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
 class ImageEncoder(nn.Module):
-    """timm feature maps of the chosen stride, joined by all coarser ones brought up to its grid.
+    """timm feature maps of the chosen stride, joined by all coarser ones brought up to its grid; beside them, what timm's
+    own classifier of the whole image would read.
 
     Weights are random, see `load_pretrained`. Raises ConfigError where timm has no such model, or it has no feature map
     of that stride.
@@ -40,8 +41,8 @@ class ImageEncoder(nn.Module):
         first = strides.index(config.stride)
         last_of = {stride: index for index, stride in enumerate(strides) if index >= first}
         self.levels = sorted(last_of.values())
-        self.backbone.prune_intermediate_layers(self.levels, prune_norm=True, prune_head=True)
-        self.width = sum(info[level]["num_chs"] for level in self.levels)
+        self.width = sum(info[level]["num_chs"] for level in self.levels)  # C
+        self.pooled_width = self.backbone.head_hidden_size  # P
         self.grid = (image_size // config.stride, image_size // config.stride)
         self.norm = nn.LayerNorm(self.width)
         self.frozen_modules: list[nn.Module] = []
@@ -83,17 +84,16 @@ class ImageEncoder(nn.Module):
         for norm, momentum in self.momenta:
             norm.momentum = momentum if update else 0.0
 
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """[B, 3, S, S] -> patch features [B, N, C], rows of the grid one after the other."""
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """[B, 3, S, S] -> patch features [B, N, C], rows of the grid one after the other, and the summary [B, P]."""
         self._update_statistics(True)
-        maps = self.backbone.forward_intermediates(
-            pixel_values, indices=self.levels, output_fmt="NCHW", intermediates_only=True
-        )
+        last, maps = self.backbone.forward_intermediates(pixel_values, indices=self.levels, output_fmt="NCHW")
+        pooled = self.backbone.forward_head(last, pre_logits=True)  # [B, P]
         maps = [maps[0], *(F.interpolate(level, self.grid, mode="bilinear") for level in maps[1:])]
         features = self.norm(torch.cat(maps, dim=1).flatten(2).transpose(1, 2))  # [B, N, C]
         if self.momenta and features.requires_grad:
             features.register_hook(lambda _: self._update_statistics(False))  # its backward pass begins here
-        return features
+        return features, pooled
 
     def load_pretrained(self) -> None:
         """Loads what `config.weights` names, see `load_backbone_weights`."""

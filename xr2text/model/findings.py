@@ -1,19 +1,22 @@
-"""Findings: predicted from the tokens of their regions, calibrated, and handed to the decoder as tokens.
+"""Findings: predicted from the whole image and from the tokens of their regions, calibrated, and handed to the decoder.
 
-Shapes: B batch, Q visual tokens, G global queries, K regions, R queries per region, F findings, D width.
+Shapes: B batch, Q visual tokens, G global queries, K regions, R queries per region, L lateral queries, F findings,
+D width, P width of the encoder's summary.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from xr2text.anatomy import REGIONS
-from xr2text.config import ConfigError
+from xr2text.config import ConfigError, ModelConfig
+from xr2text.model.haqt_arr import VisualTokens
 from xr2text.text.findings.table import FINDING_REGIONS
 
-PRESENCE_SLOPE = 2.0  # of a finding's presence at its threshold, per unit of logit
+POOLED_DROPOUT = 0.2  # of the encoder's summary
 
 
 @dataclass
@@ -33,43 +36,73 @@ class FindingCalibration:
         return (logits / self.temperature).sigmoid()
 
     def presence(self, logits: torch.Tensor, findings: Sequence[str]) -> torch.Tensor:
-        """How far each finding counts as present: logits [B, F] -> [B, F] in [0, 1], 0.5 at the finding's threshold."""
+        """Which findings count as present: logits [B, F] -> [B, F], 1 from the finding's threshold on, else 0."""
         thresholds = logits.new_tensor([self.thresholds.get(name, 0.5) for name in findings])
-        return (PRESENCE_SLOPE * (logits - thresholds.logit() * self.temperature)).sigmoid()
+        return (self.probabilities(logits) >= thresholds).to(logits.dtype)
 
 
 class FindingHead(nn.Module):
-    """One logit per finding, read from the tokens of its own regions alone, which `global_queries` tokens precede.
+    """One logit per finding: the sum of what the whole image says and of what the tokens of its regions say.
 
-    A finding is present if any of these tokens shows it: its logit is the log-sum-exp of theirs. Raises ConfigError for
-    a name that `text.findings.table.FINDING_REGIONS` lacks.
+    The first is a linear layer on the encoder's summary, as in a plain classifier. The second is the log-sum-exp over the
+    tokens of the finding's own regions: it is present if any of them shows it. A lateral view adds its own summary, and
+    its tokens join those of the regions.
+
+    Args:
+        pooled_width: P.
+
+    Raises:
+        ConfigError: `text.findings.table.FINDING_REGIONS` lacks a name.
     """
 
-    def __init__(self, findings: Sequence[str], width: int, global_queries: int):
+    def __init__(self, config: ModelConfig, pooled_width: int):
         super().__init__()
-        if unknown := [name for name in findings if name not in FINDING_REGIONS]:
+        names, lateral = config.findings, config.haqt.lateral_queries
+        if unknown := [name for name in names if name not in FINDING_REGIONS]:
             raise ConfigError(f"model.findings has {unknown[0]!r}; accepted: {', '.join(FINDING_REGIONS)}")
-        self.global_queries = global_queries
-        self.classify = nn.Linear(width, len(findings))
-        seen_in = torch.tensor([[region.name in FINDING_REGIONS[name] for name in findings] for region in REGIONS])
+        self.global_queries = config.haqt.global_queries
+        self.classify = nn.Linear(config.width, len(names))
+        self.classify_image = nn.Linear(pooled_width, len(names))
+        self.classify_lateral = nn.Linear(config.width, len(names)) if lateral else None
+        self.classify_lateral_image = nn.Linear(pooled_width, len(names)) if lateral else None
+        seen_in = torch.tensor([[region.name in FINDING_REGIONS[name] for name in names] for region in REGIONS])
         self.register_buffer("region_mask", torch.where(seen_in, 0.0, -torch.inf), persistent=False)  # [K, F]
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Visual tokens [B, Q, D] -> logits [B, F]."""
-        return self._scores(tokens).logsumexp((1, 2))
+    def forward(self, visual: VisualTokens) -> torch.Tensor:
+        """Visual tokens -> logits [B, F]."""
+        logits = self.classify_image(self._drop(visual.pooled)).float()
+        if visual.lateral is not None:
+            more = self.classify_lateral_image(self._drop(visual.lateral.pooled)).float()
+            logits = logits + more.masked_fill(~visual.lateral.present[:, None], 0.0)
+        return logits + self._scores(visual).logsumexp(1)
 
-    def attribution(self, tokens: torch.Tensor) -> torch.Tensor:
-        """From which regions each logit comes: visual tokens [B, Q, D] -> [B, F, K], each row summing to 1.
+    def attribution(self, visual: VisualTokens) -> torch.Tensor:
+        """From which places each logit comes, [B, F, K + 1], each row summing to 1; the last place is the lateral view.
 
-        The gradient of the log-sum-exp by each token's score, summed over a region's tokens.
+        The gradient of the log-sum-exp by each token's score, summed over a place's tokens.
         """
-        scores = self._scores(tokens)
-        return scores.flatten(1, 2).softmax(1).view_as(scores).sum(2).transpose(1, 2)
+        shares = self._scores(visual).softmax(1).transpose(1, 2)  # [B, F, K*R + L]
+        regional = self._count(visual)
+        regions = shares[..., :regional].unflatten(-1, (len(REGIONS), -1)).sum(-1)
+        return torch.cat([regions, shares[..., regional:].sum(-1, keepdim=True)], dim=-1)
 
-    def _scores(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Visual tokens [B, Q, D] -> what each region token says of each finding [B, K, R, F]."""
-        regional = tokens[:, self.global_queries :].unflatten(1, (len(REGIONS), -1))  # [B, K, R, D]
-        return self.classify(regional).float() + self.region_mask[:, None]
+    def _scores(self, visual: VisualTokens) -> torch.Tensor:
+        """What each region token, and each lateral one, says of each finding [B, K*R + L, F]; -inf where it is not
+        asked."""
+        regional = visual.tokens[:, self.global_queries :]  # [B, K*R, D]
+        mask = self.region_mask.repeat_interleave(regional.shape[1] // len(REGIONS), 0)  # [K*R, F]
+        scores = self.classify(regional).float() + mask
+        if visual.lateral is None:
+            return scores
+        lateral = self.classify_lateral(visual.lateral.tokens).float()  # [B, L, F]
+        return torch.cat([scores, lateral.masked_fill(~visual.lateral.present[:, None, None], -torch.inf)], dim=1)
+
+    def _count(self, visual: VisualTokens) -> int:
+        """K*R, the tokens of the regions."""
+        return visual.tokens.shape[1] - self.global_queries
+
+    def _drop(self, pooled: torch.Tensor) -> torch.Tensor:
+        return F.dropout(pooled, POOLED_DROPOUT, self.training)
 
 
 class FindingTokens(nn.Module):

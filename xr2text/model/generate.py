@@ -12,7 +12,9 @@ from transformers import GenerationConfig as SearchConfig
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
 from xr2text.config import ConfigError, GenerationConfig
+from xr2text.model.decoder import Context
 from xr2text.model.haqt_arr import VisualTokens
+from xr2text.model.lateral import LateralImages
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.sections import ReportText
 from xr2text.text.tokenizer import BOS, EOS, FINDINGS_TOKEN, IMPRESSION_TOKEN, PAD, UNK, decode_report, sentence_marks
@@ -52,14 +54,18 @@ class ReportGenerator:
 
     @torch.inference_mode()
     def generate(
-        self, pixel_values: torch.Tensor, box: torch.Tensor | None = None, max_time: float | None = None
+        self,
+        pixel_values: torch.Tensor,
+        box: torch.Tensor | None = None,
+        lateral: LateralImages | None = None,
+        max_time: float | None = None,
     ) -> GeneratedReports:
-        """Images and their places, as `XR2Text.encode_image` takes them, -> reports.
+        """Images of both views, as `XR2Text.encode_image` takes them, -> reports.
 
         Args:
             max_time: seconds after which the search stops at its next step, whatever it has by then.
         """
-        visual = self.model.encode_image(pixel_values, box)
+        visual = self.model.encode_image(pixel_values, box, lateral)
         finding_logits = self.model.predict_findings(visual)
         beams = self.settings.num_beams
         ids = self._search(
@@ -69,29 +75,17 @@ class ReportGenerator:
         reports = [decode_report(self.tokenizer, row) for row in ids.tolist()]
         return GeneratedReports(reports, ids, visual, finding_logits)
 
-    @torch.no_grad()
-    def sample(self, context: torch.Tensor, num_samples: int) -> torch.Tensor:
-        """Draws `num_samples` findings sections of each study from the model's probabilities, without dropout.
-
-        Returns:
-            [B * num_samples, T] token ids: `<findings>` up to `<impression>`, `</s>` or the longest length, then PAD.
-        """
-        decoder, ends = self.model.decoder, [EOS, self.impression_id]
-        training = decoder.training
-        decoder.eval()
-        ids = self._search(context, do_sample=True, top_k=0, num_return_sequences=num_samples, eos_token_id=ends)
-        decoder.train(training)
-        return ids
-
-    def _search(self, context: torch.Tensor, **options) -> torch.Tensor:
-        """Context [B, Q, D] -> token ids [rows, T] without the start token."""
+    def _search(self, context: Context, **options) -> torch.Tensor:
+        """Context -> token ids [B, T] without the start token."""
         settings = {"max_length": self.settings.max_tokens + 1, "bos_token_id": BOS, "pad_token_id": PAD,
                     "eos_token_id": EOS, "decoder_start_token_id": EOS}  # fmt: skip
-        start = torch.tensor([[EOS, self.findings_id]], device=context.device).expand(len(context), -1)
-        with one_thread(context.device):
+        tokens, mask = context.tokens, context.mask
+        mask = tokens.new_ones(tokens.shape[:2]) if mask is None else mask
+        start = torch.tensor([[EOS, self.findings_id]], device=tokens.device).expand(len(tokens), -1)
+        with one_thread(tokens.device):
             ids = self.model.decoder.bart.generate(
                 encoder_outputs=self.model.decoder.encode(context),
-                attention_mask=torch.ones(context.shape[:2], dtype=torch.long, device=context.device),
+                attention_mask=mask.long(),
                 decoder_input_ids=start,
                 generation_config=SearchConfig(**settings | options),
                 logits_processor=self.rules,

@@ -13,6 +13,7 @@ from torch import nn
 
 from xr2text.anatomy import REGIONS
 from xr2text.config import ModelConfig
+from xr2text.model.lateral import LateralTokens
 
 MAX_SHIFT = 0.1  # of a refined prior's centre, in image fractions
 MAX_LOG_SCALE = math.log(2)  # of a refined prior's spread
@@ -29,14 +30,18 @@ class VisualTokens:
         region_weights: [B, K], the router's, summing to 1.
         region_maps: [B, K, H, W], attention mean over heads and the region's queries; each map sums to 1.
         region_priors: [B, K, H, W], the refined spatial priors, each summing to 1; None without spatial priors.
+        pooled: [B, P], the encoder's summary of the frontal view.
+        lateral: of the lateral views; None where no study has one.
 
-    With projection "linear" there are no regions and the three are None.
+    With projection "linear" there are no regions and what is named after them is None.
     """
 
     tokens: torch.Tensor
     region_weights: torch.Tensor | None = None
     region_maps: torch.Tensor | None = None
     region_priors: torch.Tensor | None = None
+    pooled: torch.Tensor | None = None
+    lateral: LateralTokens | None = None
 
 
 def patch_coordinates(grid: tuple[int, int], box: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

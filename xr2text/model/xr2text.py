@@ -1,21 +1,20 @@
 """XR2Text: an image encoder, HAQT-ARR and a BART decoder.
 
-Shapes: B batch, S image side, Q visual tokens, D width, T report tokens, V vocabulary, F findings.
+Shapes: B batch, S image side, Q visual tokens, L lateral tokens, D width, T report tokens, V vocabulary, F findings.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from xr2text.config import ModelConfig
 from xr2text.imaging.transform import ImageTransform
-from xr2text.model.decoder import TextDecoder
+from xr2text.model.decoder import Context, TextDecoder
 from xr2text.model.encoder import ImageEncoder
 from xr2text.model.findings import FindingCalibration, FindingHead, FindingTokens
-from xr2text.model.haqt_arr import HaqtArr, LinearProjection, VisualTokens
-
-PREDICTED_FRACTION = 0.3  # of the decoder's findings that are the head's in training; the others are the labels
+from xr2text.model.haqt_arr import HaqtArr, LinearProjection, VisualTokens, patch_coordinates
+from xr2text.model.lateral import LateralImages, LateralQueries
 
 
 @dataclass
@@ -42,58 +41,86 @@ class XR2Text(nn.Module):
         self.transform = ImageTransform(config.image_size, self.encoder.mean, self.encoder.std)
         projection = HaqtArr if config.haqt.projection == "haqt_arr" else LinearProjection
         self.projection = projection(config, self.encoder.width, self.encoder.grid)
+        self.lateral = None
+        if config.haqt.lateral_queries:
+            self.lateral = LateralQueries(config, self.encoder.width, self.encoder.grid)
         self.decoder = TextDecoder(config, vocab_size)
         self.finding_head = self.finding_tokens = None
         if config.findings:
-            self.finding_head = FindingHead(config.findings, config.width, config.haqt.global_queries)
+            self.finding_head = FindingHead(config, self.encoder.pooled_width)
             self.finding_tokens = FindingTokens(len(config.findings), config.width)
         self.calibration = FindingCalibration()
 
     def forward(
-        self, pixel_values: torch.Tensor, box: torch.Tensor | None = None, labels: torch.Tensor | None = None
+        self,
+        pixel_values: torch.Tensor,
+        box: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        lateral: LateralImages | None = None,
     ) -> XR2TextOutput:
-        """Images [B, 3, S, S], `box` as `encode_image` takes it, and labels [B, T], token ids that are IGNORED where
-        padded -> the output, with logits under teacher forcing."""
-        visual = self.encode_image(pixel_values, box)
+        """Images [B, 3, S, S], `box` and `lateral` as `encode_image` takes them, and labels [B, T], token ids that are
+        IGNORED where padded -> the output, with logits under teacher forcing."""
+        visual = self.encode_image(pixel_values, box, lateral)
         finding_logits = self.predict_findings(visual)
         logits = None if labels is None else self.decoder(self.decoder_context(visual, finding_logits), labels)
         return XR2TextOutput(**vars(visual), finding_logits=finding_logits, logits=logits)
 
-    def encode_image(self, pixel_values: torch.Tensor, box: torch.Tensor | None = None) -> VisualTokens:
-        """Images [B, 3, S, S] -> visual tokens. `box` [B, 4] is the radiograph's place on the canvas (`Geometry.box`);
-        None where it fills the canvas."""
+    def encode_image(
+        self, pixel_values: torch.Tensor, box: torch.Tensor | None = None, lateral: LateralImages | None = None
+    ) -> VisualTokens:
+        """Frontal images [B, 3, S, S] -> visual tokens. Both views pass the encoder together.
+
+        Args:
+            box: [B, 4] each radiograph's place on its canvas (`Geometry.box`); None where it fills the canvas.
+            lateral: of the studies that have a lateral view. Raises ValueError where the model reads none.
+        """
         if box is None:
             box = pixel_values.new_tensor([0.0, 0.0, 1.0, 1.0]).expand(len(pixel_values), -1)
-        return self.projection(self.encoder(pixel_values), box)
+        if lateral is None:
+            features, pooled = self.encoder(pixel_values)
+            return replace(self.projection(features, box), pooled=pooled)
+        if self.lateral is None:
+            raise ValueError("this model reads frontal views alone")
+        count = len(pixel_values)
+        features, pooled = self.encoder(torch.cat([pixel_values, lateral.pixel_values]))
+        _, inside = patch_coordinates(self.encoder.grid, lateral.box)
+        side = self.lateral(features[count:], inside, pooled[count:], lateral.rows, count)
+        return replace(self.projection(features[:count], box), pooled=pooled[:count], lateral=side)
 
     def predict_findings(self, visual: VisualTokens) -> torch.Tensor | None:
         """The finding head's logits [B, F]; None without findings."""
-        return None if self.finding_head is None else self.finding_head(visual.tokens)
+        return None if self.finding_head is None else self.finding_head(visual)
 
     def finding_probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         """The head's logits [B, F] -> calibrated probabilities [B, F]."""
         return self.calibration.probabilities(logits)
 
     def finding_presence(self, logits: torch.Tensor) -> torch.Tensor:
-        """How far each finding counts as present, [B, F] in [0, 1]."""
+        """Which findings count as present, [B, F], 1 or 0."""
         return self.calibration.presence(logits, self.config.findings)
 
     def decoder_context(
         self, visual: VisualTokens, finding_logits: torch.Tensor | None, finding_labels: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """What the decoder reads: the visual tokens, then a token for each finding, [B, Q + F, D].
+    ) -> Context:
+        """What the decoder reads: the visual tokens, those of the lateral view, then a token for each finding.
 
         Args:
-            finding_labels: [B, F] in training: 1 present, 0 absent, NaN where not known. Most finding tokens then are
-                of the labels, so that the decoder learns to say what they say.
+            finding_labels: [B, F], 1 present, 0 absent, NaN where not known. They take the place of what the head sees,
+                so that in training the decoder learns to say what the finding tokens say.
         """
-        if self.finding_tokens is None:
-            return visual.tokens
-        presence = self.finding_presence(finding_logits.detach())
-        if finding_labels is not None:
-            predicted = (torch.rand_like(presence) < PREDICTED_FRACTION) | finding_labels.isnan()
-            presence = torch.where(predicted, presence, finding_labels.nan_to_num())
-        return torch.cat([visual.tokens, self.finding_tokens(presence)], dim=1)
+        tokens, mask = [visual.tokens], None
+        if visual.lateral is not None:
+            tokens.append(visual.lateral.tokens)
+        if self.finding_tokens is not None:
+            presence = self.finding_presence(finding_logits.detach())
+            if finding_labels is not None:
+                presence = torch.where(finding_labels.isnan(), presence, finding_labels.nan_to_num())
+            tokens.append(self.finding_tokens(presence))
+        if visual.lateral is not None and not visual.lateral.present.all():
+            mask = torch.cat([part.new_ones(part.shape[:2]) for part in tokens], dim=1)
+            first = visual.tokens.shape[1]
+            mask[:, first : first + visual.lateral.tokens.shape[1]] *= visual.lateral.present[:, None]
+        return Context(torch.cat(tokens, dim=1), mask)
 
     def load_pretrained_parts(self) -> None:
         """The start of a training: the weights of encoder and decoder that the config names. Raises ConfigError."""

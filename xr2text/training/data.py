@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -16,6 +17,7 @@ from xr2text.data.curriculum import Curriculum
 from xr2text.data.dataset import ReportDataset, collate
 from xr2text.data.examples import examples_of
 from xr2text.data.sources import load_studies
+from xr2text.data.sources.layout import name_fraction
 from xr2text.data.study import DataError
 from xr2text.data.study_table import StudyTable
 from xr2text.imaging.transform import ImageTransform
@@ -40,9 +42,19 @@ class TrainingData:
 def load_split_studies(config: Config) -> dict[str, StudyTable]:
     """Studies by split. Raises DataError where they are not fit to train on."""
     studies = load_studies(config.data, config.model.findings)
+    if config.data.tuning_fraction:
+        studies |= set_apart(studies["train"], config.data.tuning_fraction)
     if found := obstacles(config, studies):
         raise DataError(found[0])
     return studies
+
+
+def set_apart(studies: StudyTable, fraction: float) -> dict[str, StudyTable]:
+    """"train" and "val" out of training studies: `fraction` of the patients whose studies have a report is for
+    validation, decided by the patient's name."""
+    patients, counts = studies.column("patient").to_pylist(), studies.text_lengths("findings")
+    chosen = np.array([name_fraction(name) < fraction for name in patients], bool) & (counts > 0)
+    return {"train": studies.select(~chosen), "val": studies.select(chosen)}
 
 
 def build_curriculum(config: Config, studies: StudyTable) -> Curriculum:
@@ -63,8 +75,9 @@ def prepare_data(
         return ReportDataset(
             studies[split], transform, tokenizer, config.generation.max_tokens, config.generation.impression,
             config.model.findings, grid, with_region_targets=split == "train" and settings.losses.grounding > 0,
-            with_finding_regions=split == "train" and settings.losses.occlusion > 0, training=split == "train",
-            seed=settings.seed, cache=cache,
+            with_finding_regions=split == "train" and settings.losses.occlusion > 0,
+            with_lateral=config.model.haqt.lateral_queries > 0, training=split == "train", seed=settings.seed,
+            cache=cache,
         )  # fmt: skip
 
     train, val = examples("train"), examples("val")

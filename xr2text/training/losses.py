@@ -1,7 +1,7 @@
 """The terms of the loss, as pure functions. A term is a pair: a sum, and the count of what it sums over.
 
 Shapes: B batch, T tokens, M tokens that are not padding, D width, V vocabulary, P passes of the decoder (2 for R-Drop,
-else 1), K regions, H x W patch grid, F findings, N drawn reports, U their tokens.
+else 1), K regions, H x W patch grid, F findings.
 """
 
 from collections.abc import Callable
@@ -53,27 +53,6 @@ def vocabulary_terms(
 
     totals, count = _in_chunks(sums, states, targets), _count(targets)
     return {name: (total, count) for name, total in zip(("ce", "focal", "rdrop"), totals.expand(3), strict=True)}
-
-
-def scst_term(
-    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, drawn: torch.Tensor, advantages: torch.Tensor
-) -> Term:
-    """Self-critical sequence training (Rennie et al., CVPR 2017): minus advantage * log p of each drawn token.
-
-    Args:
-        hidden: [N, U, D] the decoder's last states on the drawn reports.
-        weight, bias: [V, D] and [V], the output layer.
-        drawn: [N, U] token ids, IGNORED where padded or not chosen by the model.
-        advantages: [N], of each whole report.
-    """
-    known = known_tokens(drawn)
-    states, targets = hidden.flatten(0, 1)[known], drawn.flatten()[known]  # [M, D], [M]
-    factors = advantages.float()[:, None].expand(drawn.shape).flatten()[known]  # [M]
-
-    def weighted(states: torch.Tensor, targets: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-        return factors @ F.cross_entropy(F.linear(states, weight, bias).float(), targets, reduction="none")
-
-    return _in_chunks(weighted, states, targets, factors), _count(targets)
 
 
 def _in_chunks(function: Callable[..., torch.Tensor], states: torch.Tensor, *per_token: torch.Tensor) -> torch.Tensor:
@@ -133,14 +112,15 @@ def soft_iou_term(maps: torch.Tensor, masks: torch.Tensor) -> Term:
 
 def grounding_term(attribution: torch.Tensor, regions: torch.Tensor) -> Term:
     """Has a sentence written from the regions that it speaks of, as attention is supervised by phrases (Liu et al.,
-    AAAI 2017): minus the log of their attention.
+    AAAI 2017): minus the log of their share in the attention to all regions.
 
     Args:
-        attribution: [B, T, K] of the attention behind each token, each row summing to 1.
+        attribution: [B, T, K] of the attention behind each token.
         regions: [B, T, K] True for the regions that the token's sentence speaks of; a token without one is passed over.
     """
     known = regions.any(-1)  # [B, T]
-    named = (attribution.float() * regions).sum(-1).clamp_min(1e-6)
+    attribution = attribution.float()
+    named = ((attribution * regions).sum(-1) / attribution.sum(-1)).clamp_min(1e-6)
     return -(named.log() * known).sum(), known.sum()
 
 

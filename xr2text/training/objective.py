@@ -1,7 +1,7 @@
 """What a training minimises: the model with the named terms of its loss, each times its weight.
 
 Shapes: B batch, T tokens, Q tokens that the decoder reads, D width, K regions, H x W patch grid, F findings, S image
-side, C occluded copies, N drawn reports, U their tokens.
+side, C occluded copies.
 
 Under several processes each term is the mean over all their batches, so that two processes and a single one with the
 same studies take the same step.
@@ -16,18 +16,15 @@ from torch.distributed.nn.functional import all_reduce
 
 from xr2text.anatomy import REGIONS
 from xr2text.config import LossConfig
-from xr2text.model.attribution import attention_by_region
-from xr2text.model.generate import ReportGenerator
+from xr2text.model.attribution import attention_by_place
 from xr2text.model.haqt_arr import VisualTokens
+from xr2text.model.lateral import LateralImages
 from xr2text.model.xr2text import XR2Text
-from xr2text.text.tokenizer import FINDINGS_TOKEN, IGNORED, PAD, decode_report
 from xr2text.training import losses
 from xr2text.training.losses import Term
-from xr2text.training.rewards import total_reward
 
 FOCAL_GAMMA, FOCAL_WARMUP = 2.0, 0.1  # gamma of the focal loss, and the fraction of all updates over which it rises
 OCCLUDED = 0.25  # fraction of a batch's images that are copied with a region in black
-NUM_GENERATIONS = 4  # reports that are drawn of each study
 
 Batch = dict[str, torch.Tensor]  # as `data.dataset.collate` gives it
 
@@ -48,17 +45,15 @@ class Objective(nn.Module):
     Parts of the model that no term reaches are taken out of training.
 
     Args:
-        generator: with the model that is trained.
         weights: of the terms; one of weight 0 is not computed.
     """
 
-    def __init__(self, generator: ReportGenerator, weights: LossConfig):
+    def __init__(self, model: XR2Text, weights: LossConfig):
         super().__init__()
-        self.model: XR2Text = generator.model
-        self.generator, self.weights = generator, weights
+        self.model, self.weights = model, weights
         self.alone = False  # True: terms are this process's, and nothing waits for the others
         untrained = []
-        if not (weights.ce or weights.focal or weights.rdrop or weights.scst):
+        if not (weights.ce or weights.focal or weights.rdrop):
             untrained += [self.model.decoder, self.model.finding_tokens]
         if not (weights.findings or weights.occlusion):
             untrained.append(self.model.finding_head)
@@ -68,16 +63,17 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch, progress: float) -> ObjectiveOutput:
         """The loss of a batch; `progress` is the fraction of all updates done."""
-        visual = self.model.encode_image(batch["pixel_values"], batch["box"])
+        visual = self.model.encode_image(batch["pixel_values"], batch["box"], LateralImages.of(batch))
         finding_logits = self.model.predict_findings(visual)
         terms = (
             self._text_terms(visual, finding_logits, batch, progress)
             | self._region_terms(visual, batch)
             | self._finding_terms(visual, finding_logits, batch)
-            | self._scst_term(visual, finding_logits, batch["labels"])
         )
         means = self._means(terms)
         loss = sum(getattr(self.weights, name) * mean for name, mean in means.items())
+        if visual.lateral is None:
+            loss = loss + self._unused_lateral()
         return ObjectiveOutput(loss, means, visual.region_weights)
 
     def _text_terms(
@@ -91,8 +87,8 @@ class Objective(nn.Module):
         grounding = {}
         if weights.grounding:
             hidden, attention = decoder.hidden_states_and_attention(context, labels)  # [B, T, D], [B, T, Q]
-            attribution = attention_by_region(self.model, attention, visual)  # [B, T, K]
-            grounding["grounding"] = losses.grounding_term(attribution, batch["region_targets"])
+            places = attention_by_place(self.model, attention, visual)  # [B, T, K + 1]
+            grounding["grounding"] = losses.grounding_term(places[..., : len(REGIONS)], batch["region_targets"])
         else:
             hidden = decoder.hidden_states(context, labels)
         passes = torch.stack([hidden, decoder.hidden_states(context, labels)] if weights.rdrop else [hidden])
@@ -140,44 +136,13 @@ class Objective(nn.Module):
         labels = losses.occluded_labels(batch["finding_labels"][rows], places, covered)
         return losses.findings_term(self.model.predict_findings(visual), labels)
 
-    def _scst_term(
-        self, visual: VisualTokens, finding_logits: torch.Tensor | None, labels: torch.Tensor
-    ) -> dict[str, Term]:
-        """Reports drawn from what the model sees by itself become as likely as they are better than the others."""
-        if not self.weights.scst:
-            return {}
-        decoder = self.model.decoder
-        context = self.model.decoder_context(visual, finding_logits)  # [B, Q, D]
-        rows, drawn, advantages = self._draw_reports(context.detach(), labels)
-        hidden = decoder.hidden_states(context[rows], drawn)
-        chosen = drawn.clone()
-        chosen[:, 0] = IGNORED  # <findings> is given
-        return {"scst": losses.scst_term(hidden, *decoder.output_layer(), chosen, advantages)}
-
-    @torch.no_grad()
-    def _draw_reports(
-        self, context: torch.Tensor, labels: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Draws NUM_GENERATIONS reports of each study that has a findings section.
-
-        Returns:
-            which of the batch's studies each is of [N]; its ids as labels [N, U], `<findings>` first; and how much
-            better it scores than the other draws of its study do on average [N] (Luo, arXiv:2003.09971). Without a
-            study that has a section, a row without tokens, so that all processes go the same way.
-        """
-        tokenizer = self.generator.tokenizer
-        reported = (labels == tokenizer.convert_tokens_to_ids(FINDINGS_TOKEN)).any(1).nonzero().squeeze(1)
-        if not len(reported):
-            return reported.new_zeros(1), labels.new_full((1, 2), IGNORED), context.new_zeros(1)
-        rows = reported.repeat_interleave(NUM_GENERATIONS)
-        drawn = self.generator.sample(context[reported], NUM_GENERATIONS)  # [N, U]
-        references, written = (
-            [decode_report(tokenizer, ids).findings for ids in reports.tolist()]
-            for reports in (labels[rows].clamp_min(PAD), drawn)
-        )
-        rewards = torch.from_numpy(total_reward(references, written)).view(-1, NUM_GENERATIONS)
-        advantages = (rewards - rewards.mean(1, keepdim=True)) * NUM_GENERATIONS / (NUM_GENERATIONS - 1)
-        return rows, drawn.masked_fill(drawn == PAD, IGNORED), advantages.flatten().to(context)
+    def _unused_lateral(self) -> torch.Tensor | float:
+        """0, with a gradient of 0 for what reads lateral views: DDP waits for the gradient of every parameter."""
+        parts = [self.model.lateral]
+        if self.model.finding_head is not None:
+            parts += [self.model.finding_head.classify_lateral, self.model.finding_head.classify_lateral_image]
+        parameters = [parameter for part in parts if part is not None for parameter in part.parameters()]
+        return sum(0.0 * parameter.sum() for parameter in parameters if parameter.requires_grad)
 
     def _means(self, terms: dict[str, Term]) -> dict[str, torch.Tensor]:
         """Sums over counts; over their mean over processes, since these average their gradients."""

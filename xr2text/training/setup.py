@@ -59,7 +59,6 @@ def make_accelerator(config: Config) -> Accelerator:
     for refused, why in (
         (settings.ema_decay is not None, "ema_decay keeps a whole copy of the weights, which FSDP is to avoid"),
         (settings.bf16_weights, "optimizer adamw_8bit leaves some weights in float32, which FSDP cannot gather"),
-        (settings.losses.scst, "losses.scst draws reports of different lengths, for which FSDP cannot gather shards"),
     ):
         if refused and accelerator.distributed_type == DistributedType.FSDP:
             raise ConfigError(f"training.{why}: do without, or take DDP")

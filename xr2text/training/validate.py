@@ -23,6 +23,7 @@ from xr2text.evaluation.language import score_language
 from xr2text.model.checkpoint import Checkpoint
 from xr2text.model.findings import FindingCalibration
 from xr2text.model.generate import ReportGenerator
+from xr2text.model.lateral import LateralImages
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.findings.labeler import label_reports
 from xr2text.text.sections import ReportText
@@ -135,7 +136,7 @@ def predict(
     for batch in _bar(loader, "validation", accelerator):
         labels = batch["labels"]
         with accelerator.autocast():
-            output = model(batch["pixel_values"], batch["box"], labels)
+            output = model(batch["pixel_values"], batch["box"], labels, LateralImages.of(batch))
         per_token = F.cross_entropy(
             output.logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
         )  # [B, T]
@@ -161,7 +162,7 @@ def write_reports(generator: ReportGenerator, loader: DataLoader, accelerator: A
     reports: dict[int, ReportText] = {}
     for batch in _bar(loader, "writing reports", accelerator):
         with accelerator.autocast():
-            generated = generator.generate(batch["pixel_values"], batch["box"]).reports
+            generated = generator.generate(batch["pixel_values"], batch["box"], LateralImages.of(batch)).reports
         pairs = list(zip(batch["index"].tolist(), generated, strict=True))
         reports.update(accelerator.gather_for_metrics(pairs, use_gather_object=True))
     return reports

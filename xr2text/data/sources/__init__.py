@@ -26,7 +26,7 @@ from xr2text.data.sources.phantom import phantom_studies
 from xr2text.data.sources.r2gen import r2gen_studies
 from xr2text.data.study import DataError, Faults, Study
 from xr2text.data.study_table import StudyTable, save_studies
-from xr2text.text.findings.table import FINDING_NAMES
+from xr2text.text.findings.table import FINDING_NAMES, SIDED_FINDINGS
 
 READERS = {
     "indiana": indiana_studies,
@@ -38,7 +38,7 @@ READERS = {
 }
 INDEXED = ("indiana", "openi", "r2gen")  # whose studies people have labelled
 ONE_FILE = ("hub", "manifest")  # whose root may be a file, too
-VERSION = 2  # of the index's columns and of what the readers make of a source
+VERSION = 3  # of the index's columns and of what the readers make of a source
 _TABLES = ("*.csv", "*.csv.gz", "*.json", "*.jsonl", "*.zip", "*.parquet", "*.arrow", "*/*.parquet", "*/*.arrow",
            "*.xml", "ecgen-radiology/*.xml")  # fmt: skip
 
@@ -61,7 +61,7 @@ def load_studies(
         DataError: a folder, file, column or image is not where the layout has it, or a patient or a study stands in two
             splits.
     """
-    readable = set(findings) <= set(FINDING_NAMES)
+    readable = set(findings) <= {*FINDING_NAMES, *SIDED_FINDINGS}
     from_reports = config.source != "phantom" and (readable or config.source not in INDEXED)
     in_memory, faults = config.cache is None or faults is not None, faults or Faults()
     studies = _each_in_one_split(config, _read(config, from_reports, faults), faults)

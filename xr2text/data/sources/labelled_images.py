@@ -9,10 +9,12 @@ from pathlib import Path
 
 from xr2text.data.sources.layout import read_table
 from xr2text.data.study import FRONTAL, Faults, ImageFile, Study
+from xr2text.text.findings.table import SIDED_FINDINGS
 
 # NIH ChestX-ray14's words for what text.findings knows.
 FINDINGS = {
-    "Atelectasis": ("atelectasis",), "Cardiomegaly": ("cardiomegaly",), "Consolidation": ("consolidation",),
+    "Atelectasis": ("atelectasis",), "Cardiomegaly": ("cardiomegaly",),
+    "Consolidation": ("consolidation", "lung opacity"),
     "Edema": ("edema",), "Effusion": ("pleural effusion",), "Emphysema": ("emphysema or hyperinflation",),
     "Fibrosis": ("scarring or fibrosis",), "Hernia": ("hiatal hernia",), "Mass": ("mass", "lung lesion"),
     "Nodule": ("nodule", "lung lesion"), "Pleural_Thickening": ("pleural other",), "Pneumonia": ("pneumonia",),
@@ -29,6 +31,10 @@ def labelled_studies(folder: str | Path, faults: Faults) -> Iterator[Study]:
         if not path.is_file():
             faults.add("missing image", f"{folder / 'labels.csv'} lists {row.image}, which is not in {path.parent}")
         present = {name: 1 for word in row.findings.split("|") for name in FINDINGS.get(word, ())}
-        # "Infiltration" is a word for any density: nothing else is then known to be absent.
+        # "Infiltration" is a word for any density: nothing else is then known to be absent. Other words of this
+        # collection may go along with an opacity that it has no word for.
         labels = present if "infiltration" in row.findings.lower() else absent | present
+        if row.findings != "No Finding" and labels.get("lung opacity") == 0:
+            del labels["lung opacity"]
+        labels |= {name: 0 for name, (finding, _) in SIDED_FINDINGS.items() if labels.get(finding) == 0}
         yield Study(f"labelled-{path.stem}", f"labelled-{row.patient}", (ImageFile(path, FRONTAL),), labels=labels)

@@ -56,6 +56,11 @@ def hashed_split(patient: str) -> str:
     return {0: "val", 1: "test"}.get(tenth, "train")
 
 
+def name_fraction(patient: str) -> float:
+    """A number in [0, 1) that depends on the patient's name alone, whatever split `hashed_split` gives."""
+    return int(hashlib.sha256(f"tuning:{patient}".encode()).hexdigest()[:8], 16) / 16**8
+
+
 def listed_split(split_file: str | None) -> Callable[[str], str]:
     """A function from a patient to the split: R2Gen's, which leaves what it does not list for training, or by hash."""
     if split_file is None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from xr2text.text.findings.negation import ABSENT, MAYBE, PRESENT, UNCERTAIN, read_statuses
 from xr2text.text.findings.placement import place
-from xr2text.text.findings.table import FINDING_NAMES, FINDINGS, Finding
+from xr2text.text.findings.table import FINDING_NAMES, FINDINGS, SIDED_FINDINGS, Finding
 from xr2text.text.sections import split_sentences
 
 if TYPE_CHECKING:
@@ -72,6 +72,19 @@ def label_report(text: str) -> dict[str, int]:
     devices is present or uncertain, else 0; an empty text has no labels at all.
     """
     return _combine(_sentence_labels(sentence) for sentence in report_sentences(text))
+
+
+def label_sides(text: str) -> dict[str, int]:
+    """The findings of one side, see `SIDED_FINDINGS`: 1 present, -1 uncertain, 0 where the report does not assert the
+    finding of that side; none where it asserts it without a side."""
+    asserted = [mention for mention in find_mentions(text) if mention.status != ABSENT]
+    labels = {}
+    for name, (finding, side) in SIDED_FINDINGS.items():
+        mentions = [mention for mention in asserted if mention.finding == finding]
+        on_side = [(name, LABELS[mention.status]) for mention in mentions if mention.side in (side, "bilateral")]
+        if on_side or all(mention.side for mention in mentions):
+            labels[name] = _strongest(on_side).get(name, 0)
+    return labels
 
 
 def label_reports(texts: Sequence[str], processes: int = 1, progress: bool = False) -> "pd.DataFrame":

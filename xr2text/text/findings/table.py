@@ -277,8 +277,16 @@ FINDING_NAMES: tuple[str, ...] = tuple(finding.name for finding in FINDINGS)
 CHEXPERT_14: tuple[str, ...] = FINDING_NAMES[:14]
 CHEXPERT_5: tuple[str, ...] = ("atelectasis", "cardiomegaly", "consolidation", "edema", "pleural effusion")
 
-_SIDED = {"pleural effusion": ("costophrenic angles",), "lung consolidation": (), "pneumothorax": (), "lung nodule": ()}
+# What a finding of one side is called, the finding that it is of, and where it is seen beside that side's lung.
+_SIDED = (
+    ("pleural effusion", "pleural effusion", ("costophrenic angles",)), ("lung opacity", "lung opacity", ()),
+    ("lung consolidation", "consolidation", ()), ("pneumothorax", "pneumothorax", ()), ("lung nodule", "nodule", ()),
+)  # fmt: skip
+SIDED_FINDINGS: dict[str, tuple[str, str]] = {
+    f"{side} {name}": (finding, side) for name, finding, _ in _SIDED for side in ("right", "left")
+}
+"""The findings of one side: by name the finding of the table and the patient's side."""
 FINDING_REGIONS: dict[str, tuple[str, ...]] = {
     finding.name: finding.regions for finding in FINDINGS if finding.regions
-} | {f"{side} {name}": (f"{side} lung", *more) for name, more in _SIDED.items() for side in ("right", "left")}
-"""Where each finding is to be seen: those of the table, and the sided ones of the phantoms."""
+} | {f"{side} {name}": (f"{side} lung", *more) for name, _, more in _SIDED for side in ("right", "left")}
+"""Where each finding is to be seen: those of the table, and those of one side."""
