@@ -9,7 +9,7 @@ import pytest
 from xr2text.data.curriculum import read_report
 from xr2text.data.study import ImageFile, PhantomImage, Study, TableImage
 from xr2text.data.study_table import StudyTable, save_studies
-from xr2text.text.findings.table import FINDING_NAMES
+from xr2text.text.findings.table import FINDING_NAMES, SIDED_FINDINGS
 
 STUDIES = [
     Study("a", "p", (ImageFile(Path("a.png"), "frontal"), ImageFile(Path("b.dcm"))), "Mild cardiomegaly.", "Old."),
@@ -54,7 +54,7 @@ def test_columns_are_what_the_studies_say(table):
 
 def test_labels_are_read_in_reports_and_what_one_does_not_mention_is_absent():
     table = StudyTable.of(STUDIES, label_reports=True)
-    assert table[0].labels == dict.fromkeys(FINDING_NAMES, 0) | {"cardiomegaly": 1}
+    assert table[0].labels == dict.fromkeys((*FINDING_NAMES, *SIDED_FINDINGS), 0) | {"cardiomegaly": 1}
     assert table[2].labels == STUDIES[2].labels and table[3].labels == {}  # without a report
 
 

@@ -2,15 +2,15 @@ import pytest
 import torch
 
 from xr2text.anatomy import REGION_NAMES
-from xr2text.model.attribution import attention_by_region, token_attribution, token_log_probabilities
+from xr2text.model.attribution import attention_by_place, token_attribution, token_log_probabilities
 
 
 @pytest.mark.parametrize("findings", [(), ("cardiomegaly",)])
-def test_each_token_is_attributed_to_regions(make_tiny, batch, findings):
+def test_each_token_is_attributed_to_places(make_tiny, batch, findings):
     checkpoint = make_tiny(findings)
     generated = checkpoint.generator.generate(*batch)
     weights = token_attribution(checkpoint.model, generated)
-    assert weights.shape == (2, generated.token_ids.shape[1], 7)
+    assert weights.shape == (2, generated.token_ids.shape[1], 8) and (weights[..., 7] == 0).all()  # no lateral view
     torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:2]))
 
 
@@ -25,7 +25,7 @@ def test_attention_to_a_finding_is_that_of_the_region_it_is_seen_in(make_tiny, b
     for place, region in places.items():
         attention = torch.full((2, 5, first + 14 + len(findings)), 1e-6)
         attention[..., place] = 1.0
-        weights = attention_by_region(model, attention, visual)
+        weights = attention_by_place(model, attention, visual)
         torch.testing.assert_close(weights.sum(-1), torch.ones(2, 5))
         assert (weights.argmax(-1) == region).all() if region is not None else (weights < 0.9).all()
 

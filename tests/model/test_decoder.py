@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from xr2text.config import ConfigError, DecoderConfig, ModelConfig
-from xr2text.model.decoder import TextDecoder
+from xr2text.model.decoder import Context, TextDecoder
 from xr2text.text.tokenizer import IGNORED
 
 V = 50
@@ -16,7 +16,7 @@ def build(width=32, vocab_size=V, **options) -> TextDecoder:
 
 @pytest.fixture
 def tokens():
-    return torch.randn(3, 7, 32, generator=torch.Generator().manual_seed(1))
+    return Context(torch.randn(3, 7, 32, generator=torch.Generator().manual_seed(1)))
 
 
 @pytest.mark.parametrize("text_encoder", [False, True])
@@ -29,7 +29,16 @@ def test_logits_are_causal_and_depend_on_the_image(tokens, text_encoder):
     later[:, 6] = 6
     torch.testing.assert_close(decoder(tokens, later)[:, :7], logits[:, :7])
     assert (decoder(tokens, later)[:, 7:] - logits[:, 7:]).abs().max() > 1e-4
-    assert (decoder(tokens.flip(0), labels) - logits).abs().max() > 1e-4
+    assert (decoder(Context(tokens.tokens.flip(0)), labels) - logits).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("text_encoder", [False, True])
+def test_what_is_masked_is_not_read(tokens, text_encoder):
+    decoder, labels = build(use_text_encoder=text_encoder), torch.randint(6, V, (3, 10))
+    mask = torch.ones(3, 7)
+    mask[:, 5:] = 0
+    short = Context(tokens.tokens[:, :5])
+    torch.testing.assert_close(decoder(Context(tokens.tokens, mask), labels), decoder(short, labels))
 
 
 @pytest.mark.parametrize("text_encoder", [False, True])

@@ -21,9 +21,10 @@ from xr2text.model.encoder import ImageEncoder
 )
 def test_any_timm_model_gives_one_grid_and_no_idle_parameter(name, size, stride, grid):
     encoder = ImageEncoder(EncoderConfig(name=name, stride=stride), size)
-    features = encoder(torch.randn(2, 3, size, size))
+    features, pooled = encoder(torch.randn(2, 3, size, size))
     assert encoder.grid == (grid, grid) and features.shape == (2, grid * grid, encoder.width)
-    (features * torch.randn_like(features)).sum().backward()
+    assert pooled.shape == (2, encoder.pooled_width)
+    ((features * torch.randn_like(features)).sum() + (pooled * torch.randn_like(pooled)).sum()).backward()
     assert [key for key, value in encoder.named_parameters() if value.grad is None] == []
 
 
@@ -33,7 +34,7 @@ def test_patches_keep_their_place():
     image = torch.zeros(1, 3, 128, 128)
     marked = image.clone()
     marked[..., :16, :16] = 3
-    change = (encoder(marked) - encoder(image)).norm(dim=-1)[0].view(8, 8)
+    change = (encoder(marked)[0] - encoder(image)[0]).norm(dim=-1)[0].view(8, 8)
     assert change[0, 0] > 3 * change[7, 7]
     assert change[0, :4].sum() > change[7, 4:].sum()
 
@@ -68,7 +69,8 @@ def test_gradient_checkpointing_changes_neither_gradients_nor_statistics(name):
             encoder.enable_gradient_checkpointing()
         images = torch.randn(4, 3, 64, 64)
         for _ in range(2):
-            (encoder(images) * encoder(images.flip(0))).square().sum().backward()
+            loss = sum((first * second).square().sum() for first, second in zip(encoder(images), encoder(images.flip(0)), strict=True))
+            loss.backward()
         gradients = {key: value.grad for key, value in encoder.named_parameters()}
         results.append(gradients | {key: value for key, value in encoder.named_buffers() if "running" in key})
     for key, value in results[0].items():
@@ -79,7 +81,7 @@ def test_its_first_layer_groups_can_stay_as_they_are():
     encoder = ImageEncoder(EncoderConfig(name="lcnet_050", frozen_groups=3), 64)
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     encoder.train()
-    encoder(torch.randn(4, 3, 64, 64)).square().sum().backward()
+    encoder(torch.randn(4, 3, 64, 64))[0].square().sum().backward()
     with torch.no_grad():
         for parameter in encoder.parameters():
             if parameter.grad is not None:

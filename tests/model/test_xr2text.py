@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from xr2text.anatomy import REGIONS
-from xr2text.model import xr2text
 from xr2text.model.findings import FindingCalibration
 from xr2text.model.haqt_arr import VisualTokens
+from xr2text.model.lateral import LateralImages
 from xr2text.text.tokenizer import pad_labels
 
 K = len(REGIONS)
@@ -27,18 +27,36 @@ def test_an_image_without_a_box_fills_its_canvas(tiny, batch):
     torch.testing.assert_close(model.encode_image(batch[0]).tokens, model.encode_image(batch[0], whole).tokens)
 
 
-def test_the_decoder_reads_the_findings_that_the_head_sees_and_in_training_mostly_the_labels(make_tiny, monkeypatch):
+def test_the_decoder_reads_the_findings_that_the_head_sees_and_in_training_the_labels(make_tiny):
     model = make_tiny(("cardiomegaly", "pneumothorax")).model
     visual, logits = VisualTokens(torch.randn(3, 16, 32)), torch.full((3, 2), -20.0)
     labels = torch.tensor([[1.0, 0.0], [1.0, math.nan], [0.0, 0.0]])
-    predicted = model.decoder_context(visual, logits)
-    monkeypatch.setattr(xr2text, "PREDICTED_FRACTION", 0.0)
-    true = model.decoder_context(visual, logits, labels)
+    predicted, true = model.decoder_context(visual, logits).tokens, model.decoder_context(visual, logits, labels).tokens
     assert true.shape == predicted.shape == (3, 18, 32) and torch.equal(true[:, :16], visual.tokens)
     changed = (true != predicted).any(-1)[:, 16:]
     assert changed.tolist() == [[True, False], [True, False], [False, False]]
-    monkeypatch.setattr(xr2text, "PREDICTED_FRACTION", 1.0)
-    assert torch.equal(model.decoder_context(visual, logits, labels), predicted)
+
+
+def lateral_of(batch, rows):
+    images, box = batch
+    return LateralImages(images.flip(-1)[: len(rows)], box[: len(rows)], torch.tensor(rows))
+
+
+def test_a_lateral_view_changes_its_own_study_alone(make_tiny, batch):
+    """Findings and report; a study without a lateral view is read as if the batch had none."""
+    model = make_tiny(("cardiomegaly",), lateral_queries=3).model
+    labels = torch.tensor([[4, 6, 7], [4, 6, 7]])
+    frontal, both = model(*batch, labels), model(*batch, labels, lateral_of(batch, [1]))
+    for name in ("finding_logits", "logits"):
+        change = (getattr(both, name) - getattr(frontal, name)).abs().flatten(1).amax(1)
+        assert change[0] < 1e-5 < 1e-4 < change[1]
+    torch.testing.assert_close(both.tokens, frontal.tokens)
+    assert both.lateral.map.sum((1, 2)).tolist() == pytest.approx([0, 1])
+
+
+def test_a_model_of_frontal_views_refuses_a_lateral_one(tiny, batch):
+    with pytest.raises(ValueError, match="frontal views alone"):
+        tiny.model(*batch, lateral=lateral_of(batch, [0]))
 
 
 def test_a_report_depends_on_the_thresholds_of_findings(make_tiny, batch):

@@ -14,7 +14,6 @@ from xr2text.training.losses import (
     load_balance_term,
     mask_kl_term,
     occluded_labels,
-    scst_term,
     soft_iou_term,
     vocabulary_terms,
 )
@@ -98,17 +97,6 @@ def test_logits_of_all_tokens_are_never_held(monkeypatch):
     assert largest.elements == 2 * 8 * 1000  # two passes of a chunk of 8 tokens, not 2 x 128 x 1,000
 
 
-@pytest.mark.parametrize("chunk", [4, 1000])
-def test_the_policy_gradient_is_the_weighted_log_likelihood(states, monkeypatch, chunk):
-    monkeypatch.setattr(losses, "VOCABULARY_CHUNK", chunk)
-    hidden, weight, bias, labels = states
-    advantages = torch.tensor([1.0, -2.0, 0.5])
-    known = labels != IGNORED
-    log_p = F.linear(hidden[0], weight, bias).log_softmax(-1).gather(-1, labels.clamp_min(0)[..., None])[..., 0]
-    expected = -(advantages[:, None] * log_p * known).sum() / known.sum()
-    torch.testing.assert_close(mean(scst_term(hidden[0], weight, bias, labels, advantages)), expected)
-
-
 def test_the_router_may_choose_for_each_image_but_not_forget_a_region():
     assert mean(load_balance_term(torch.eye(7).mean(0))).item() == pytest.approx(0, abs=1e-6)
     assert mean(load_balance_term(torch.eye(7)[0])).item() == pytest.approx(math.log(7))  # always the same one
@@ -147,7 +135,7 @@ def test_a_sentence_is_drawn_to_the_regions_that_it_speaks_of():
     term = mean(grounding_term(attribution, regions))
     assert term.item() == pytest.approx(-math.log(0.6) / 2)  # the first has all its attention, the third no region
     (gradient,) = torch.autograd.grad(term, attribution)
-    assert gradient[0, 1, 2] < 0 and not gradient[0, 1, :2].any() and not gradient[0, 2].any()
+    assert gradient[0, 1, 2] < 0 and (gradient[0, 1, :2] > 0).all() and not gradient[0, 2].any()
     assert mean(grounding_term(attribution, torch.zeros_like(regions))) == 0
 
 

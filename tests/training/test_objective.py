@@ -4,11 +4,10 @@ import torch.nn.functional as F
 
 from xr2text.anatomy import REGION_NAMES
 from xr2text.config import TERMS
-from xr2text.text.sections import ReportText
-from xr2text.text.tokenizer import IGNORED, PAD, encode_report, pad_labels
+from xr2text.text.tokenizer import IGNORED
 
 
-@pytest.mark.parametrize("term", [term for term in TERMS if term not in ("grounding", "scst")])
+@pytest.mark.parametrize("term", [term for term in TERMS if term != "grounding"])
 def test_each_term_is_there_alone_and_reaches_the_model(make_objective, batch, term):
     """By its name, unweighted; its weight multiplies the loss; and the image encoder learns from it."""
     objective = make_objective(**{term: 3.0})
@@ -50,7 +49,7 @@ def test_copies_with_a_region_in_black_are_encoded_again(make_objective, batch, 
     objective = make_objective(occlusion=1).eval()
     model, encoded = objective.model, []
     encode_image = model.encode_image
-    monkeypatch.setattr(model, "encode_image", lambda images, box: encoded.append(images) or encode_image(images, box))
+    monkeypatch.setattr(model, "encode_image", lambda images, *rest: encoded.append(images) or encode_image(images, *rest))
     monkeypatch.setattr(torch, "randperm", lambda count, device: torch.arange(count))
     monkeypatch.setattr(torch, "randint", lambda high, size, device: torch.full(size, REGION_NAMES.index("heart")))
     objective(batch, 0.5)
@@ -64,52 +63,6 @@ def test_copies_with_a_region_in_black_are_encoded_again(make_objective, batch, 
     assert (copies[0].permute(1, 2, 0)[changed] == black).all()
 
 
-@pytest.fixture
-def reports(tiny):
-    """Ids of a report and of another that says something else."""
-    return [
-        encode_report(tiny.tokenizer, ReportText(text, "No acute disease."), 40)
-        for text in ("The heart is enlarged.", "The lungs are clear.")
-    ]
-
-
-def test_drawn_reports_become_as_likely_as_they_score(make_objective, batch, reports, monkeypatch):
-    """Of two draws the one that says what the reference says gains, and a study without a reference moves nothing."""
-    objective = make_objective(scst=1).train()
-    model = objective.model
-    batch["labels"] = pad_labels([*reports[:1] * 3, []])
-    sections = pad_labels([ids[: ids.index(5) + 1] for ids in reports] * 2).clamp_min(PAD)
-    monkeypatch.setattr(
-        objective.generator, "sample", lambda context, count: sections[:count].repeat(len(context), 1).clone()
-    )
-    context = torch.zeros(4, 1, 32)
-    rows, ids, advantages = objective._draw_reports(context, batch["labels"])
-    assert rows.tolist() == [0] * 4 + [1] * 4 + [2] * 4 and (advantages[0::2] > 0.5).all()
-    torch.testing.assert_close(advantages[0::2], -advantages[1::2])
-
-    @torch.no_grad()
-    def likelihoods():
-        visual = model.encode_image(batch["pixel_values"], batch["box"])
-        tokens = model.decoder_context(visual, model.predict_findings(visual))[rows]
-        log_p = model.decoder(tokens, ids).log_softmax(-1)
-        known = ids != IGNORED
-        known[:, 0] = False  # <findings> is given
-        return (log_p.gather(-1, ids.clamp_min(0)[..., None])[..., 0] * known).sum(1) / known.sum(1)
-
-    before = likelihoods()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    for _ in range(5):
-        output = objective(batch, 0.5)
-        optimizer.zero_grad()
-        output.loss.backward()
-        optimizer.step()
-    gained = likelihoods() - before
-    assert set(output.losses) == {"scst"} and (gained[0::2] > 0).all() and (gained[1::2] < 0).all()
-    unreported = objective(batch | {"labels": torch.full((4, 5), IGNORED)}, 0.5)
-    unreported.loss.backward()  # every process goes the same way, and every parameter has its gradient
-    assert unreported.losses["scst"] == 0
-
-
 def test_parts_that_no_term_reaches_are_not_trained(make_objective):
     def trained(objective):
         parts = (objective.model.decoder, objective.model.finding_tokens, objective.model.finding_head)
@@ -118,3 +71,16 @@ def test_parts_that_no_term_reaches_are_not_trained(make_objective):
     assert trained(make_objective(findings=1)) == [False, False, True]
     assert trained(make_objective(ce=1)) == [True, True, False]
     assert trained(make_objective(ce=1, occlusion=1)) == [True, True, True]
+
+
+def test_what_reads_lateral_views_has_a_gradient_in_every_batch(make_tiny, make_objective, batch):
+    """Of 0 where no study has one: else several processes would wait for it."""
+    objective = make_objective(make_tiny(("cardiomegaly",), lateral_queries=2), ce=1, findings=1).train()
+    side = {"lateral_pixel_values": batch["pixel_values"][:1], "lateral_box": batch["box"][:1]}
+    for lateral, moved in (({}, False), (side | {"lateral_rows": torch.tensor([2])}, True)):
+        objective.zero_grad()
+        objective(batch | lateral, 0.5).loss.backward()
+        parts = (objective.model.lateral, objective.model.finding_head)
+        gradients = [parameter.grad for part in parts for parameter in part.parameters()]
+        assert all(gradient is not None for gradient in gradients)
+        assert objective.model.lateral.queries.grad.any() == moved

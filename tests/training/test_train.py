@@ -170,14 +170,13 @@ def test_a_full_disk_ends_in_a_sentence_and_loses_nothing(run, write_config, tmp
 
 
 @pytest.mark.slow
-def test_a_second_training_draws_reports_and_learns_from_their_rewards(run, write_config, tmp_path, no_report):
+def test_a_second_training_goes_on_from_the_first(run, write_config, tmp_path, no_report):
     """From the first one's checkpoint; parts at a rate of 0 end as they began."""
     findings = ["model.findings=[cardiomegaly]", "training.losses.findings=1", "training.epochs=1"]
     run(write_config("first"), *findings)
     before = weights(tmp_path / "first" / "best")
     run(write_config("second"), *findings, f"training.init_from={tmp_path / 'first' / 'best'}",
-        "training.losses.scst=1", "training.losses.ce=0", "training.lr_projection=0")  # fmt: skip
-    assert (pd.read_csv(tmp_path / "second" / "history.csv")["train scst"] != 0).all()
+        "training.lr_projection=0")  # fmt: skip
     after = weights(tmp_path / "second" / "best")
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert any(name.endswith("fc1.weight") for name in changed)

@@ -16,6 +16,7 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".dcm", "
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="FILE", help="PNG, JPEG, TIFF, WebP, BMP or DICOM, or a folder of them")
+    add("--lateral", type=Path, metavar="FILE", help="the lateral view beside the one frontal FILE")
     add("--out", required=True, type=Path, metavar="DIR", help="a folder per file is made here")
     add("--maps", action="store_true", help="also maps.npz, the seven maps in original pixels")
     add("--no-overlay", action="store_true", help="no overlay.png, which takes longest of all")
@@ -38,13 +39,15 @@ def run(args: argparse.Namespace) -> int:
         from xr2text.inference.reporter import Reporter
 
     files = radiograph_files(args.files)
+    if args.lateral is not None and len(files) != 1:
+        raise XR2TextError(f"--lateral goes with one frontal FILE; there are {len(files)}")
     documents = ["txt", "json", *([] if args.no_overlay else ["png"]), *(["maps"] if args.maps else []), *args.also]
     contents: deque[bytes | Path] = deque()  # of the model's batch
 
-    def images() -> Iterator[bytes | Path]:
+    def images() -> Iterator[tuple[bytes | Path, Path | None]]:
         for file in files:
             contents.append(_content(file))
-            yield contents[-1]
+            yield contents[-1], args.lateral
 
     reports = Reporter.from_pretrained(args.checkpoint).reports(images(), force=args.force)
     refused = 0

@@ -32,9 +32,12 @@ from xr2text.evaluation.baselines import best_constant, retrieve
 from xr2text.evaluation.degeneration import TrainingText, count_degeneration
 from xr2text.evaluation.predict import Predictions, first_frontal, image_features, processes, write_predictions
 from xr2text.imaging.transform import ImageTransform
+from xr2text.inference.confidence import read_findings
 from xr2text.inference.overlay import Canvas, draw_grey
 from xr2text.model.checkpoint import Checkpoint
+from xr2text.model.xr2text import XR2Text
 from xr2text.text.findings.labeler import label_reports
+from xr2text.text.findings.table import SIDED_FINDINGS
 
 
 def evaluate(
@@ -61,10 +64,14 @@ def evaluate(
         DataError: the data are not as expected, or the file of predictions has not exactly the scored studies.
         PredictionError: `out` holds another evaluation's work.
     """
+    frontal = None  # the same from frontal views alone, of a model that reads both
     train, val, scored = _splits(data, checkpoint.model.config.findings, split, train_root)
     work, writer = out / "work", f"{checkpoint.name} {__version__}"
     if predictions_file is None:
-        name, predictions = writer, write_predictions(checkpoint, scored, work / "predictions", batch_size)
+        name, both = writer, checkpoint.model.lateral is not None
+        predictions = write_predictions(checkpoint, scored, work / "predictions", batch_size, both)
+        if both:
+            frontal = write_predictions(checkpoint, scored, work / "predictions-frontal", batch_size)
     else:
         name, predictions = predictions_file.stem, read_predictions_file(predictions_file, scored)
     train_features = image_features(checkpoint, train, work / "features-train", batch_size)
@@ -85,8 +92,13 @@ def evaluate(
     about = {"model": name, "dataset": score.dataset, "split": split, "studies": len(scored)}
     about |= {"protocols": language.PROTOCOLS, "clinical_convention": clinical.CONVENTION}
     metrics = {**about, **system.metrics, "baselines": baselines}
+    if frontal is not None:
+        metrics["frontal_alone"] = score(frontal.findings).metrics
+        if alone := _head_tables(checkpoint.model.config.findings, scored, frontal):
+            metrics["frontal_alone"]["finding_head"] = asdict(clinical.score_head(*alone))
     if head := _head_tables(checkpoint.model.config.findings, scored, predictions):
         metrics["finding_head"] = asdict(clinical.score_head(*head))
+        metrics["head_agreement"] = _head_agreement(checkpoint.model, predictions)
         plots.reliability_figure(clinical.calibration_bins(*head)).savefig(out / "calibration.png")
     plots.finding_bars(metrics).savefig(out / "findings.png")
     matches = [plots.FindingMatch.of(*rows) for rows in zip(score.labels.iloc, system.labels.iloc, strict=True)]
@@ -194,11 +206,30 @@ class _Scorer:
 def _head_tables(
     findings: Sequence[str], studies: Sequence[Study], predictions: Predictions
 ) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """Labels that the source knows, and the finding head's probabilities; None where either is missing."""
+    """Labels that the source knows, and the finding head's probabilities; None where either is missing. Of a finding that
+    the head also reads as one, those of one side are left out: they would count twice."""
     if predictions.probabilities is None or not any(name in study.labels for study in studies for name in findings):
         return None
-    labels = pd.DataFrame([{name: study.labels.get(name) for name in findings} for study in studies])
-    return labels, pd.DataFrame(predictions.probabilities, columns=list(findings))
+    probabilities = pd.DataFrame(predictions.probabilities, columns=list(findings))
+    probabilities = probabilities[[name for name in findings if SIDED_FINDINGS.get(name, ("",))[0] not in findings]]
+    names = list(probabilities.columns)
+    labels = pd.DataFrame([{name: study.labels.get(name) for name in names} for study in studies])
+    return labels, probabilities
+
+
+def _head_agreement(model: XR2Text, predictions: Predictions) -> dict[str, int]:
+    """How many findings the head counts as present, and how many of them the reports assert, deny, or pass over."""
+    texts = zip(predictions.findings, predictions.impressions, predictions.probabilities.tolist(), strict=True)
+    seen = Counter(
+        reading.written
+        for findings, impression, row in texts
+        for reading in read_findings(
+            f"{findings}\n\n{impression}", dict(zip(model.config.findings, row, strict=True)),
+            model.calibration.thresholds,
+        )
+        if reading.seen
+    )  # fmt: skip
+    return {"seen": seen.total(), "asserted": seen["present"] + seen["uncertain"], "denied": seen["absent"]}
 
 
 def _example(

@@ -34,12 +34,13 @@ from xr2text.errors import XR2TextError
 from xr2text.files import atomic_write
 from xr2text.imaging.transform import ImageTransform
 from xr2text.model.checkpoint import Checkpoint
+from xr2text.model.lateral import LateralImages
 
 MANIFEST_FILE = "manifest.json"
 READERS = 2  # threads that read the next batches' images while the model is at work on this one
 
 
-Batch = tuple[torch.Tensor, torch.Tensor]  # images [B, 3, S, S] and boxes [B, 4]
+Batch = tuple[torch.Tensor, torch.Tensor, LateralImages | None]  # frontal images [B, 3, S, S], boxes [B, 4], laterals
 
 
 class PredictionError(XR2TextError):
@@ -62,7 +63,7 @@ def processes() -> PartialState:
 
 
 def write_predictions(
-    checkpoint: Checkpoint, studies: Sequence[Study], folder: str | Path, batch_size: int
+    checkpoint: Checkpoint, studies: Sequence[Study], folder: str | Path, batch_size: int, lateral: bool = False
 ) -> Predictions:
     """Writes the reports of all studies, each from its first frontal radiograph, and returns them on every process.
 
@@ -71,9 +72,10 @@ def write_predictions(
 
     Args:
         checkpoint: its model is put in evaluation mode and moved to the process's device.
+        lateral: reports are written from the study's first lateral radiograph, too, where it has one.
 
     Raises:
-        PredictionError: the folder holds predictions of another model, split, batch size or search, or a damaged file;
+        PredictionError: the folder holds predictions of another model, split, batch size, search or views, or a damaged file;
             or a study has no image or stands there twice.
         DataError: an image cannot be read; it is named. What was finished before stays.
     """
@@ -92,8 +94,8 @@ def write_predictions(
             columns["maps"] = written.visual.region_maps.half().cpu().numpy()
         return columns
 
-    about = {"kind": "predictions", "generation": checkpoint.generation.model_dump()}
-    columns = _write_batches(checkpoint, studies, Path(folder), batch_size, about, write)
+    about = {"kind": "predictions", "generation": checkpoint.generation.model_dump(), "lateral": lateral}
+    columns = _write_batches(checkpoint, studies, Path(folder), batch_size, about, write, lateral)
     texts = [columns.pop(name).tolist() for name in ("findings", "impressions")]
     return Predictions(*texts, **columns)
 
@@ -103,7 +105,7 @@ def image_features(checkpoint: Checkpoint, studies: Sequence[Study], folder: str
     `folder`, which holds nothing else, as `write_predictions` keeps predictions; arguments and errors are the same."""
 
     def encode(batch: Batch) -> dict[str, np.ndarray]:
-        return {"features": checkpoint.model.encoder(batch[0]).mean(1).float().cpu().numpy()}
+        return {"features": checkpoint.model.encoder(batch[0])[0].mean(1).float().cpu().numpy()}
 
     return _write_batches(checkpoint, studies, Path(folder), batch_size, {"kind": "features"}, encode)["features"]
 
@@ -115,6 +117,7 @@ def _write_batches(
     batch_size: int,
     about: dict,
     compute: Callable[[Batch], dict[str, np.ndarray]],
+    lateral: bool = False,
 ) -> dict[str, np.ndarray]:
     """Computes this process's share of the batches that are missing; returns all columns once all are there."""
     _check(studies)
@@ -124,11 +127,12 @@ def _write_batches(
     files = [folder / f"batch-{number:05d}.npz" for number in range(len(batches))]
     missing = [n for n in range(state.process_index, len(files), state.num_processes) if not files[n].exists()]
     model = checkpoint.model.eval().to(state.device, memory_format=torch.channels_last)
-    images = _read_ahead(([studies[index] for index in batches[number]] for number in missing), model.transform)
+    parts = ([studies[index] for index in batches[number]] for number in missing)
+    images = _read_ahead(parts, model.transform, lateral)
     work = zip(missing, images, strict=True)
     with torch.inference_mode():
         for number, batch in tqdm(work, about["kind"], len(missing), unit="batch", disable=not state.is_main_process):
-            columns = compute(tuple(tensor.to(state.device) for tensor in batch))
+            columns = compute(tuple(part if part is None else part.to(state.device) for part in batch))
             with atomic_write(files[number]) as draft, draft.open("wb") as file:
                 np.savez(file, **columns)
     state.wait_for_everyone()
@@ -147,20 +151,30 @@ def _read_batch(file: Path, rows: int) -> dict[str, np.ndarray]:
     return batch
 
 
-def _read_ahead(batches: Iterable[list[Study]], transform: ImageTransform) -> Iterator[Batch]:
+def _read_ahead(batches: Iterable[list[Study]], transform: ImageTransform, lateral: bool) -> Iterator[Batch]:
     """The batches' images in order, the next ones being read while their predecessor is in use."""
     with ThreadPoolExecutor(READERS) as pool:
         reading: deque[Future[Batch]] = deque()
         for batch in batches:
-            reading.append(pool.submit(_read_images, batch, transform))
+            reading.append(pool.submit(_read_images, batch, transform, lateral))
             if len(reading) > READERS:
                 yield reading.popleft().result()
         yield from (batch.result() for batch in reading)
 
 
-def _read_images(studies: Sequence[Study], transform: ImageTransform) -> Batch:
-    """The studies' first frontal radiographs as they are shown in validation."""
-    canvases, geometries = zip(*(canvas_of(first_frontal(study), transform.size) for study in studies), strict=True)
+def _read_images(studies: Sequence[Study], transform: ImageTransform, lateral: bool) -> Batch:
+    """The studies' first frontal radiographs as they are shown in validation, and their lateral ones."""
+    images, boxes = _canvases([first_frontal(study) for study in studies], transform)
+    sides = [study.lateral_image if lateral else None for study in studies]
+    rows = [row for row, side in enumerate(sides) if side is not None]
+    if not rows:
+        return images, boxes, None
+    return images, boxes, LateralImages(*_canvases([sides[row] for row in rows], transform), torch.tensor(rows))
+
+
+def _canvases(images: Sequence[Image], transform: ImageTransform) -> tuple[torch.Tensor, torch.Tensor]:
+    """[B, 3, S, S] and the boxes [B, 4]."""
+    canvases, geometries = zip(*(canvas_of(image, transform.size) for image in images), strict=True)
     pixels = torch.from_numpy(np.stack(canvases).astype(np.float32) / 255)  # [B, S, S]
     return transform.normalise(pixels), torch.tensor([geometry.box for geometry in geometries])
 

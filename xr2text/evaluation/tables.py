@@ -25,7 +25,8 @@ def markdown_table(metrics: Metrics) -> str:
     """
     sections = [subject(metrics), _r2gen_section(metrics), _protocol_section(metrics), _finding_section(metrics)]
     if "finding_head" in metrics:
-        sections.append(_head_section(metrics["finding_head"]))
+        sections.append(_head_section(metrics["finding_head"], metrics.get("frontal_alone", {}).get("finding_head")))
+        sections.append(_agreement_in_words(metrics["head_agreement"]))
     return "\n\n".join(sections) + "\n"
 
 
@@ -76,6 +77,8 @@ def _language_cells(scores: Metrics, protocol: str) -> dict[str, str]:
 
 def _r2gen_section(metrics: Metrics) -> str:
     rows = [_r2gen_row(name, scores) for name, scores in systems(metrics).items()]
+    if "frontal_alone" in metrics:
+        rows.insert(1, _r2gen_row(f"{metrics['model']}, frontal views alone", metrics["frontal_alone"]))
     published, comparable = PUBLISHED.get(metrics["dataset"], {}), metrics["split"] == "test"
     for system, scores in published.items():
         cells = [NOT_LISTED if score is None else _number(score) for score in scores]
@@ -161,7 +164,7 @@ def _rates_in_cells(scores: Sequence[Metrics]) -> list[str]:
     return list(map(_number, [*rates, *(score["f1"] for score in scores)]))
 
 
-def _head_section(head: Metrics) -> str:
+def _head_section(head: Metrics, alone: Metrics | None) -> str:
     findings = head["findings"]
     counts = {"positives": "Positives", "uncertain": "Of them uncertain", "studies": "Studies"}
     areas = {"auc": "AUC", "certain_auc": "AUC, certain", "average_precision": "Average precision"}
@@ -176,4 +179,13 @@ def _head_section(head: Metrics) -> str:
         f"Expected calibration error {_number(head['ece'])}. A finding that a report has as uncertain counts as "
         'positive; in "AUC, certain" its studies are left out.'
     )
+    if alone is not None:
+        note += f" From frontal views alone: mean AUC {_number(alone['mean_auc'])}, error {_number(alone['ece'])}."
     return f"## Finding head\n\n{table}\n\n{note}"
+
+
+def _agreement_in_words(agreement: Metrics) -> str:
+    return (
+        f"Of {agreement['seen']} findings that the head counts as present the reports assert {agreement['asserted']} and "
+        f"deny {agreement['denied']}."
+    )

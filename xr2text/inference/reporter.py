@@ -27,10 +27,12 @@ from xr2text.inference.gate import Gate
 from xr2text.model.attribution import token_attribution, token_log_probabilities
 from xr2text.model.checkpoint import Checkpoint, CheckpointError
 from xr2text.model.generate import GeneratedReports
+from xr2text.model.lateral import LateralImages
 from xr2text.text.sections import split_sentences
 from xr2text.text.tokenizer import EOS, locate_sentences
 
 ImageSource = str | os.PathLike | bytes | Radiograph | np.ndarray | Image.Image
+Views = tuple[ImageSource, ImageSource | None]  # the frontal radiograph and the lateral one
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Sentence:
     text: str
     section: str  # "findings" or "impression"
     region_weights: dict[str, float]  # of what it was written from, by region; they sum to 1; empty: a person wrote it
+    lateral_weight: float = 0.0  # share of the lateral view in what it was written from, beside all regions
     confidence: float | None = None  # how likely it is true, see `sentence_confidence`; None: a person wrote it
 
     @property
@@ -65,6 +68,9 @@ class Report:
         warnings: sentences that a reader of the report should know.
         finding_readings: the finding head's probabilities beside what the report says; empty without such a head.
         edited: a person has changed the text since the model wrote it.
+        lateral: the lateral view that was read beside it; None: there was none.
+        lateral_map: [h, w] float32, attention to the lateral view on its patch grid, summing to 1; None without a view.
+        lateral_geometry: brings that map to the lateral view's pixels.
     """
 
     findings: str
@@ -78,6 +84,9 @@ class Report:
     warnings: tuple[str, ...]
     finding_readings: tuple[FindingReading, ...] = ()
     edited: bool = False
+    lateral: Radiograph | None = None
+    lateral_map: np.ndarray | None = None
+    lateral_geometry: Geometry | None = None
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -148,11 +157,19 @@ class Reporter:
         """Loads a checkpoint folder or hub id, and the gate that ships. Raises CheckpointError."""
         return cls(Checkpoint.from_pretrained(path_or_id), device, Gate.load())
 
-    def report(self, image: ImageSource, force: bool = False, max_time: float | None = None) -> Report:
-        """Writes the report of one radiograph; one that was turned by quarters or is a negative is put right before.
+    def report(
+        self,
+        image: ImageSource,
+        lateral: ImageSource | None = None,
+        force: bool = False,
+        max_time: float | None = None,
+    ) -> Report:
+        """Writes the report of one study; a frontal radiograph that was turned by quarters or is a negative is put right
+        before.
 
         Args:
-            image: a file's path or content (PNG, JPEG, TIFF, WebP, BMP, DICOM), or pixels.
+            image: the frontal radiograph: a file's path or content (PNG, JPEG, TIFF, WebP, BMP, DICOM), or pixels.
+            lateral: the lateral one, if there is one. A checkpoint that reads frontal views alone warns of it.
             force: also where it is doubtful whether the image is a frontal chest radiograph.
             max_time: seconds after which the search stops, at its next step.
 
@@ -163,17 +180,20 @@ class Reporter:
             DoubtfulImageError: an ImageError: it may be none, and `force` is not set.
         """
         ends = None if max_time is None else time.monotonic() + max_time
-        radiograph = _as_radiograph(image)
+        radiograph, side = _as_radiograph(image), None if lateral is None else _as_radiograph(lateral)
         with self._in_turn():
-            report = self._write([self._admit(radiograph, force)], ends)[0]
+            report = self._write([(*self._admit(radiograph, force), side)], ends)[0]
         if ends is not None and time.monotonic() > ends:
             raise TimeoutError(f"the report was not written within {max_time:g} seconds")
         return report
 
     def reports(
-        self, images: Iterable[ImageSource], batch_size: int = 8, force: bool = False
+        self, images: Iterable[ImageSource | Views], batch_size: int = 8, force: bool = False
     ) -> Iterator[Report | ImageError]:
-        """Writes the reports of many radiographs, `batch_size` at a time, in their order.
+        """Writes the reports of many studies, `batch_size` at a time, in their order.
+
+        Args:
+            images: frontal radiographs, or pairs of a frontal and a lateral one (or None).
 
         Yields:
             a report, or the ImageError that says why there is none, see `report`.
@@ -181,11 +201,12 @@ class Reporter:
         images = iter(images)
         while batch := list(islice(images, batch_size)):
             admitted = []
-            for image in batch:
+            for study in batch:
+                image, lateral = study if isinstance(study, tuple) else (study, None)
                 try:
-                    radiograph = _as_radiograph(image)
+                    radiograph, side = _as_radiograph(image), None if lateral is None else _as_radiograph(lateral)
                     with self._in_turn():
-                        admitted.append(self._admit(radiograph, force))
+                        admitted.append((*self._admit(radiograph, force), side))
                 except ImageError as error:
                     admitted.append(error)
             with self._in_turn():
@@ -207,14 +228,20 @@ class Reporter:
     def _admit(self, radiograph: Radiograph, force: bool) -> tuple[Radiograph, tuple[str, ...]]:
         return (radiograph, ()) if self.gate is None else self.gate.admit(radiograph, force)
 
-    def _write(self, admitted: list[tuple[Radiograph, tuple[str, ...]]], ends: float | None = None) -> list[Report]:
-        """The reports of radiographs, each with what the gate says of it."""
+    def _write(
+        self, admitted: list[tuple[Radiograph, tuple[str, ...], Radiograph | None]], ends: float | None = None
+    ) -> list[Report]:
+        """The reports of frontal radiographs, each with what the gate says of it, and their lateral views."""
         if not admitted:
             return []
-        pixels, geometries = zip(*(self.model.transform(radiograph) for radiograph, _ in admitted), strict=True)
+        pixels, geometries = zip(*(self.model.transform(radiograph) for radiograph, *_ in admitted), strict=True)
         box = torch.tensor([geometry.box for geometry in geometries])
         left = None if ends is None else max(0.0, ends - time.monotonic())
-        generated = self.generator.generate(torch.stack(pixels).to(self.device), box.to(self.device), max_time=left)
+        laterals = [side if self.model.lateral is not None else None for *_, side in admitted]
+        lateral_images, lateral_geometries = self._lateral_images(laterals)
+        generated = self.generator.generate(
+            torch.stack(pixels).to(self.device), box.to(self.device), lateral_images, max_time=left
+        )
         probabilities = self._probabilities(generated)
         sentences = self._sentences(generated, probabilities)
         weights = generated.visual.region_weights.float().cpu().tolist()
@@ -229,13 +256,28 @@ class Reporter:
                 geometry=geometries[row],
                 radiograph=radiograph,
                 model=self.model_name,
-                warnings=(*notes, *self._warnings(radiograph, EOS in generated.token_ids[row])),
+                warnings=(*notes, *self._warnings(radiograph, side, EOS in generated.token_ids[row])),
                 finding_readings=read_findings(
                     f"{text.findings}\n\n{text.impression}", probabilities[row], self.model.calibration.thresholds
                 ),
+                lateral=laterals[row],
+                lateral_map=None if laterals[row] is None else generated.visual.lateral.map[row].float().cpu().numpy(),
+                lateral_geometry=lateral_geometries.get(row),
             )
-            for row, (text, (radiograph, notes)) in enumerate(zip(generated.reports, admitted, strict=True))
+            for row, (text, (radiograph, notes, side)) in enumerate(zip(generated.reports, admitted, strict=True))
         ]
+
+    def _lateral_images(
+        self, laterals: list[Radiograph | None]
+    ) -> tuple[LateralImages | None, dict[int, Geometry]]:
+        """The lateral views of a batch, and by its row the geometry of each."""
+        inputs = {row: self.model.transform(side) for row, side in enumerate(laterals) if side is not None}
+        if not inputs:
+            return None, {}
+        geometries = {row: geometry for row, (_, geometry) in inputs.items()}
+        box = torch.tensor([geometry.box for geometry in geometries.values()])
+        images = LateralImages(torch.stack([pixels for pixels, _ in inputs.values()]), box, torch.tensor(list(inputs)))
+        return images.to(self.device), geometries
 
     def _probabilities(self, generated: GeneratedReports) -> list[dict[str, float]]:
         """Of each report, the finding head's probabilities by name; empty without such a head."""
@@ -245,23 +287,27 @@ class Reporter:
         return [dict(zip(self.model.config.findings, row, strict=True)) for row in rows]
 
     def _sentences(self, generated: GeneratedReports, probabilities: list[dict]) -> list[tuple[Sentence, ...]]:
-        weights = token_attribution(self.model, generated).cpu()  # [B, T, K]
+        weights = token_attribution(self.model, generated).cpu()  # [B, T, K + 1]
         log_p = token_log_probabilities(self.model, generated).cpu()  # [B, T]
-        return [
-            tuple(
-                Sentence(
-                    text, section, dict(zip(REGION_NAMES, weights[row, tokens].mean(0).tolist(), strict=True)),
-                    sentence_confidence(text, log_p[row, tokens].mean().exp().item(), probabilities[row]),
-                )
-                for section, text, tokens in locate_sentences(self.checkpoint.tokenizer, ids)
-            )
-            for row, ids in enumerate(generated.token_ids.tolist())
-        ]  # fmt: skip
 
-    def _warnings(self, radiograph: Radiograph, finished: bool) -> list[str]:
+        def sentence(row: int, section: str, text: str, tokens: list[int]) -> Sentence:
+            *regions, lateral = weights[row, tokens].mean(0).tolist()
+            shares = {name: share / sum(regions) for name, share in zip(REGION_NAMES, regions, strict=True)}
+            likelihood = log_p[row, tokens].mean().exp().item()
+            confidence = sentence_confidence(text, likelihood, probabilities[row])
+            return Sentence(text, section, shares, lateral, confidence)
+
+        return [
+            tuple(sentence(row, *located) for located in locate_sentences(self.checkpoint.tokenizer, ids))
+            for row, ids in enumerate(generated.token_ids.tolist())
+        ]
+
+    def _warnings(self, radiograph: Radiograph, lateral: Radiograph | None, finished: bool) -> list[str]:
         warnings = []
         if radiograph.view == "lateral":
-            warnings.append("The file says that this is a lateral view; the model knows frontal views only.")
+            warnings.append("The file says that this is a lateral view; it was read as a frontal one.")
+        if lateral is not None and self.model.lateral is None:
+            warnings.append("The lateral view was not read: this model knows frontal views only.")
         if min(radiograph.height, radiograph.width) < self.model.transform.size // 2:
             warnings.append(
                 f"The image is small ({radiograph.width} × {radiograph.height} pixels); fine detail is missing."

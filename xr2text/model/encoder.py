@@ -19,14 +19,14 @@ WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
 class ImageEncoder(nn.Module):
-    """timm feature maps of the chosen stride, joined by all coarser ones brought up to its grid; beside them, what timm's
-    own classifier of the whole image would read.
+    """timm feature maps of the chosen stride, joined by all coarser ones brought up to its grid; with `summary`, also what
+    timm's own classifier of the whole image would read.
 
     Weights are random, see `load_pretrained`. Raises ConfigError where timm has no such model, or it has no feature map
     of that stride.
     """
 
-    def __init__(self, config: EncoderConfig, image_size: int):
+    def __init__(self, config: EncoderConfig, image_size: int, summary: bool = True):
         super().__init__()
         self.config = config
         self.backbone = _create_backbone(config, image_size)
@@ -42,7 +42,9 @@ class ImageEncoder(nn.Module):
         last_of = {stride: index for index, stride in enumerate(strides) if index >= first}
         self.levels = sorted(last_of.values())
         self.width = sum(info[level]["num_chs"] for level in self.levels)  # C
-        self.pooled_width = self.backbone.head_hidden_size  # P
+        self.summary, self.pooled_width = summary, self.backbone.head_hidden_size  # P
+        if not summary:
+            self.backbone.prune_intermediate_layers(self.levels, prune_norm=True, prune_head=True)
         self.grid = (image_size // config.stride, image_size // config.stride)
         self.norm = nn.LayerNorm(self.width)
         self.frozen_modules: list[nn.Module] = []
@@ -84,11 +86,11 @@ class ImageEncoder(nn.Module):
         for norm, momentum in self.momenta:
             norm.momentum = momentum if update else 0.0
 
-    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """[B, 3, S, S] -> patch features [B, N, C], rows of the grid one after the other, and the summary [B, P]."""
         self._update_statistics(True)
         last, maps = self.backbone.forward_intermediates(pixel_values, indices=self.levels, output_fmt="NCHW")
-        pooled = self.backbone.forward_head(last, pre_logits=True)  # [B, P]
+        pooled = self.backbone.forward_head(last, pre_logits=True) if self.summary else None  # [B, P]
         maps = [maps[0], *(F.interpolate(level, self.grid, mode="bilinear") for level in maps[1:])]
         features = self.norm(torch.cat(maps, dim=1).flatten(2).transpose(1, 2))  # [B, N, C]
         if self.momenta and features.requires_grad:

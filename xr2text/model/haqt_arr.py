@@ -30,7 +30,7 @@ class VisualTokens:
         region_weights: [B, K], the router's, summing to 1.
         region_maps: [B, K, H, W], attention mean over heads and the region's queries; each map sums to 1.
         region_priors: [B, K, H, W], the refined spatial priors, each summing to 1; None without spatial priors.
-        pooled: [B, P], the encoder's summary of the frontal view.
+        pooled: [B, P], the encoder's summary of the frontal view; None where it gives none.
         lateral: of the lateral views; None where no study has one.
 
     With projection "linear" there are no regions and what is named after them is None.

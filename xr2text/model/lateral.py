@@ -33,6 +33,9 @@ class LateralImages:
             return None
         return cls(batch["lateral_pixel_values"], batch["lateral_box"], batch["lateral_rows"])
 
+    def to(self, device: torch.device) -> "LateralImages":
+        return LateralImages(self.pixel_values.to(device), self.box.to(device), self.rows.to(device))
+
 
 @dataclass
 class LateralTokens:
@@ -40,13 +43,13 @@ class LateralTokens:
 
     Attributes:
         tokens: [B, L, D]; zero where a study has no lateral view.
-        pooled: [B, P], the encoder's summaries; zero as well.
+        pooled: [B, P], the encoder's summaries; zero as well; None where it gives none.
         present: [B] bool, the studies with a lateral view.
         map: [B, H, W], the attention's mean over heads and queries; it sums to 1, or to 0 without a view.
     """
 
     tokens: torch.Tensor
-    pooled: torch.Tensor
+    pooled: torch.Tensor | None
     present: torch.Tensor
     map: torch.Tensor
 
@@ -68,7 +71,7 @@ class LateralQueries(nn.Module):
         self.dropout, self.token_norm = nn.Dropout(config.dropout), nn.LayerNorm(width)
 
     def forward(
-        self, features: torch.Tensor, inside: torch.Tensor, pooled: torch.Tensor, rows: torch.Tensor, studies: int
+        self, features: torch.Tensor, inside: torch.Tensor, pooled: torch.Tensor | None, rows: torch.Tensor, studies: int
     ) -> LateralTokens:
         """Encoder features [M, N, C], where they lie in the radiograph [M, N] bool, and their summaries [M, P]; `rows`
         as in `LateralImages` -> the tokens of all B `studies`."""
@@ -84,4 +87,4 @@ class LateralQueries(nn.Module):
             """[M, ...] -> [B, ...], zero where a study has no lateral view."""
             return values.new_zeros(studies, *values.shape[1:]).index_copy(0, rows, values)
 
-        return LateralTokens(spread(tokens), spread(pooled), present, spread(maps))
+        return LateralTokens(spread(tokens), None if pooled is None else spread(pooled), present, spread(maps))

@@ -37,7 +37,7 @@ class XR2Text(nn.Module):
     def __init__(self, config: ModelConfig, vocab_size: int):
         super().__init__()
         self.config = config
-        self.encoder = ImageEncoder(config.encoder, config.image_size)
+        self.encoder = ImageEncoder(config.encoder, config.image_size, summary=bool(config.findings))
         self.transform = ImageTransform(config.image_size, self.encoder.mean, self.encoder.std)
         projection = HaqtArr if config.haqt.projection == "haqt_arr" else LinearProjection
         self.projection = projection(config, self.encoder.width, self.encoder.grid)
@@ -84,8 +84,9 @@ class XR2Text(nn.Module):
         count = len(pixel_values)
         features, pooled = self.encoder(torch.cat([pixel_values, lateral.pixel_values]))
         _, inside = patch_coordinates(self.encoder.grid, lateral.box)
-        side = self.lateral(features[count:], inside, pooled[count:], lateral.rows, count)
-        return replace(self.projection(features[:count], box), pooled=pooled[:count], lateral=side)
+        frontal, sides = (None, None) if pooled is None else (pooled[:count], pooled[count:])
+        side = self.lateral(features[count:], inside, sides, lateral.rows, count)
+        return replace(self.projection(features[:count], box), pooled=frontal, lateral=side)
 
     def predict_findings(self, visual: VisualTokens) -> torch.Tensor | None:
         """The finding head's logits [B, F]; None without findings."""

@@ -24,7 +24,7 @@ from xr2text.training import losses
 from xr2text.training.losses import Term
 
 FOCAL_GAMMA, FOCAL_WARMUP = 2.0, 0.1  # gamma of the focal loss, and the fraction of all updates over which it rises
-OCCLUDED = 0.25  # fraction of a batch's images that are copied with a region in black
+OCCLUDED = 0.125  # fraction of a batch's images that are copied with a region in black
 
 Batch = dict[str, torch.Tensor]  # as `data.dataset.collate` gives it
 
@@ -72,8 +72,7 @@ class Objective(nn.Module):
         )
         means = self._means(terms)
         loss = sum(getattr(self.weights, name) * mean for name, mean in means.items())
-        if visual.lateral is None:
-            loss = loss + self._unused_lateral()
+        loss = loss + self._unused(visual)
         return ObjectiveOutput(loss, means, visual.region_weights)
 
     def _text_terms(
@@ -136,13 +135,16 @@ class Objective(nn.Module):
         labels = losses.occluded_labels(batch["finding_labels"][rows], places, covered)
         return losses.findings_term(self.model.predict_findings(visual), labels)
 
-    def _unused_lateral(self) -> torch.Tensor | float:
-        """0, with a gradient of 0 for what reads lateral views: DDP waits for the gradient of every parameter."""
+    def _unused(self, visual: VisualTokens) -> torch.Tensor | float:
+        """0, with a gradient of 0 for what no term of this batch reaches: DDP waits for the gradient of every parameter."""
+        reached = 0.0 if visual.pooled is None else 0.0 * visual.pooled.sum()
+        if visual.lateral is not None:
+            return reached + 0.0 * visual.lateral.tokens.sum()
         parts = [self.model.lateral]
         if self.model.finding_head is not None:
             parts += [self.model.finding_head.classify_lateral, self.model.finding_head.classify_lateral_image]
         parameters = [parameter for part in parts if part is not None for parameter in part.parameters()]
-        return sum(0.0 * parameter.sum() for parameter in parameters if parameter.requires_grad)
+        return reached + sum(0.0 * parameter.sum() for parameter in parameters if parameter.requires_grad)
 
     def _means(self, terms: dict[str, Term]) -> dict[str, torch.Tensor]:
         """Sums over counts; over their mean over processes, since these average their gradients."""

@@ -1,6 +1,6 @@
 from xr2text.anatomy import REGION_NAMES
 from xr2text.phantom.text import FINDINGS as PHANTOM_FINDINGS
-from xr2text.text.findings.table import CHEXPERT_5, CHEXPERT_14, FINDING_NAMES, FINDING_REGIONS, FINDINGS
+from xr2text.text.findings.table import CHEXPERT_5, CHEXPERT_14, FINDING_NAMES, FINDING_REGIONS, FINDINGS, SIDED_FINDINGS
 
 
 def test_the_table_names_regions_and_the_fourteen_of_chexpert():
@@ -13,6 +13,7 @@ def test_the_table_names_regions_and_the_fourteen_of_chexpert():
 
 
 def test_every_finding_has_regions():
-    assert set(FINDING_REGIONS) == {*FINDING_NAMES[1:], *PHANTOM_FINDINGS}
+    assert set(FINDING_REGIONS) == {*FINDING_NAMES[1:], *SIDED_FINDINGS} >= set(PHANTOM_FINDINGS)
+    assert {finding for finding, _ in SIDED_FINDINGS.values()} <= set(FINDING_NAMES)
     assert all(regions and set(regions) <= set(REGION_NAMES) for regions in FINDING_REGIONS.values())
     assert FINDING_REGIONS["left pleural effusion"] == ("left lung", "costophrenic angles")
