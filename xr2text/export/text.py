@@ -35,6 +35,8 @@ def report_json(report: "Report", sha256: str | None = None) -> dict[str, Any]:
 
     Args:
         sha256: of the file that it was written of, in hexadecimal digits.
+
+    A sentence's `regions` sum to 1; its `lateral` is the share of the lateral view beside all of them.
     """
     return {
         "findings": report.findings,
@@ -44,6 +46,7 @@ def report_json(report: "Report", sha256: str | None = None) -> dict[str, Any]:
                 "section": sentence.section,
                 "text": sentence.text,
                 "regions": {name: float(weight) for name, weight in sentence.region_weights.items()},
+                "lateral": sentence.lateral_weight,
                 "confidence": sentence.confidence,
             }
             for sentence in report.sentences
@@ -58,6 +61,7 @@ def report_json(report: "Report", sha256: str | None = None) -> dict[str, Any]:
             }
             for reading in report.finding_readings
         ],
+        "lateral_view": report.lateral is not None,
         "model": report.model,
         "edited": report.edited,
         "warnings": list(report.warnings),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from xr2text.inference.reporter import Report
 
 INK, DIM, PAPER, TRACK = "#F2F2F2", "#A8A8A8", "#101214", "#26292D"
+LATERAL_COLOUR = (255, 214, 10)  # of the attention to the lateral view
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,23 @@ def paint(canvas: Canvas, regions: Iterable[str] = REGION_NAMES, opacity: float 
     if canvas.maps is None or not chosen or opacity == 0:
         return image
 
+    drawn = [(region.rgb, level) for region, level in zip(REGIONS, canvas.maps, strict=True) if region.name in chosen]
+    return _lay(image, drawn, opacity)
+
+
+def paint_lateral(report: "Report", height: int) -> np.ndarray:
+    """The lateral view with the attention to it, [height, w, 3] uint8 RGB."""
+    pixels = report.lateral.pixels
+    grey = draw_grey(pixels, round(height * max(pixels.shape) / pixels.shape[0]))
+    level = report.lateral_geometry.map_to_original(report.lateral_map[None], grey.shape)[0]
+    level = cv2.convertScaleAbs(level, alpha=255 / level.max())
+    return _lay(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), [(LATERAL_COLOUR, level)], BLENDING.opacity)
+
+
+def _lay(image: np.ndarray, drawn: list[tuple[tuple[int, int, int], np.ndarray]], opacity: float) -> np.ndarray:
+    """Colours and their maps [h, w] uint8 over an image [h, w, 3]."""
     levels = np.linspace(0, 1, 256, dtype=np.float32)
     alphas = opacity * np.clip((levels - BLENDING.floor) / (1 - BLENDING.floor), 0, 1)
-    drawn = [(region.rgb, level) for region, level in zip(REGIONS, canvas.maps, strict=True) if region.name in chosen]
     mixed = image.astype(np.float32)
     for colour, level in drawn:
         left, top, width, height = cv2.boundingRect((level > 255 * BLENDING.floor).astype(np.uint8))
@@ -118,6 +133,7 @@ def render_overlay(
 
 WIDTH, MARGIN, TITLE, FOOTER = 1400, 36, 84, 56  # pixels of the figure
 MAIN, TILE = (860, 800), (178, 230)  # width and height that the radiograph fits into, and each region by itself
+LATERAL_HEIGHT = 300
 
 
 def overlay_figure(report: "Report") -> Image.Image:
@@ -125,7 +141,7 @@ def overlay_figure(report: "Report") -> Image.Image:
     height, width = report.radiograph.pixels.shape
     main, tile = (min(box[0] / width, box[1] / height) for box in (MAIN, TILE))
     canvas = make_canvas(report, round(main * max(height, width)))
-    main_height = max(canvas.grey.shape[0], 420)
+    main_height = max(canvas.grey.shape[0], 420 if report.lateral is None else MAIN[1])
     tile_width, tile_height = max(1, round(tile * width)), max(1, round(tile * height))
     tiles_top = TITLE + main_height + 80
     figure = Image.new("RGB", (WIDTH, tiles_top + tile_height + FOOTER + 20), PAPER)
@@ -134,6 +150,11 @@ def overlay_figure(report: "Report") -> Image.Image:
     draw.text((WIDTH - MARGIN, 36), report.model, DIM, _font(17), "ra")
     _draw_radiograph(figure, draw, canvas, report.radiograph.view)
     _draw_weights(draw, report, left=MARGIN + MAIN[0] + 50)
+    if report.lateral is not None:
+        side = Image.fromarray(paint_lateral(report, LATERAL_HEIGHT))
+        side.thumbnail((WIDTH - 2 * MARGIN - MAIN[0] - 50, LATERAL_HEIGHT))
+        draw.text((MARGIN + MAIN[0] + 50, TITLE + MAIN[1] - LATERAL_HEIGHT - 12), "Lateral view", INK, _font(20), "ls")
+        figure.paste(side, (MARGIN + MAIN[0] + 50, TITLE + MAIN[1] - LATERAL_HEIGHT))
 
     small = canvas.resized(tile_width, tile_height)
     step = (WIDTH - 2 * MARGIN - TILE[0]) / (len(REGIONS) - 1)
