@@ -1,4 +1,4 @@
-"""The canvas of a phantom: outlines in the patient's frame become pixels.
+"""The canvas of a phantom: outlines in the patient's frame become layers, and attenuation becomes pixels.
 
 Shapes: H, W height and width of the image; N points of an outline.
 """
@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
-from xr2text.phantom.anatomy import MIDLINE
+from xr2text.phantom.anatomy import MIDLINE, Disease, Opacity, by_side
+from xr2text.phantom.text import SIDES
 
 COARSE = 64  # side of the grid on which smooth fields are computed
 
@@ -78,3 +79,41 @@ class Canvas:
 def _bell(grid: tuple[np.ndarray, np.ndarray], centre, radii, hardness: float) -> np.ndarray:
     squared = sum(((axis - float(c)) / float(r)) ** 2 for axis, c, r in zip(grid, centre, radii, strict=True))
     return np.exp(-0.5 * (squared if hardness == 1 else squared**hardness))
+
+
+def opacities(canvas: Canvas, disease: Disease, seed: int) -> np.ndarray:
+    """Consolidations and nodules [H, W], 0 for clear lung."""
+    opaque = np.zeros((canvas.height, canvas.width), np.float32)
+    for side, found in by_side(disease, "lung consolidation").items():
+        opaque += 0.9 * (1 - np.exp(-1.6 * _patch(canvas, found, np.random.default_rng([seed, 3, SIDES.index(side)]))))
+    for side, found in by_side(disease, "lung nodule").items():
+        solid = np.random.default_rng([seed, 4, SIDES.index(side)]).uniform(0.5, 0.68)
+        opaque += solid * canvas.disc(found.centre, 0.85 * found.radius)
+    return opaque
+
+
+def _patch(canvas: Canvas, found: Opacity, rng: np.random.Generator) -> np.ndarray:
+    """A fuzzy patch: overlapping blobs around its centre, broken up by a coarse texture."""
+    patch = np.zeros((COARSE, COARSE), np.float32)
+    for _ in range(6):
+        x, y = found.centre + rng.normal(0, 0.55, 2) * found.radius
+        patch += rng.uniform(0.2, 0.42) * canvas.blob(x, y, *(found.radius * rng.uniform(0.45, 0.8, 2)))
+    return canvas.grow(patch) * np.clip(1 + 0.28 * canvas.grow(rng.normal(size=(30, 30))), 0.3, 1.8)
+
+
+def expose(canvas: Canvas, density: np.ndarray, rng: np.random.Generator, grain: np.random.Generator) -> np.ndarray:
+    """Exposure, contrast, uneven beam, lead marker and noise; `grain` alone depends on the size."""
+    black, white, gamma = rng.uniform(-0.03, 0.05), rng.uniform(0.74, 0.84), rng.uniform(0.8, 1.15)
+    tilt = rng.normal(0, 0.03, 2).tolist()
+    beam = 1 - rng.uniform(0, 0.10) * ((canvas.x - 0.5) ** 2 + (canvas.y - 0.5) ** 2) * 2
+    beam += tilt[0] * (canvas.x - 0.5) + tilt[1] * (canvas.y - 0.5)
+    pixels = np.clip((density * beam - black) / (white - black), 0, None)
+    pixels = pixels / (1 + np.clip(pixels - 0.75, 0, None))  # a film's shoulder: the abdomen does not burn out
+    pixels = np.clip(pixels, 0, 1) ** gamma
+    if rng.uniform() < 0.5:
+        x, y = rng.uniform(0.9, 0.95), rng.uniform(0.03, 0.07)
+        letter = np.array([(0, 0), (8, 0), (8, 30), (24, 30), (24, 37), (0, 37)]) / 1000 + np.array([x, y])
+        pixels = np.maximum(pixels, 0.95 * canvas.fill(([letter], 1)))
+    noise = grain.standard_normal(pixels.shape, dtype=np.float32)
+    pixels += rng.uniform(0.008, 0.02) * noise
+    return np.clip(pixels, 0, 1).astype(np.float32)

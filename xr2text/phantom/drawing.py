@@ -1,14 +1,15 @@
-"""Synthetic frontal chest radiographs drawn from varying anatomy, with true region masks and a true report.
+"""Synthetic chest radiographs drawn from varying anatomy, with true region masks and a true report.
 
-A patient's outlines (anatomy.py) are rasterised (canvas.py), summed as attenuation, exposed, and described (text.py).
-The size only rasterises: the same seed is the same patient at every size. Each finding has a random stream of its own,
-so the same seed with and without it differs by the finding alone.
+A patient's outlines (anatomy.py) are rasterised (canvas.py), summed as attenuation, exposed, and described (text.py);
+lateral.py sees the same patient from the side. The size only rasterises: the same seed is the same patient at every
+size. Each finding has a random stream of its own, so the same seed with and without it differs by the finding alone.
 
 Shapes: H, W height and width of the image.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -19,7 +20,6 @@ from xr2text.phantom.anatomy import (
     MIDLINE,
     Anatomy,
     Disease,
-    Opacity,
     body_outlines,
     by_side,
     draw_anatomy,
@@ -30,8 +30,9 @@ from xr2text.phantom.anatomy import (
     spline,
     vessel_outlines,
 )
-from xr2text.phantom.canvas import COARSE, Canvas
-from xr2text.phantom.text import FINDINGS, SIDES, write_report
+from xr2text.phantom.canvas import COARSE, Canvas, expose, opacities
+from xr2text.phantom.lateral import lateral_pixels
+from xr2text.phantom.text import FINDINGS, write_report
 
 NORMAL_RATIO = (0.38, 0.47)  # cardiothoracic ratio: the textbook limit is 0.50, the gap keeps the report true
 ENLARGED_RATIO = (0.56, 0.65)
@@ -39,26 +40,43 @@ ENLARGED_RATIO = (0.56, 0.65)
 
 @dataclass(frozen=True, eq=False)
 class Phantom:
-    """A drawn radiograph and what is true of it.
+    """A drawn patient and what is true of it. Its images are drawn when they are asked for, and once.
 
     Attributes:
-        pixels: [H, W] float32 in [0, 1], dense tissue bright; the patient's right is on the left.
-        masks: [7, H, W] bool in the order of `anatomy.REGIONS`. The lungs leave out the heart and are the whole pleural
-            space otherwise: fluid, air and collapsed lung stay inside them.
         findings: what is drawn, a subset of FINDINGS.
         findings_text: the Findings section of its report.
         impression_text: the Impression.
+        canvas, anatomy, disease, seed: what its images are drawn from.
     """
 
-    pixels: np.ndarray
-    masks: np.ndarray
     findings: frozenset[str]
     findings_text: str
     impression_text: str
+    canvas: Canvas = field(repr=False)
+    anatomy: Anatomy = field(repr=False)
+    disease: Disease = field(repr=False)
+    seed: int
+
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """The frontal view [H, W] float32 in [0, 1], dense tissue bright; the patient's right is on the left."""
+        return radiograph_pixels(self.canvas, self.anatomy, self.disease, self.seed)
+
+    @cached_property
+    def masks(self) -> np.ndarray:
+        """Of the frontal view, [7, H, W] bool in the order of `anatomy.REGIONS`. The lungs leave out the heart and are
+        the whole pleural space otherwise: fluid, air and collapsed lung stay inside them."""
+        return region_masks(self.canvas, self.anatomy)
 
     @property
     def radiograph(self) -> Radiograph:
-        return Radiograph(pixels=self.pixels, source="phantom", modality=None, body_part="CHEST", view="PA")
+        return Radiograph(self.pixels, "phantom", body_part="CHEST", view="PA")
+
+    @cached_property
+    def lateral(self) -> Radiograph:
+        """The same patient from the side, with the same findings, of the same size; see `phantom.lateral`."""
+        pixels = lateral_pixels(self.canvas.height, self.canvas.width, self.anatomy, self.disease, self.seed)
+        return Radiograph(pixels, "phantom", body_part="CHEST", view="lateral")
 
 
 def _random_findings(rng: np.random.Generator) -> frozenset[str]:
@@ -84,7 +102,7 @@ def draw_phantom(seed: int, size: int | tuple[int, int] = 256, findings: Iterabl
         findings: a subset of FINDINGS, drawn as given; None chooses from the seed, normal in about 40 %.
 
     Returns:
-        The radiograph, its masks and its report.
+        The patient: report, radiographs and masks.
 
     Raises:
         ValueError: an unknown finding, or a side of fewer than 32 pixels.
@@ -106,7 +124,7 @@ def draw_phantom(seed: int, size: int | tuple[int, int] = 256, findings: Iterabl
     disease = draw_disease(anatomy, present, seed)
     details = {finding: disease[finding].detail if finding in disease else "" for finding in present}
     text = write_report(details, np.random.default_rng([seed, 7]))
-    return Phantom(radiograph_pixels(canvas, anatomy, disease, seed), region_masks(canvas, anatomy), present, *text)
+    return Phantom(present, *text, canvas, anatomy, disease, seed)
 
 
 def draw_bones(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -161,7 +179,7 @@ def radiograph_pixels(canvas: Canvas, anatomy: Anatomy, disease: Disease, seed: 
     marking = _marking(canvas, anatomy, strips, strip, rng)
     veil, bubble = _soft_tissue(canvas, anatomy, rng)
 
-    filled = 1 - (1 - 0.93 * fluid) * (1 - np.clip(_opacities(canvas, disease, seed), 0, 0.95))
+    filled = 1 - (1 - 0.93 * fluid) * (1 - np.clip(opacities(canvas, disease, seed), 0, 0.95))
     near = canvas.soft(lung, 0.04)  # 0 far outside the lungs, 1/2 at their border, 1 deep inside
     air = lung * (1 - blocked) * (1 - filled) * (0.66 + 0.34 * np.clip(1.9 * near - 0.75, 0, 1))
     below = np.clip((canvas.y - 0.5) / 0.32, 0, 1) ** 2 * (1 - 0.85 * lung * (1 - blocked) * (1 - fluid))
@@ -176,7 +194,7 @@ def radiograph_pixels(canvas: Canvas, anatomy: Anatomy, disease: Disease, seed: 
     density += marking * lung * (1 - blocked) * (1 - 0.8 * filled)
     density += 0.15 * canvas.soft(canvas.fill((lines, 1)), 0.0015) * lung * (1 - blocked)
     density *= body
-    return _expose(canvas, density, rng, np.random.default_rng([seed, 5, canvas.height, canvas.width]))
+    return expose(canvas, density, rng, np.random.default_rng([seed, 5, canvas.height, canvas.width]))
 
 
 def _marking(canvas: Canvas, anatomy: Anatomy, strips: list, strip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -200,44 +218,6 @@ def _soft_tissue(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> 
         rng.uniform(0.03, 0.06), rng.uniform(0.015, 0.035), 2,
     )  # fmt: skip
     return uneven, canvas.grow(bubble)
-
-
-def _opacities(canvas: Canvas, disease: Disease, seed: int) -> np.ndarray:
-    """Consolidations and nodules [H, W], 0 for clear lung."""
-    opaque = np.zeros((canvas.height, canvas.width), np.float32)
-    for side, found in by_side(disease, "lung consolidation").items():
-        opaque += 0.9 * (1 - np.exp(-1.6 * _patch(canvas, found, np.random.default_rng([seed, 3, SIDES.index(side)]))))
-    for side, found in by_side(disease, "lung nodule").items():
-        solid = np.random.default_rng([seed, 4, SIDES.index(side)]).uniform(0.5, 0.68)
-        opaque += solid * canvas.disc(found.centre, 0.85 * found.radius)
-    return opaque
-
-
-def _patch(canvas: Canvas, found: Opacity, rng: np.random.Generator) -> np.ndarray:
-    """A fuzzy patch: overlapping blobs around its centre, broken up by a coarse texture."""
-    patch = np.zeros((COARSE, COARSE), np.float32)
-    for _ in range(6):
-        x, y = found.centre + rng.normal(0, 0.55, 2) * found.radius
-        patch += rng.uniform(0.2, 0.42) * canvas.blob(x, y, *(found.radius * rng.uniform(0.45, 0.8, 2)))
-    return canvas.grow(patch) * np.clip(1 + 0.28 * canvas.grow(rng.normal(size=(30, 30))), 0.3, 1.8)
-
-
-def _expose(canvas: Canvas, density: np.ndarray, rng: np.random.Generator, grain: np.random.Generator) -> np.ndarray:
-    """Exposure, contrast, uneven beam, lead marker and noise; `grain` alone depends on the size."""
-    black, white, gamma = rng.uniform(-0.03, 0.05), rng.uniform(0.74, 0.84), rng.uniform(0.8, 1.15)
-    tilt = rng.normal(0, 0.03, 2).tolist()
-    beam = 1 - rng.uniform(0, 0.10) * ((canvas.x - 0.5) ** 2 + (canvas.y - 0.5) ** 2) * 2
-    beam += tilt[0] * (canvas.x - 0.5) + tilt[1] * (canvas.y - 0.5)
-    pixels = np.clip((density * beam - black) / (white - black), 0, None)
-    pixels = pixels / (1 + np.clip(pixels - 0.75, 0, None))  # a film's shoulder: the abdomen does not burn out
-    pixels = np.clip(pixels, 0, 1) ** gamma
-    if rng.uniform() < 0.5:
-        x, y = rng.uniform(0.9, 0.95), rng.uniform(0.03, 0.07)
-        letter = np.array([(0, 0), (8, 0), (8, 30), (24, 30), (24, 37), (0, 37)]) / 1000 + np.array([x, y])
-        pixels = np.maximum(pixels, 0.95 * canvas.fill(([letter], 1)))
-    noise = grain.standard_normal(pixels.shape, dtype=np.float32)
-    pixels += rng.uniform(0.008, 0.02) * noise
-    return np.clip(pixels, 0, 1).astype(np.float32)
 
 
 def region_masks(canvas: Canvas, anatomy: Anatomy) -> np.ndarray:

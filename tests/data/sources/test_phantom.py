@@ -9,5 +9,8 @@ def test_phantoms_are_studies_too():
     study = splits["train"][0]
     assert study.findings and study.impression and study.images[0].read().pixels.shape == (128, 128)
     assert all(set(study.labels) == set(FINDINGS) for study in splits["train"])
-    seeds = [image.seed for studies in splits.values() for study in studies for image in study.images]
+    frontal, lateral = study.images[0], study.lateral_image
+    assert study.frontal_images == (frontal,) and lateral.read().view == "lateral" and lateral.seed == frontal.seed
+    assert frontal.key != lateral.key
+    seeds = [study.images[0].seed for studies in splits.values() for study in studies]
     assert len(set(seeds)) == 14
