@@ -24,6 +24,7 @@ from benchmarks.common import machine, publish, seconds
 from benchmarks.estimate_memory import PeakTracker, save_memory
 from benchmarks.models import SIZES, our_generator, parameters, random_batch, sized_config, stock_model
 from xr2text.config import Config
+from xr2text.training.loop import MAX_GRAD_NORM
 from xr2text.training.objective import Objective
 from xr2text.training.optim import build_optimizer
 
@@ -60,7 +61,7 @@ class Training:
         settings = self.config.training
         for _ in range(settings.gradient_accumulation_steps):
             (self.forward() / settings.gradient_accumulation_steps).backward()
-        nn.utils.clip_grad_norm_(self.module.parameters(), settings.max_grad_norm)
+        nn.utils.clip_grad_norm_(self.module.parameters(), MAX_GRAD_NORM)
         self.optimizer.step()
         self.optimizer.zero_grad()
 

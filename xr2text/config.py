@@ -170,7 +170,6 @@ class TrainingConfig(Settings):
     lr_decoder: float = Field(5.0e-4, ge=0)
     weight_decay: float = Field(0.01, ge=0)
     warmup_ratio: Fraction = 0.05  # of all updates
-    max_grad_norm: float = Field(1.0, gt=0)
     ema_decay: Fraction | None = None  # validate and keep an exponential moving average of the weights; null: none
     losses: LossConfig = LossConfig()
     # The sum of these decides the best epoch: combined (BLEU-4 + ROUGE-L), findings_f1 and findings_f1_5 (of what the

@@ -53,6 +53,13 @@ def test_a_folder_per_file_and_on_past_a_bad_one(run, png, tmp_path, capsys):
         assert stored["maps"].shape == (7, 300, 240) and list(stored["regions"]) == list(REGION_NAMES)
 
 
+def test_a_lateral_view_goes_with_one_frontal_radiograph(run, png, tmp_path, capsys):
+    assert run(png, "--lateral", png, "--no-overlay") == 0
+    written = json.loads((tmp_path / "out" / "phantom" / "report.json").read_text())
+    assert written["lateral_view"] is False and "lateral view was not read" in str(written["warnings"])
+    assert run(png, png, "--lateral", png) == 1 and "one frontal FILE; there are 2" in capsys.readouterr().err
+
+
 def test_documents_and_no_overlay(run, tmp_path, capsys):
     pixels = np.round(draw_phantom(1, 300).pixels * 4095).astype(np.uint16)
     uids = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.4"}

@@ -62,6 +62,21 @@ def test_findings_know_where_the_report_places_them(tokenizer):
     assert not ReportDataset(table, TRANSFORM, tokenizer, 60, findings=names)[0]["finding_regions"].any()
 
 
+def test_a_lateral_view_comes_with_its_study_and_is_dropped_now_and_then_in_training(tokenizer):
+    data = ReportDataset(STUDIES, TRANSFORM, tokenizer, 40, with_lateral=True)
+    batch = collate([data[0], data[1], data[3]])
+    assert batch["lateral_pixel_values"].shape == (1, 3, 64, 64) and batch["lateral_rows"].tolist() == [2]
+    lateral, _ = TRANSFORM(PhantomImage(6, 64, "lateral").read())
+    torch.testing.assert_close(batch["lateral_pixel_values"][0], lateral, atol=0.01, rtol=0)
+    assert "lateral_rows" not in collate([ReportDataset(STUDIES, TRANSFORM, tokenizer, 40)[3]])
+    training = ReportDataset(STUDIES, TRANSFORM, tokenizer, 40, with_lateral=True, training=True)
+    last, shown = len(training) - 1, []
+    for epoch in range(40):
+        training.set_epoch(epoch)
+        shown.append(training[last]["lateral"] is not None)
+    assert 15 <= sum(shown) <= 33  # of 40, of which 24 are expected
+
+
 def test_a_batch_has_the_models_shapes(tokenizer):
     data = ReportDataset(STUDIES, TRANSFORM, tokenizer, 40)
     batch = collate([data[0], data[3]])

@@ -84,6 +84,16 @@ def test_metrics_stand_under_their_names_for_the_model_and_both_baselines(evalua
     assert metrics["baselines"]["constant"]["language"]["r2gen"]["bleu_1"] > 0.2
 
 
+def test_a_model_of_both_views_has_a_row_from_frontal_views_alone(root, make_tiny, tmp_path):
+    checkpoint = make_tiny(("right pleural effusion", "cardiomegaly"), lateral_queries=2)
+    data = DataConfig(source="r2gen", root=str(root))
+    metrics = evaluate(checkpoint, data, tmp_path / "both", batch_size=4, meteor=False)
+    # No study of this folder has a lateral view: both ways are the same.
+    assert metrics["frontal_alone"]["language"] == metrics["language"]
+    assert "xr2text-tiny 0.1.0, frontal views alone" in (tmp_path / "both" / "table.md").read_text()
+    assert {"seen", "asserted", "denied"} == metrics["head_agreement"].keys()
+
+
 def test_the_table_shows_the_model_the_baselines_and_the_published_systems(evaluated):
     table = (evaluated / "table.md").read_text()
     for row in ("xr2text-tiny", "constant", "retrieval", "R2Gen", "CMN", "METransformer", "ORGAN"):

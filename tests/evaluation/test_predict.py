@@ -69,6 +69,18 @@ def test_without_a_finding_head_and_regions_are_no_probabilities_and_maps(tiny, 
     assert write_predictions(make_tiny(projection="linear"), STUDIES[:1], tmp_path / "linear", 1).maps is None
 
 
+def test_a_lateral_view_is_read_where_it_is_asked_for(make_tiny, tmp_path):
+    checkpoint = make_tiny(("cardiomegaly",), lateral_queries=2)
+    images = [(PhantomImage(1, 64),), (PhantomImage(2, 64), PhantomImage(2, 64, "lateral"))]
+    studies = [Study(str(number), str(number), part) for number, part in enumerate(images)]
+    frontal = write_predictions(checkpoint, studies, tmp_path / "frontal", 2)
+    both = write_predictions(checkpoint, studies, tmp_path / "both", 2, lateral=True)
+    assert frontal.probabilities[0] == pytest.approx(both.probabilities[0], abs=1e-5)
+    assert abs(frontal.probabilities[1] - both.probabilities[1]).item() > 1e-4
+    with pytest.raises(PredictionError, match="lateral"):
+        write_predictions(checkpoint, studies, tmp_path / "both", 2)
+
+
 def test_an_interrupted_run_goes_on_where_it_was(checkpoint, whole, tmp_path, monkeypatch, capfd):
     with monkeypatch.context() as patch:
         first = count_calls(patch, checkpoint.generator, "generate", stop_after=2)
@@ -100,7 +112,7 @@ def test_a_folder_of_something_else_is_refused_and_stays(checkpoint, whole):
         "studies": lambda: write_predictions(checkpoint, STUDIES[1:], folder, 2),
         "batch_size": lambda: write_predictions(checkpoint, STUDIES, folder, 3),
         "generation": lambda: write_predictions(quick, STUDIES, folder, 2),
-        "generation, kind": lambda: image_features(checkpoint, STUDIES, folder, 2),
+        "generation, kind, lateral": lambda: image_features(checkpoint, STUDIES, folder, 2),
     }
     for differing, attempt in attempts.items():
         with pytest.raises(PredictionError, match=rf"differ in {differing}\); remove {folder}"):

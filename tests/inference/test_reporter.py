@@ -53,6 +53,20 @@ def test_a_sentence_has_a_place(reporter, film):
     np.testing.assert_allclose(report.sentence_map(heart), place, rtol=1e-5)
 
 
+def test_a_lateral_view_is_read_beside_the_frontal_one(make_tiny, reporter, film):
+    both, lateral = Reporter(make_tiny(("cardiomegaly",), lateral_queries=2)), draw_phantom(1, 200).lateral
+    report, alone = both.report(film, lateral), both.report(film)
+    assert report.lateral is lateral and report.lateral_map.shape == (4, 4)
+    assert report.lateral_map.sum() == pytest.approx(1, abs=1e-5)
+    assert all(0 < sentence.lateral_weight < 1 for sentence in report.sentences)
+    assert report.finding_readings[0].probability != alone.finding_readings[0].probability
+    assert alone.lateral is None and not any(sentence.lateral_weight for sentence in alone.sentences)
+    first, second = both.reports([(film, lateral), film])
+    assert (first.findings, second.findings) == (report.findings, alone.findings) and second.lateral is None
+    unread = reporter.report(film, lateral)  # a checkpoint that reads frontal views alone
+    assert unread.lateral is None and any("lateral view was not read" in warning for warning in unread.warnings)
+
+
 def test_the_maps_are_the_attention_of_the_model(reporter, film):
     """What is shown is what the pass over this image gave, brought to the image's pixels."""
     report = reporter.report(film)

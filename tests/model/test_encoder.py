@@ -69,7 +69,10 @@ def test_gradient_checkpointing_changes_neither_gradients_nor_statistics(name):
             encoder.enable_gradient_checkpointing()
         images = torch.randn(4, 3, 64, 64)
         for _ in range(2):
-            loss = sum((first * second).square().sum() for first, second in zip(encoder(images), encoder(images.flip(0)), strict=True))
+            loss = sum(
+                (first * second).square().sum()
+                for first, second in zip(encoder(images), encoder(images.flip(0)), strict=True)
+            )
             loss.backward()
         gradients = {key: value.grad for key, value in encoder.named_parameters()}
         results.append(gradients | {key: value for key, value in encoder.named_buffers() if "running" in key})

@@ -49,7 +49,9 @@ def test_copies_with_a_region_in_black_are_encoded_again(make_objective, batch, 
     objective = make_objective(occlusion=1).eval()
     model, encoded = objective.model, []
     encode_image = model.encode_image
-    monkeypatch.setattr(model, "encode_image", lambda images, *rest: encoded.append(images) or encode_image(images, *rest))
+    monkeypatch.setattr(
+        model, "encode_image", lambda images, *rest: encoded.append(images) or encode_image(images, *rest)
+    )
     monkeypatch.setattr(torch, "randperm", lambda count, device: torch.arange(count))
     monkeypatch.setattr(torch, "randint", lambda high, size, device: torch.full(size, REGION_NAMES.index("heart")))
     objective(batch, 0.5)

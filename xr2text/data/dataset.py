@@ -1,6 +1,7 @@
 """Studies as training examples: a frontal radiograph, the lateral one beside it, and their report.
 
-Shapes: E examples, B batch, M of it with a lateral view, S image side, T tokens, F findings, K regions, H x W patch grid.
+Shapes: E examples, B batch, M of it with a lateral view, S image side, T tokens, F findings, K regions, H x W patch
+grid.
 """
 
 import math
@@ -108,8 +109,7 @@ class ReportDataset(Dataset):
         return self.transform.normalise(torch.from_numpy(canvas)), torch.tensor(geometry.box), masks
 
     def _lateral(self, study: Study, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """The lateral view's input [3, S, S] and box [4]; None where there is none, or it is dropped. One that cannot be
-        read is a missing view."""
+        """The lateral view's input [3, S, S] and box [4]; None where there is none, it cannot be read, or it is dropped."""
         image = study.lateral_image if self.with_lateral else None
         if image is None or (self.training and random.random() < LATERAL_DROPPED):
             return None

@@ -2,7 +2,7 @@
 
     FOLDER/images/*                                     frontal radiographs
     FOLDER/masks/{right_lung,left_lung,heart}/*.png     of the same names and sizes, white where the organ is
-    FOLDER/nodules.csv                                  if it is there: image, nodule (1 or 0), its x in the image's pixels
+    FOLDER/nodules.csv                                  if it is there: image, nodule (1 or 0), x in the image's pixels
 
 The outlined ones are taken as they are; the other four follow from them by rules of proportion, since no public
 collection outlines them.

@@ -206,8 +206,8 @@ class _Scorer:
 def _head_tables(
     findings: Sequence[str], studies: Sequence[Study], predictions: Predictions
 ) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """Labels that the source knows, and the finding head's probabilities; None where either is missing. Of a finding that
-    the head also reads as one, those of one side are left out: they would count twice."""
+    """Labels that the source knows, and the finding head's probabilities; None where either is missing. The findings of
+    one side are left out where the head has the finding itself: it would count twice."""
     if predictions.probabilities is None or not any(name in study.labels for study in studies for name in findings):
         return None
     probabilities = pd.DataFrame(predictions.probabilities, columns=list(findings))

@@ -75,8 +75,8 @@ def write_predictions(
         lateral: reports are written from the study's first lateral radiograph, too, where it has one.
 
     Raises:
-        PredictionError: the folder holds predictions of another model, split, batch size, search or views, or a damaged file;
-            or a study has no image or stands there twice.
+        PredictionError: the folder holds predictions of another model, split, batch size, search or views, or a damaged
+            file; or a study has no image or stands there twice.
         DataError: an image cannot be read; it is named. What was finished before stays.
     """
     model = checkpoint.model

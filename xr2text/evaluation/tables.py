@@ -186,6 +186,6 @@ def _head_section(head: Metrics, alone: Metrics | None) -> str:
 
 def _agreement_in_words(agreement: Metrics) -> str:
     return (
-        f"Of {agreement['seen']} findings that the head counts as present the reports assert {agreement['asserted']} and "
-        f"deny {agreement['denied']}."
+        f"Of {agreement['seen']} findings that the head counts as present the reports assert {agreement['asserted']} "
+        f"and deny {agreement['denied']}."
     )

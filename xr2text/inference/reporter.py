@@ -164,8 +164,8 @@ class Reporter:
         force: bool = False,
         max_time: float | None = None,
     ) -> Report:
-        """Writes the report of one study; a frontal radiograph that was turned by quarters or is a negative is put right
-        before.
+        """Writes the report of one study; a frontal radiograph that was turned by quarters or is a negative is put
+        right before.
 
         Args:
             image: the frontal radiograph: a file's path or content (PNG, JPEG, TIFF, WebP, BMP, DICOM), or pixels.
@@ -267,9 +267,7 @@ class Reporter:
             for row, (text, (radiograph, notes, side)) in enumerate(zip(generated.reports, admitted, strict=True))
         ]
 
-    def _lateral_images(
-        self, laterals: list[Radiograph | None]
-    ) -> tuple[LateralImages | None, dict[int, Geometry]]:
+    def _lateral_images(self, laterals: list[Radiograph | None]) -> tuple[LateralImages | None, dict[int, Geometry]]:
         """The lateral views of a batch, and by its row the geometry of each."""
         inputs = {row: self.model.transform(side) for row, side in enumerate(laterals) if side is not None}
         if not inputs:

@@ -17,8 +17,8 @@ from xr2text.model.xr2text import XR2Text
 
 @torch.inference_mode()
 def token_attribution(model: XR2Text, generated: GeneratedReports) -> torch.Tensor:
-    """[B, T, K + 1], see `attention_by_place`: one pass of the decoder over the finished reports. Raises ValueError where the
-    model has no regions (projection "linear")."""
+    """[B, T, K + 1], see `attention_by_place`: one pass of the decoder over the finished reports. Raises ValueError
+    where the model has no regions (projection "linear")."""
     context = model.decoder_context(generated.visual, generated.finding_logits)
     _, attention = model.decoder.hidden_states_and_attention(context, generated.token_ids)
     return attention_by_place(model, attention, generated.visual)
@@ -33,8 +33,8 @@ def token_log_probabilities(model: XR2Text, generated: GeneratedReports) -> torc
 
 
 def attention_by_place(model: XR2Text, attention: torch.Tensor, visual: VisualTokens) -> torch.Tensor:
-    """Cross-attention to the whole context [B, T, Q] -> to each region and, last, to the lateral view [B, T, K + 1], each
-    row summing to 1.
+    """Cross-attention to the whole context [B, T, Q] -> to each region and, last, to the lateral view [B, T, K + 1],
+    each row summing to 1.
 
     Attention to global tokens belongs to no place and is left out. Differentiable.
     """

@@ -1,6 +1,6 @@
 """The text decoder: transformers' BART, which reads visual tokens in place of a source text.
 
-Shapes: B batch, Q context tokens (visual ones, those of a lateral view, findings), D width, T report tokens, V vocabulary.
+Shapes: B batch, Q context tokens (visual, lateral, findings), D width, T report tokens, V vocabulary.
 """
 
 from dataclasses import dataclass

@@ -19,8 +19,8 @@ WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
 class ImageEncoder(nn.Module):
-    """timm feature maps of the chosen stride, joined by all coarser ones brought up to its grid; with `summary`, also what
-    timm's own classifier of the whole image would read.
+    """timm feature maps of the chosen stride, joined by all coarser ones brought up to its grid; with `summary`, also
+    what timm's own classifier of the whole image would read.
 
     Weights are random, see `load_pretrained`. Raises ConfigError where timm has no such model, or it has no feature map
     of that stride.

@@ -44,9 +44,9 @@ class FindingCalibration:
 class FindingHead(nn.Module):
     """One logit per finding: the sum of what the whole image says and of what the tokens of its regions say.
 
-    The first is a linear layer on the encoder's summary, as in a plain classifier. The second is the log-sum-exp over the
-    tokens of the finding's own regions: it is present if any of them shows it. A lateral view adds its own summary, and
-    its tokens join those of the regions.
+    The first is a linear layer on the encoder's summary, as in a plain classifier. The second is the log-sum-exp over
+    the tokens of the finding's own regions: it is present if any of them shows it. A lateral view adds its own summary,
+    and its tokens join those of the regions.
 
     Args:
         pooled_width: P.

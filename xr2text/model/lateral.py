@@ -71,7 +71,12 @@ class LateralQueries(nn.Module):
         self.dropout, self.token_norm = nn.Dropout(config.dropout), nn.LayerNorm(width)
 
     def forward(
-        self, features: torch.Tensor, inside: torch.Tensor, pooled: torch.Tensor | None, rows: torch.Tensor, studies: int
+        self,
+        features: torch.Tensor,
+        inside: torch.Tensor,
+        pooled: torch.Tensor | None,
+        rows: torch.Tensor,
+        studies: int,
     ) -> LateralTokens:
         """Encoder features [M, N, C], where they lie in the radiograph [M, N] bool, and their summaries [M, P]; `rows`
         as in `LateralImages` -> the tokens of all B `studies`."""

@@ -50,7 +50,7 @@ def load_split_studies(config: Config) -> dict[str, StudyTable]:
 
 
 def set_apart(studies: StudyTable, fraction: float) -> dict[str, StudyTable]:
-    """"train" and "val" out of training studies: `fraction` of the patients whose studies have a report is for
+    """ "train" and "val" out of training studies: `fraction` of the patients whose studies have a report is for
     validation, decided by the patient's name."""
     patients, counts = studies.column("patient").to_pylist(), studies.text_lengths("findings")
     chosen = np.array([name_fraction(name) < fraction for name in patients], bool) & (counts > 0)

@@ -19,6 +19,7 @@ from xr2text.training.skipped import SkippingSubset
 from xr2text.training.state import Progress, StopRequest
 
 SAVE_SECONDS = 600  # between two saved states of an epoch
+MAX_GRAD_NORM = 1.0  # gradients are clipped to it
 FIRST_PROJECTION = 50  # updates of a session before its duration is projected
 
 
@@ -65,7 +66,7 @@ def train_one_epoch(
                 _require_finite(output, batch, loader.dataset, progress, accelerator)
                 accelerator.backward(output.loss)
                 if accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(objective.parameters(), config.max_grad_norm)
+                    accelerator.clip_grad_norm_(objective.parameters(), MAX_GRAD_NORM)
                 optimizer.step()
                 optimizer.zero_grad()
             progress.batch += 1

@@ -136,7 +136,7 @@ class Objective(nn.Module):
         return losses.findings_term(self.model.predict_findings(visual), labels)
 
     def _unused(self, visual: VisualTokens) -> torch.Tensor | float:
-        """0, with a gradient of 0 for what no term of this batch reaches: DDP waits for the gradient of every parameter."""
+        """0, with a gradient of 0 for what no term of this batch reaches: DDP waits for every parameter's gradient."""
         reached = 0.0 if visual.pooled is None else 0.0 * visual.pooled.sum()
         if visual.lateral is not None:
             return reached + 0.0 * visual.lateral.tokens.sum()

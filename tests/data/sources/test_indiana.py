@@ -18,7 +18,9 @@ def test_reports_and_views_are_joined(indiana, load_by_id):
     assert [image.path.name for image in first.frontal_images] == ["1_front.png"]
     assert len(studies["2"].frontal_images) == 2 and studies["2"].impression == "No effusion. Clear lungs."
     assert studies["3"].frontal_images == ()
-    assert set(first.labels) == {*FINDING_NAMES, *SIDED_FINDINGS} and first.labels["no finding"] == 1  # as the report has it
+    assert (
+        set(first.labels) == {*FINDING_NAMES, *SIDED_FINDINGS} and first.labels["no finding"] == 1
+    )  # as the report has it
     assert studies["3"].labels["pleural effusion"] == 1 and studies["2"].labels["pleural effusion"] == 0
     assert first.images[0].read().pixels.shape == (80, 70)
 
@@ -32,7 +34,10 @@ def test_labels_are_those_of_the_people_who_indexed_the_collection_where_a_model
     studies = load_by_id("indiana", indiana, findings=["cardiomegaly", "calcinosis"])
     assert studies["1"].labels == {"cardiomegaly": 1, "calcinosis": 1}
     assert studies["2"].labels == {"cardiomegaly": 0, "calcinosis": 0} and studies["3"].labels == {}
-    assert set(load_by_id("indiana", indiana, findings=["cardiomegaly"])["1"].labels) == {*FINDING_NAMES, *SIDED_FINDINGS}
+    assert set(load_by_id("indiana", indiana, findings=["cardiomegaly"])["1"].labels) == {
+        *FINDING_NAMES,
+        *SIDED_FINDINGS,
+    }
 
 
 def test_the_kaggle_folder_inside_a_folder_is_found(indiana, load_by_id):

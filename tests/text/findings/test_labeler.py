@@ -5,7 +5,7 @@ import pytest
 from finding_sentences import load_cases
 
 from xr2text.text.findings import labeler
-from xr2text.text.findings.labeler import contradictions, find_mentions, label_report, label_reports
+from xr2text.text.findings.labeler import contradictions, find_mentions, label_report, label_reports, label_sides
 from xr2text.text.findings.table import FINDING_NAMES
 
 CASES = load_cases()
@@ -127,3 +127,13 @@ def test_processes_share_the_work_without_changing_the_labels(monkeypatch):
     texts = [*REPORTS, *(f"Opacity number {n} in the left lung." for n in range(300))]
     monkeypatch.setattr(labeler, "WORTH_PROCESSES", 10)
     pd.testing.assert_frame_equal(label_reports(texts, processes=2), label_reports(texts))
+
+
+def test_findings_of_one_side_are_known_where_the_report_says_the_side():
+    labels = label_sides("There is a small left pleural effusion. Possible right lung opacity. No pneumothorax.")
+    assert (labels["left pleural effusion"], labels["right pleural effusion"]) == (1, 0)
+    assert (labels["left lung opacity"], labels["right lung opacity"]) == (0, -1)
+    assert (labels["left pneumothorax"], labels["right pneumothorax"]) == (0, 0)
+    both = label_sides("Bilateral pleural effusions.")
+    assert both["left pleural effusion"] == both["right pleural effusion"] == 1
+    assert not {"left pleural effusion", "right pleural effusion"} & set(label_sides("There is a pleural effusion."))

@@ -1,6 +1,13 @@
 from xr2text.anatomy import REGION_NAMES
 from xr2text.phantom.text import FINDINGS as PHANTOM_FINDINGS
-from xr2text.text.findings.table import CHEXPERT_5, CHEXPERT_14, FINDING_NAMES, FINDING_REGIONS, FINDINGS, SIDED_FINDINGS
+from xr2text.text.findings.table import (
+    CHEXPERT_5,
+    CHEXPERT_14,
+    FINDING_NAMES,
+    FINDING_REGIONS,
+    FINDINGS,
+    SIDED_FINDINGS,
+)
 
 
 def test_the_table_names_regions_and_the_fourteen_of_chexpert():
