@@ -109,7 +109,7 @@ class ReportDataset(Dataset):
         return self.transform.normalise(torch.from_numpy(canvas)), torch.tensor(geometry.box), masks
 
     def _lateral(self, study: Study, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """The lateral view's input [3, S, S] and box [4]; None where there is none, it cannot be read, or it is dropped."""
+        """The lateral view's input [3, S, S] and box [4]; None where there is none, or it is unreadable or dropped."""
         image = study.lateral_image if self.with_lateral else None
         if image is None or (self.training and random.random() < LATERAL_DROPPED):
             return None

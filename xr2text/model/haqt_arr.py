@@ -43,6 +43,14 @@ class VisualTokens:
     pooled: torch.Tensor | None = None
     lateral: LateralTokens | None = None
 
+    def select(self, rows: torch.Tensor) -> "VisualTokens":
+        """Those of some studies, `rows` of the batch [b] or bool [B]."""
+        parts = {
+            name: value if value is None else value.select(rows) if name == "lateral" else value[rows]
+            for name, value in vars(self).items()
+        }
+        return VisualTokens(**parts)
+
 
 def patch_coordinates(grid: tuple[int, int], box: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Where each patch's centre lies in a radiograph whose place on the canvas is `box` [B, 4], see `Geometry.box`.

@@ -53,6 +53,11 @@ class LateralTokens:
     present: torch.Tensor
     map: torch.Tensor
 
+    def select(self, rows: torch.Tensor) -> "LateralTokens":
+        """Those of some studies."""
+        pooled = None if self.pooled is None else self.pooled[rows]
+        return LateralTokens(self.tokens[rows], pooled, self.present[rows], self.map[rows])
+
 
 class LateralQueries(nn.Module):
     """Learnable queries that attend to a lateral view's patches, without priors: one pre-norm attention block."""

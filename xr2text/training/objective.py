@@ -20,6 +20,7 @@ from xr2text.model.attribution import attention_by_place
 from xr2text.model.haqt_arr import VisualTokens
 from xr2text.model.lateral import LateralImages
 from xr2text.model.xr2text import XR2Text
+from xr2text.text.tokenizer import IGNORED
 from xr2text.training import losses
 from xr2text.training.losses import Term
 
@@ -82,12 +83,16 @@ class Objective(nn.Module):
         weights, decoder, labels = self.weights, self.model.decoder, batch["labels"]
         if not (weights.ce or weights.focal or weights.rdrop):
             return {}
-        context = self.model.decoder_context(visual, finding_logits, batch["finding_labels"])  # [B, Q, D]
+        rows = (labels != IGNORED).any(1).nonzero().squeeze(1)  # the decoder computes the studies with a report alone
+        rows = rows if len(rows) else rows.new_zeros(1)
+        visual, labels = visual.select(rows), labels[rows]
+        known = None if finding_logits is None else finding_logits[rows]
+        context = self.model.decoder_context(visual, known, batch["finding_labels"][rows])
         grounding = {}
         if weights.grounding:
             hidden, attention = decoder.hidden_states_and_attention(context, labels)  # [B, T, D], [B, T, Q]
             places = attention_by_place(self.model, attention, visual)  # [B, T, K + 1]
-            grounding["grounding"] = losses.grounding_term(places[..., : len(REGIONS)], batch["region_targets"])
+            grounding["grounding"] = losses.grounding_term(places[..., : len(REGIONS)], batch["region_targets"][rows])
         else:
             hidden = decoder.hidden_states(context, labels)
         passes = torch.stack([hidden, decoder.hidden_states(context, labels)] if weights.rdrop else [hidden])
