@@ -259,7 +259,7 @@ class Reporter:
         ]  # fmt: skip
 
     def _warnings(self, radiograph: Radiograph, finished: bool) -> list[str]:
-        warnings = []
+        warnings = [*radiograph.notes]
         if radiograph.view == "lateral":
             warnings.append("The file says that this is a lateral view; the model knows frontal views only.")
         if min(radiograph.height, radiograph.width) < self.model.transform.size // 2:
