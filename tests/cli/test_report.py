@@ -2,17 +2,18 @@ import hashlib
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from dicom_files import dataset, file_bytes
+from dicom_files import IDENTITY, dataset, file_bytes
 
 from xr2text.anatomy import REGION_NAMES
 from xr2text.cli.main import main
-from xr2text.cli.report import radiograph_files, unique_names
-from xr2text.inference.gate import DOUBTFUL, Gate, GateResult
+from xr2text.cli.report import ReportFolders, radiograph_files
+from xr2text.inference.gate import DOUBTFUL, REFUSED, Gate, GateResult
 from xr2text.phantom.drawing import draw_phantom
 
 
@@ -48,7 +49,8 @@ def test_a_folder_per_file_and_on_past_a_bad_one(run, png, tmp_path, capsys):
     assert sorted(path.name for path in folder.iterdir()) == ["maps.npz", "overlay.png", "report.json", "report.txt"]
     written = json.loads((folder / "report.json").read_text())
     assert {"findings", "impression", "sentences", "regions", "model", "warnings"} <= written.keys()
-    assert written["sha256"] == hashlib.sha256(png.read_bytes()).hexdigest() and "phantom.png" not in str(written)
+    assert (written["file"], written["sha256"]) == ("phantom.png", hashlib.sha256(png.read_bytes()).hexdigest())
+    assert not any("phantom.png" in (folder / name).read_text("latin1") for name in ("report.txt", "overlay.png"))
     with np.load(folder / "maps.npz", allow_pickle=False) as stored:
         assert stored["maps"].shape == (7, 300, 240) and list(stored["regions"]) == list(REGION_NAMES)
 
@@ -113,9 +115,77 @@ def test_the_radiographs_of_a_folder_in_order(tmp_path):
     assert names == ["b/2.png", "a/IM1", "b/10.JPG", "b/2.png", "notes.txt"]
 
 
-def test_files_of_equal_stems_have_folders_of_their_own():
-    files = ["a/x.png", "b/x.dcm", "x-2.png", "c/x.png", "1.2.840.1.55", "d/1.2.840.1.55", "IM.0001"]
-    assert unique_names(map(Path, files)) == [
-        "x", "x-2", "x-2-2", "x-3", "1.2.840.1.55", "1.2.840.1.55-2", "IM.0001",
+def named(files, folders):
+    return [folders.folder(Path(file), str(number))[0].name for number, file in enumerate(files)]
+
+
+def test_files_of_equal_stems_have_folders_of_their_own(tmp_path):
+    files = ["a/x.png", "b/x.dcm", "x-2.png", "c/x.png", "1.2.840.1.55", "d/1.2.840.1.55", "IM.0001", "1.2.3.png"]
+    assert named(files, ReportFolders(tmp_path)) == [
+        "x", "x-2", "x-2-2", "x-3", "1.2.840.1.55", "1.2.840.1.55-2", "IM.0001", "1.2.3",
     ]  # fmt: skip
-    assert len(set(unique_names([Path("x.png")] * 20_000))) == 20_000
+    assert len(set(named(["x.png"] * 20_000, ReportFolders(tmp_path)))) == 20_000
+
+
+def test_a_file_has_its_folder_again_and_no_other_files(tmp_path):
+    for name, digest in (("x", "1"), ("x-2", "2"), ("x-3", "3")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text(json.dumps({"sha256": digest}))
+    (tmp_path / "x-4").mkdir()
+    (tmp_path / "x-4" / "report.json").write_text("half a file")
+    folders = ReportFolders(tmp_path)
+    given = [folders.folder(Path("x.png"), digest) for digest in ("3", "1", "9", "2", "3")]
+    assert [folder.name for folder, _ in given] == ["x-3", "x", "x-5", "x-2", "x-6"]
+    assert [others and others.name for _, others in given] == ["x-2", None, "x-4", None, None]
+
+
+def test_another_film_of_the_same_name_replaces_nothing(run, png, tmp_path, capsys):
+    def digests():
+        found = {}
+        for file in (tmp_path / "out").glob("*/report.json"):
+            found[file.parent.name] = json.loads(file.read_text())["sha256"]
+        return found
+
+    other = tmp_path / png.name
+    cv2.imwrite(str(other), np.round(draw_phantom(2, (300, 240)).pixels * 255).astype(np.uint8))
+    first, second = (hashlib.sha256(file.read_bytes()).hexdigest() for file in (png, other))
+    assert run(png, "--no-overlay") == 0 and digests() == {"phantom": first}
+    assert "another file" not in capsys.readouterr().err
+    assert run(other, "--no-overlay") == 0 and digests() == {"phantom": first, "phantom-2": second}
+    assert f"{tmp_path / 'out' / 'phantom'} has the report of another file" in capsys.readouterr().err
+    assert run(other, png, "--no-overlay") == 0 and digests() == {"phantom": first, "phantom-2": second}
+
+
+ODD = {"StudyDate": "2020.01.01", "StudyTime": "10:10:10", "PatientSex": "m", "SOPInstanceUID": "9a5094b2563a1ef3"}
+
+
+@pytest.mark.parametrize("keyword", ODD)
+def test_a_header_that_is_odd_ends_in_a_sentence_and_the_next_file_goes_on(run, tmp_path, keyword, capfd, caplog):
+    pixels = np.round(draw_phantom(1, 300).pixels * 4095).astype(np.uint16)
+    uids = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.4", "PatientName": "Zebulon Quirke"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (tmp_path / "a.dcm").write_bytes(file_bytes(dataset(pixels, 12, **(uids | {keyword: ODD[keyword]}))))
+    (tmp_path / "b.dcm").write_bytes(file_bytes(dataset(pixels, 12, **uids)))
+    caplog.clear()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert run(tmp_path, "--no-overlay", "--also", "dicom-sr", "--identity") == 1
+    said = capfd.readouterr().err
+    assert f"{tmp_path / 'a.dcm'}: the report is there, but not all documents: A DICOM Structured Report takes" in said
+    assert "is not as DICOM requires it" in said and "1 of 2 files" in said
+    assert {path.name for path in (tmp_path / "out" / "a").iterdir()} == {"report.json", "report.txt"}
+    assert b"Zebulon Quirke" in (tmp_path / "out" / "b" / "report.dcm").read_bytes()
+    for text in (said, caplog.text, *(str(warning.message) for warning in caught)):
+        assert not any(word in text for word in (*IDENTITY, ODD[keyword])[: None if len(ODD[keyword]) > 1 else -1])
+
+
+def test_a_file_at_fault_whose_image_is_refused_may_be_forced(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Gate, "forward", lambda self, image: GateResult(REFUSED, image, (), "It is no radiograph."))
+    pixels = np.round(draw_phantom(1, 300).pixels * 4095).astype(np.uint16)
+    (tmp_path / "a.dcm").write_bytes(file_bytes(dataset(pixels, 12, WindowCenter=128, WindowWidth=256)))
+    assert run(tmp_path / "a.dcm") == 1
+    assert "It is no radiograph. The file's window does not fit its pixels" in capsys.readouterr().err
+    assert run(tmp_path / "a.dcm", "--force", "--no-overlay") == 0
+    text = (tmp_path / "out" / "a" / "report.txt").read_text()
+    assert "It is no radiograph." in text and "window does not fit" in text

@@ -14,6 +14,8 @@ from example_report import make_report
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 from highdicom.sr import srread
 from pydicom import dcmread
+from pydicom.config import disable_value_validation
+from pydicom.datadict import dictionary_description
 from pydicom.uid import generate_uid
 from pypdf import PdfReader
 
@@ -114,12 +116,60 @@ def test_a_structured_report_holds_to_the_standard(edited, content, tmp_path, id
     assert "Error" in subprocess.run([VERIFIER, tmp_path / "broken.dcm"], capture_output=True, text=True).stderr
 
 
+ODD = {
+    "StudyDate": ["2020.01.01", "unknown", "20201340", "00000000"], "StudyTime": ["10:10:10", "9999", "noon"],
+    "StudyInstanceUID": ["1.2..3", "9a5094b2", "1.02.3", "1." * 40 + "1"], "SOPClassUID": ["1.2.840.10008.x"],
+    "SeriesInstanceUID": [["1.2.3", "1.2.4"], ""], "PatientBirthDate": ["00000000", "1.1.1970"],
+    "PatientSex": ["X", "m", "male"], "PatientID": [["a", "b"], "9" * 65], "AccessionNumber": ["7" * 17],
+    "PatientName": ["Quirke" * 11], "ReferringPhysicianName": [["House^A", "House^B"]],
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("keyword", "value"), [(keyword, value) for keyword, values in ODD.items() for value in values]
+)
+def test_an_element_that_is_not_as_dicom_requires_it_is_named_without_its_value(report, content, keyword, value):
+    odd = dcmread(BytesIO(content))
+    odd.Rows  # noqa: B018  the header is parsed
+    with disable_value_validation():
+        setattr(odd, keyword, value)
+    data = file_bytes(odd)
+    source = source_of(data, read_radiograph(content), identity=True)
+    with pytest.raises(ExportError, match="takes over the file's") as caught:
+        structured_report(report, source)
+    assert dictionary_description(keyword) in str(caught.value)
+    assert not any(one and one in str(caught.value) for one in ([value] if isinstance(value, str) else value))
+    if keyword in PATIENT:
+        assert structured_report(report, source_of(data, read_radiograph(content))).PatientID == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "charset"),
+    [("DOE JANE", None), ("Müller^Jörg", "ISO_IR 100"), ("Yamada^Tarou=山田^太郎", "ISO 2022 IR 87")],
+)
+def test_nothing_of_the_patient_is_said_aside(report, content, name, charset, tmp_path, caplog, recwarn, capfd):
+    patient = dcmread(BytesIO(content))
+    if charset:
+        patient.SpecificCharacterSet = ["", charset] if "2022" in charset else charset
+    patient.PatientName, patient.AccessionNumber = name, ""
+    data = file_bytes(patient)
+    caplog.set_level("DEBUG")
+    recwarn.clear()
+    caplog.clear()
+    written = write_report(report, tmp_path, ["dicom-sr"], source_from(data, identity=True))[0]
+    assert str(dcmread(written).PatientName) == name
+    assert not recwarn.list and not caplog.records and not any(capfd.readouterr())
+
+
 def test_only_a_dicom_image_can_be_referred_to(report, content):
     without = dcmread(BytesIO(content))
     del without.StudyInstanceUID
-    for source in (None, Source("0"), source_from(file_bytes(without))):
+    for source in (None, Source("0")):
         with pytest.raises(ExportError, match="refers to a DICOM image"):
             structured_report(report, source)
+    with pytest.raises(ExportError, match="Study Instance UID, which is missing"):
+        structured_report(report, source_from(file_bytes(without)))
 
 
 def test_a_diagnostic_report_is_valid_and_complete(edited):

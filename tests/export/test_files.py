@@ -60,11 +60,11 @@ def test_an_edited_report_says_so_and_by_which_model_it_was_drafted():
 def test_the_files_of_a_report(tmp_path):
     report = make_report()
     folder = tmp_path / "made" / "on the way"
-    paths = write_report(report, folder, ["maps", "txt", "json", "png"], Source("0f" * 32))
+    paths = write_report(report, folder, ["maps", "txt", "json", "png"], Source("0f" * 32, name="x.png"))
     assert [path.name for path in paths] == ["report.txt", "report.json", "overlay.png", "maps.npz"]
     assert sorted(folder.iterdir()) == sorted(paths)
     assert paths[0].read_text(encoding="utf-8") == report_text(report)
-    assert json.loads(paths[1].read_text(encoding="utf-8")) == report_json(report, "0f" * 32)
+    assert json.loads(paths[1].read_text(encoding="utf-8")) == report_json(report, "0f" * 32, "x.png")
     with Image.open(paths[2]) as picture:
         assert picture.format == "PNG"
         picture.verify()

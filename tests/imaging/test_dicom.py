@@ -32,6 +32,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from xr2text.imaging.dicom import MIRRORED
 from xr2text.imaging.radiograph import ImageError
 from xr2text.imaging.read import read_radiograph
 
@@ -118,6 +119,18 @@ def test_ct_without_modality_is_known_by_its_class():
 )
 def test_other_body_parts_are_named(body_part, name):
     assert f"({name})" in refusal(file_bytes(dataset(GREY8, BodyPartExamined=body_part)))
+
+
+@pytest.mark.parametrize("orientation", ["L\\F", "R\\F", "L\\H", "F\\L", "H\\R", "RA\\FP", "A\\F", "R\\H", "R", ""])
+def test_a_mirrored_picture_is_turned_over(orientation):
+    stored = {
+        "R\\F": GREY8[:, ::-1], "RA\\FP": GREY8[:, ::-1], "L\\H": GREY8[::-1], "F\\L": GREY8.T,
+        "H\\R": GREY8.T[::-1, ::-1],
+    }  # fmt: skip
+    pixels = np.ascontiguousarray(stored.get(orientation, GREY8))
+    radiograph = read_radiograph(file_bytes(dataset(pixels, PatientOrientation=orientation)))
+    assert_pixels(radiograph, GREY8 / 255)
+    assert radiograph.notes == ((MIRRORED,) if orientation in stored else ())
 
 
 def test_too_small():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from dicom_files import compressed, dataset, encapsulated, file_bytes
-from image_files import GREY8, GREY12, GREY16, LUMA, RGB, assert_pixels, normalized, saved
+from image_files import GREY8, GREY12, GREY16, LUMA, RGB, H, W, assert_pixels, normalized, saved
 from pydicom import Dataset, Sequence
 from pydicom.pixels import apply_voi_lut
 from pydicom.uid import (
@@ -45,10 +45,38 @@ def test_rescale_comes_before_the_window():
     assert_pixels(read_radiograph(file_bytes(made)), np.clip((GREY12 * 2.0 - 1000) / 4000, 0, 1))
 
 
-@pytest.mark.parametrize(("centre", "width"), [(60000, 10), (2000, 0), (2000, -5)])
+@pytest.mark.parametrize(
+    ("centre", "width"), [(60000, 10), (128, 256), (3900, 300), (32768, 65536), (2000, 0), (2000, -5)]
+)
 def test_a_window_that_shows_nothing_is_passed_over(centre, width):
-    made = dataset(GREY12, 12, WindowCenter=centre, WindowWidth=width)
+    for photometric in ("MONOCHROME2", "MONOCHROME1"):
+        made = dataset(GREY12, 12, WindowCenter=centre, WindowWidth=width, PhotometricInterpretation=photometric)
+        radiograph = read_radiograph(file_bytes(made))
+        expected = normalized(GREY12)
+        assert_pixels(radiograph, 1 - expected if photometric == "MONOCHROME1" else expected)
+        assert ["window does not fit" in note for note in radiograph.notes] == [True] * (width > 0)
+
+
+@pytest.mark.parametrize("function", ["LINEAR_EXACT", "SIGMOID"])
+def test_a_window_of_8_bits_on_12_is_passed_over_whatever_its_function(function):
+    made = dataset(GREY12, 12, WindowCenter=128, WindowWidth=256, VOILUTFunction=function)
     assert_pixels(read_radiograph(file_bytes(made)), normalized(GREY12))
+
+
+def test_a_window_of_the_image_inside_its_padding_is_kept():
+    values = np.full((200, 200), 4000, np.uint16)
+    values[:H, :W] = GREY12 // 4
+    made = dataset(values, 12, PixelPaddingValue=4000, WindowCenter=512, WindowWidth=1024)
+    radiograph = read_radiograph(file_bytes(made))
+    assert not radiograph.notes
+    np.testing.assert_allclose(radiograph.pixels[:H, :W], (GREY12 // 4) / 1023, atol=1e-5)
+
+
+def test_an_image_alike_nearly_everywhere_keeps_its_window():
+    values = np.full((H, W), 1000, np.uint16)
+    values[0, 0], values[0, 1] = 1500, 500
+    radiograph = read_radiograph(file_bytes(dataset(values, 12, WindowCenter=1000.5, WindowWidth=2001)))
+    assert_pixels(radiograph, values / 2000)
 
 
 def table(entries: np.ndarray, first: int, bits: int) -> Sequence:
@@ -67,8 +95,28 @@ def test_lookup_tables(bits):
     modality = dataset(GREY12, 12, ModalityLUTSequence=table(entries, 500, bits))
     assert_pixels(read_radiograph(file_bytes(modality)), normalized(looked_up))
     both = dataset(GREY12, 12, ModalityLUTSequence=table(entries, 500, bits))
-    both.WindowCenter, both.WindowWidth = 50.5, 101
-    assert_pixels(read_radiograph(file_bytes(both)), np.clip(looked_up / 100, 0, 1))
+    both.WindowCenter, both.WindowWidth = 2**bits / 4 + 0.5, 2**bits / 2 + 1
+    assert_pixels(read_radiograph(file_bytes(both)), np.clip(looked_up / (2**bits / 2), 0, 1))
+
+
+@pytest.mark.parametrize("says", [8, 10, 12])
+def test_a_lookup_table_with_larger_entries_than_it_says(says):
+    entries = (np.linspace(0, 0.9, 4096) * 65535).astype(np.uint16)
+    radiograph = read_radiograph(file_bytes(dataset(GREY12, 12, VOILUTSequence=table(entries, 0, says))))
+    assert_pixels(radiograph, entries[GREY12] / entries.max())
+    assert len(radiograph.notes) == 1 and "larger values than it says" in radiograph.notes[0]
+
+
+def test_a_lookup_table_that_does_not_fit_gives_way_to_the_window_or_percentiles():
+    entries = np.linspace(0, 4095, 256).astype(np.uint16)  # of an image of 8 bits
+    made = dataset(GREY12, 12, VOILUTSequence=table(entries, 0, 12))
+    radiograph = read_radiograph(file_bytes(made))
+    assert_pixels(radiograph, normalized(GREY12))
+    assert len(radiograph.notes) == 1 and "(VOI LUT) does not fit" in radiograph.notes[0]
+    made.WindowCenter, made.WindowWidth = 2048, 4096
+    radiograph = read_radiograph(file_bytes(made))
+    assert_pixels(radiograph, GREY12 / 4095)
+    assert len(radiograph.notes) == 1
 
 
 def test_padding_has_no_say_and_is_black():

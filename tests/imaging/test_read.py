@@ -1,8 +1,10 @@
 """The door to all readers, and PNG, JPEG, TIFF, WebP and BMP behind it."""
 
 import io
+import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from image_files import (
@@ -29,6 +31,15 @@ from PIL import Image
 from xr2text.imaging import read
 from xr2text.imaging.radiograph import ACCEPTED, ImageError
 from xr2text.imaging.read import radiograph_from_array, read_radiograph
+
+
+def bmp_with_alpha(rgba: np.ndarray) -> bytes:
+    """A 32-bit BMP with a BITMAPV4HEADER, whose masks name the fourth byte as alpha."""
+    height, width = rgba.shape[:2]
+    masks = struct.pack("<4I4s", 0xFF0000, 0xFF00, 0xFF, 0xFF000000, b"BGRs") + bytes(48)
+    header = struct.pack("<IiiHHIIiiII", 108, width, -height, 1, 32, 3, 4 * rgba[..., 0].size, 2835, 2835, 0, 0) + masks
+    body = rgba[..., [2, 1, 0, 3]].tobytes()
+    return b"BM" + struct.pack("<IHHI", 122 + len(body), 0, 0, 122) + header + body
 
 
 def test_path_stream_and_bytes_are_read_alike(tmp_path):
@@ -99,9 +110,19 @@ def test_transparency_is_laid_over_black(file_format):
     assert_pixels(read_radiograph(data), LUMA / 255 * alpha / 255, atol=2 / 255)
 
 
-def test_fully_transparent_is_black():
-    data = saved(np.dstack([RGB, np.zeros_like(GREY8)]), "PNG")
-    assert_pixels(read_radiograph(data), np.zeros((H, W)))
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "BMP", "WebP"])
+def test_an_alpha_that_is_0_everywhere_is_ignored(file_format):
+    options = {"lossless": True, "exact": True} if file_format == "WebP" else {}
+    clear = np.dstack([RGB, np.zeros_like(GREY8)])
+    data = saved(clear, "PNG" if file_format == "BMP" else file_format, **options)
+    if file_format == "BMP":
+        data = bmp_with_alpha(clear)
+    assert_pixels(read_radiograph(data), LUMA / 255, atol=0.6 / 255)
+    clear[..., 3] = 255
+    clear[:9, :, 3] = 0
+    if file_format == "BMP":
+        assert (read_radiograph(bmp_with_alpha(clear)).pixels[:9] == 0).all()
+    assert_pixels(radiograph_from_array(np.dstack([GREY16] * 3 + [GREY16 * 0])), GREY16 / 65535)
 
 
 def test_grey_with_alpha_palette_and_one_bit():
@@ -123,6 +144,46 @@ def test_sixteen_bits(file_format):
     assert_pixels(read_radiograph(saved(GREY16, file_format)), GREY16 / 65535)
 
 
+DEEP = np.stack([GREY16, GREY16[::-1], GREY16[:, ::-1]], axis=-1)
+DEEP_LUMA = DEEP @ np.array([0.299, 0.587, 0.114])
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize("file_format", ["png", "tiff"])
+@pytest.mark.parametrize("bits", [16, 12])
+def test_sixteen_bit_colour_and_grey_with_alpha(file_format, bits):
+    """OpenCV's order is BGRA."""
+    deep, luma = DEEP >> (16 - bits), (DEEP >> (16 - bits)) @ np.array([0.299, 0.587, 0.114])
+    alpha = np.full((H, W), 65535, np.uint16)
+    scaled = normalized if bits == 12 else (lambda values: values / 65535)
+    for values, expected in (
+        (deep[..., ::-1], luma),
+        (np.dstack([deep[..., ::-1], alpha]), luma),
+        (np.dstack([deep[..., :1]] * 3 + [alpha]), deep[..., 0]),
+    ):
+        data = cv2.imencode(f".{file_format}", values)[1].tobytes()
+        assert_pixels(read_radiograph(data), scaled(expected), atol=1e-5)
+        assert len(np.unique(read_radiograph(data).pixels)) > 256
+        for share in (0.6, 0.9):
+            assert DAMAGED in refusal(data[: int(len(data) * share)])
+
+
+def test_sixteen_bit_grey_with_alpha_as_a_png_has_it():
+    half = GREY16[::-1]
+    data = pytest.importorskip("imagecodecs").png_encode(np.dstack([GREY16, half]))
+    assert data[25] == 4
+    assert_pixels(read_radiograph(data), GREY16 / 65535 * (half / 65535), atol=1e-5)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_sixteen_bit_colour_is_put_upright(orientation):
+    stored = {1: DEEP, 3: DEEP[::-1, ::-1], 6: np.rot90(DEEP)}[orientation]
+    data = cv2.imencode(".png", np.ascontiguousarray(stored[..., ::-1]))[1].tobytes()
+    exif = b"MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1" + struct.pack(">2HI", orientation, 0, 0)
+    chunk = struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
+    assert_pixels(read_radiograph(data[:33] + chunk + data[33:]), DEEP_LUMA / 65535, atol=1e-5)
+
+
 @pytest.mark.parametrize("bits", [10, 12, 14])
 def test_fewer_bits_in_a_sixteen_bit_container_are_normalized(bits):
     values = (WAVES * (2**bits - 1)).astype(np.uint16)
@@ -139,11 +200,21 @@ def test_tiff_byte_order_and_min_is_white(order):
     assert_pixels(read_radiograph(tiff(GREY12, 0, order)), 1 - normalized(GREY12))
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_tiff_of_32_bits():
     assert_pixels(read_radiograph(tiff(WAVES.astype(np.float32), 1, sample_format=3)), WAVES)
     assert_pixels(read_radiograph(tiff((WAVES * 900 - 70).astype(np.float32), 1, sample_format=3)), normalized(WAVES))
     integers = (WAVES * 1e6).astype(np.int32)
     assert_pixels(read_radiograph(tiff(integers, 1, sample_format=2)), normalized(integers))
+    for order in "<>":
+        for full, expected in ((2**32 - 1, WAVES), (1e6, normalized(WAVES))):
+            unsigned = (WAVES * full).astype(np.uint32)
+            assert_pixels(read_radiograph(tiff(unsigned, 1, order)), expected)
+            assert_pixels(read_radiograph(tiff(unsigned, 0, order)), 1 - expected)
+            assert DAMAGED in refusal(tiff(unsigned, 0, order)[:20000])
+    narrow = tiff(unsigned, 0)
+    wide = narrow.replace(struct.pack("<HHII", 256, 4, 1, W), struct.pack("<HHII", 256, 4, 1, 10**6))
+    assert "at most 50 million" in refusal(wide)
     spoiled = WAVES.astype(np.float32)
     spoiled[1, 1] = np.nan
     assert "not numbers" in refusal(tiff(spoiled, 1, sample_format=3))

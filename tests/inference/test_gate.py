@@ -124,6 +124,10 @@ def test_the_reporter_stops_them_too_and_goes_on_past_a_doubt_alone(tiny_checkpo
     for force in (False, True):
         with pytest.raises(RefusedImageError):
             reporter.report(film, force)
+    noted = replace(film, notes=("Its bits were moved.",))
+    with pytest.raises(DoubtfulImageError, match=r"It is strange\. Its bits were moved\."):
+        reporter.report(noted)
+    assert reporter.report(noted, force=True).warnings[:2] == ("It is strange.", "Its bits were moved.")
     assert issubclass(RefusedImageError, ImageError) and issubclass(DoubtfulImageError, ImageError)
 
 

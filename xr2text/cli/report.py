@@ -1,6 +1,7 @@
 """Writes the report of each radiograph into a folder of its own. A file that is refused is named with the reason."""
 
 import argparse
+import json
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -50,14 +51,18 @@ def run(args: argparse.Namespace) -> int:
             yield contents[-1], args.lateral
 
     reports = Reporter.from_pretrained(args.checkpoint).reports(images(), force=args.force)
+    folders = ReportFolders(args.out)
     refused = 0
-    for file, name, report in tqdm(zip(files, unique_names(files), reports, strict=True), "", len(files), unit="file"):
+    for file, report in tqdm(zip(files, reports, strict=True), "", len(files), unit="file"):
         content = contents.popleft()
         try:
             if isinstance(report, ImageError):
                 raise report
-            source = source_of(content, report.radiograph, args.identity)
-            write_report(report, args.out / name, documents, source)
+            source = source_of(content, report.radiograph, args.identity, file.name)
+            folder, others = folders.folder(file, source.sha256)
+            if others:
+                tqdm.write(f"{file}: {others} has the report of another file; this one is in {folder}", file=sys.stderr)
+            write_report(report, folder, documents, source)
             continue
         except DoubtfulImageError as error:
             reason = f"{error} --force writes it all the same."
@@ -112,15 +117,36 @@ def _is_radiograph(file: Path) -> bool:
         return content.read(132)[128:] == b"DICM"
 
 
-def unique_names(files: Iterable[Path]) -> list[str]:
-    """A name for each file: its own without the suffix of an image; a name that is taken gets a number."""
-    names: dict[str, None] = {}
-    numbers: dict[str, int] = {}  # the last that a stem was given
-    for file in files:
-        stem = file.stem if file.suffix.lower() in SUFFIXES else file.name
-        name, number = stem, numbers.get(stem, 1)
-        while name in names:
-            number += 1
-            name = f"{stem}-{number}"
-        names[name], numbers[stem] = None, number
-    return list(names)
+class ReportFolders:
+    """The folders of reports in `out`, one a file: the file's name without the suffix of an image, with a number where
+    that is taken, in this run or by the report of another file. A file that is reported again has its folder again."""
+
+    def __init__(self, out: Path):
+        self.out = out
+        self._given: set[str] = set()
+        self._numbers: dict[str, int] = {}  # the last that a stem was given
+        self._passed: dict[tuple[str, str], str] = {}  # names that have another file's report, by stem and digest
+
+    def folder(self, file: Path, sha256: str) -> tuple[Path, Path | None]:
+        """The folder of a file's report, and the last one that was passed over for the sake of another file's."""
+        stem, others = file.stem if file.suffix.lower() in SUFFIXES else file.name, None
+        name = self._passed.pop((stem, sha256), None)
+        while name is None or name in self._given:
+            number = self._numbers[stem] = self._numbers.get(stem, 0) + 1
+            name = stem if number == 1 else f"{stem}-{number}"
+            digest = None if name in self._given else written_of(self.out / name)
+            if digest not in (None, sha256):
+                self._passed[stem, digest] = name
+                name, others = None, self.out / name
+        self._given.add(name)
+        return self.out / name, others
+
+
+def written_of(folder: Path) -> str | None:
+    """The digest of the file that a folder's report.json is of, "" where it does not say; None where there is none."""
+    try:
+        return str(json.loads((folder / "report.json").read_bytes())["sha256"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, LookupError, TypeError):
+        return ""

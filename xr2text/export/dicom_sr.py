@@ -12,6 +12,7 @@ from pydicom.uid import generate_uid
 
 from xr2text.export.source import ExportError, Source
 from xr2text.export.text import NOT_WRITTEN, NOTICE, origin
+from xr2text.imaging.dicom import quietly
 
 if TYPE_CHECKING:
     from xr2text.inference.reporter import Report
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 SERIES_NUMBER = 9001
 
 
+@quietly()
 def structured_report(report: "Report", source: Source | None) -> sr.EnhancedSR:
     """The report as a data set, to be written with `save_as`.
 
@@ -26,7 +28,7 @@ def structured_report(report: "Report", source: Source | None) -> sr.EnhancedSR:
         ExportError: the source is no DICOM image that can be referred to.
     """
     if source is None or source.header is None:
-        raise ExportError("A DICOM Structured Report refers to a DICOM image with its UIDs, and this file is none.")
+        raise ExportError(source.fault if source else Source.fault)
     image = source.header
     root = sr.ContainerContentItem(codes.LN.DiagnosticImagingReport, template_id="2000")
     device = sr.DeviceObserverIdentifyingAttributes(

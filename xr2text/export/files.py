@@ -1,6 +1,7 @@
 """Which documents there are of a report, and their writing into a folder.
 
-Nothing that names the patient or the file is written, unless a DICOM Structured Report is asked to.
+Nothing that names the patient is written, unless a DICOM Structured Report is asked to. report.json alone has the
+file's name.
 """
 
 import json
@@ -60,7 +61,7 @@ def document(report: "Report", name: str, source: Source | None = None) -> bytes
     if name == "txt":
         content.write(report_text(report).encode())
     elif name == "json":
-        data = report_json(report, source and source.sha256)
+        data = report_json(report, source and source.sha256, source and source.name)
         content.write((json.dumps(data, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode())
     elif name == "png":
         from xr2text.inference.overlay import overlay_figure
@@ -78,7 +79,9 @@ def document(report: "Report", name: str, source: Source | None = None) -> bytes
 
         content.write((diagnostic_report(report).model_dump_json(indent=2) + "\n").encode())
     else:
-        from xr2text.export.dicom_sr import structured_report
+        from xr2text.export.dicom_sr import quietly, structured_report
 
-        structured_report(report, source).save_as(content)
+        written = structured_report(report, source)
+        with quietly():
+            written.save_as(content)
     return content.getvalue()

@@ -1,9 +1,9 @@
-"""What documents say of the file that a report is written of. Its name is never kept."""
+"""What documents say of the file that a report is written of."""
 
 import hashlib
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xr2text.errors import XR2TextError
 from xr2text.imaging.radiograph import Radiograph
@@ -17,6 +17,7 @@ IDENTITY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
     "ReferringPhysicianName",
 )  # fmt: skip
+SEXES = ("M", "F", "O", "")
 
 
 class ExportError(XR2TextError, ValueError):
@@ -27,34 +28,80 @@ class ExportError(XR2TextError, ValueError):
 class Source:
     """Attributes:
     sha256: of the file's content, in hexadecimal digits.
-    header: the elements by which a DICOM Structured Report refers to it; None where it is no DICOM image or lacks one.
+    header: the elements by which a DICOM Structured Report refers to it; None where it has none.
+    name: the file's own, which report.json alone keeps.
+    fault: why it has no header, a sentence without any value of the file.
     """
 
     sha256: str
     header: "Dataset | None" = None
+    name: str | None = None
+    fault: str = "A DICOM Structured Report refers to a DICOM image with its UIDs, and this file is none."
 
 
-def source_of(content: bytes, radiograph: Radiograph, identity: bool = False) -> Source:
+def source_of(content: bytes, radiograph: Radiograph, identity: bool = False, name: str | None = None) -> Source:
     """What documents say of a file.
 
     Args:
         radiograph: what the content was decoded to.
         identity: the header also has the patient, the accession number and the referring physician, as an archive needs
             them to file a Structured Report; else they are empty.
+        name: the file's.
     """
-    header = _header(content, identity) if radiograph.source == "DICOM" else None
-    return Source(hashlib.sha256(content).hexdigest(), header)
+    digest = hashlib.sha256(content).hexdigest()
+    if radiograph.source != "DICOM":
+        return Source(digest, None, name)
+    try:
+        return Source(digest, _header(content, identity), name)
+    except ExportError as error:
+        return Source(digest, None, name, str(error))
 
 
-def _header(content: bytes, identity: bool) -> "Dataset | None":
+def _header(content: bytes, identity: bool) -> "Dataset":
+    """Raises ExportError where an element is missing or is not as DICOM requires it."""
     from pydicom import Dataset, dcmread
 
+    from xr2text.imaging.dicom import quietly
+
     names = [*REFERENCES, *STUDY, *(IDENTITY if identity else ())]
-    tags = ["SpecificCharacterSet", *names]
-    read = dcmread(BytesIO(content), stop_before_pixels=True, force=True, specific_tags=tags)
     header = Dataset()
-    for name in (*REFERENCES, *STUDY, *IDENTITY):
-        setattr(header, name, read.get(name, "") if name in names else "")
-    if identity and "SpecificCharacterSet" in read:
-        header.SpecificCharacterSet = read.SpecificCharacterSet
-    return header if all(header.get(name) for name in REFERENCES) else None
+    with quietly():
+        tags = ["SpecificCharacterSet", *names]
+        read = dcmread(BytesIO(content), stop_before_pixels=True, force=True, specific_tags=tags)
+        for name in (*REFERENCES, *STUDY, *IDENTITY):
+            value = read.get(name, "") if name in names else ""
+            if not _is_valid(name, value):
+                raise ExportError(_fault(name, "is missing" if value in ("", None) else "is not as DICOM requires it"))
+            setattr(header, name, value)
+        if identity and "SpecificCharacterSet" in read:
+            header.SpecificCharacterSet = read.SpecificCharacterSet
+    return header
+
+
+def _is_valid(name: str, value: Any) -> bool:
+    """Whether an element may have this value (PS3.5 6.2, PS3.3 C.7.1.1 for the patient's sex)."""
+    from pydicom import config
+    from pydicom.datadict import dictionary_VR
+    from pydicom.uid import UID
+    from pydicom.valuerep import DA, TM, PersonName, validate_value
+
+    if value in ("", None):
+        return name not in REFERENCES
+    if name in REFERENCES:
+        return isinstance(value, str) and UID(value).is_valid
+    if not isinstance(value, str | PersonName):
+        return False  # several values
+    kind = dictionary_VR(name)
+    try:
+        validate_value(kind, str(value), config.RAISE)
+        {"DA": DA, "TM": TM}.get(kind, str)(value)
+    except ValueError:
+        return False
+    return name != "PatientSex" or value in SEXES
+
+
+def _fault(name: str, what: str) -> str:
+    from pydicom.datadict import dictionary_description
+
+    element = dictionary_description(name)
+    return f"A DICOM Structured Report takes over the file's {element}, which {what}; please put it right in the file."

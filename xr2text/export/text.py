@@ -30,11 +30,12 @@ def report_text(report: "Report") -> str:
     ])  # fmt: skip
 
 
-def report_json(report: "Report", sha256: str | None = None) -> dict[str, Any]:
+def report_json(report: "Report", sha256: str | None = None, file: str | None = None) -> dict[str, Any]:
     """The report as plain data: sentences in reading order, regions in the order of anatomy.REGIONS.
 
     Args:
         sha256: of the file that it was written of, in hexadecimal digits.
+        file: the name of that file.
 
     A sentence's `regions` sum to 1; its `lateral` is the share of the lateral view beside all of them.
     """
@@ -66,6 +67,7 @@ def report_json(report: "Report", sha256: str | None = None) -> dict[str, Any]:
         "edited": report.edited,
         "warnings": list(report.warnings),
         "doubts": list(report.doubts),
+        "file": file,
         "sha256": sha256,
         "notice": NOTICE,
     }

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 
+import numpy as np
 from pydicom import Dataset, dcmread, uid
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
@@ -28,6 +29,7 @@ from xr2text.imaging.radiograph import (
     not_an_image,
     several_images,
 )
+from xr2text.imaging.stored import read_pixel_data
 
 RADIOGRAPHY = {"CR", "DX", "DR", "RG", "XR"}
 """Accepted modalities. DR and XR are no codes of the standard, but devices write them."""
@@ -65,12 +67,22 @@ _LATERAL = {"LL", "RL", "LLD", "RLD", "LAT", "LLAT", "RLAT", "LATERAL"}
 _ADULT = 16  # years
 _UNITS = {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}  # of an age string (PS3.5 6.2), so many a year
 
+MIRRORED = "The file says that its picture is mirrored; it was turned over, so that the patient's right is on the left."
+# Where rows and columns point (PS3.3 C.7.6.1.1.1) in a frontal picture that is mirrored -> rows to the left, columns to
+# the feet. One that is only turned is left to the gate, which sees it.
+_UNMIRRORED = {
+    "RF": lambda pixels: pixels[:, ::-1],
+    "LH": lambda pixels: pixels[::-1],
+    "FL": lambda pixels: pixels.T,
+    "HR": lambda pixels: pixels[::-1, ::-1].T,
+}
+
 _ELEMENTS = [
-    "SOPClassUID", "Modality", "PatientAge", "BodyPartExamined", "ViewPosition", "ViewCodeSequence", "NumberOfFrames",
-    "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns", "BitsAllocated",
-    "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope",
-    "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction",
-    "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData",
+    "SOPClassUID", "Modality", "PatientAge", "BodyPartExamined", "ViewPosition", "ViewCodeSequence",
+    "PatientOrientation", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit",
+    "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth",
+    "VOILUTFunction",
 ]  # fmt: skip
 
 # What pydicom, its decoders and the libraries under them raise on damaged data.
@@ -81,7 +93,7 @@ _DICOM_ERRORS = (
 
 _DEFLATED = uid.DeflatedExplicitVRLittleEndian.encode()
 
-_LOGGERS = ("pydicom", "openjpeg")
+_LOGGERS = ("pydicom", "openjpeg", "highdicom")
 _QUIET = threading.Lock()
 
 
@@ -92,25 +104,31 @@ def read_dicom(data: bytes) -> Radiograph:
     of none, whose body part is the chest, is not given, or is a word that is not known (its content is judged later).
 
     How values become [0, 1], after the modality LUT or rescale:
-    - VOI LUT sequence: the first table, by its bits (PS3.3 C.11.2.1.1);
-    - else the first window: LINEAR, LINEAR_EXACT or SIGMOID (C.11.2.1.2, C.11.2.1.3), unless it would leave the
-      image blank;
+    - VOI LUT sequence: the first table, by its bits (PS3.3 C.11.2.1.1), or by its largest entry where that is larger;
+    - else the first window: LINEAR, LINEAR_EXACT or SIGMOID (C.11.2.1.2, C.11.2.1.3);
+    - either is passed over where it does not fit, see `xr2text.imaging.lut.fits`;
     - else up to 8 stored bits and no modality LUT: divided by the largest value, as in a PNG;
     - else scaled by percentiles. Pixel padding (C.7.5.1.1.2) has no say in them and becomes black.
+    What was done to the pixels where the header seems to be at fault stands in `Radiograph.notes`.
 
     Raises:
         ImageError: not DICOM, damaged, too large, too small, several frames, no image, or not a chest radiograph.
     """
     bare, parsed = data[128:132] != b"DICM", False
-    with _quietly():
+    with quietly():
         try:
-            dataset = dcmread(BytesIO(_inflate(data)), force=bare, specific_tags=_ELEMENTS)
+            file = BytesIO(_inflate(data))
+            dataset = dcmread(file, force=bare, specific_tags=_ELEMENTS, stop_before_pixels=True)
             parsed = _names_an_object(dataset)
             if parsed:
                 modality, body_part = _check_modality(dataset), _check_body_part(dataset)
                 _check_frame(dataset)
-                pixels = presented_pixels(dataset)
-                return Radiograph(pixels, "DICOM", modality, body_part, _view(dataset), _is_child(dataset))
+                read_pixel_data(file, dataset)
+                pixels, notes = presented_pixels(dataset)
+                orientation = "".join(str(side)[:1] for side in dataset.get("PatientOrientation") or ())
+                if orientation in _UNMIRRORED:
+                    pixels, notes = np.ascontiguousarray(_UNMIRRORED[orientation](pixels)), (*notes, MIRRORED)
+                return Radiograph(pixels, "DICOM", modality, body_part, _view(dataset), _is_child(dataset), notes)
         except ImageError:
             raise
         except _DICOM_ERRORS:
@@ -119,8 +137,8 @@ def read_dicom(data: bytes) -> Radiograph:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Silence pydicom, whose warnings quote the values of elements.
+def quietly() -> Iterator[None]:
+    """Silences pydicom and highdicom, whose warnings quote the values of elements.
 
     Warning filters belong to the whole process, hence the lock: DICOM objects are read one at a time per process.
     """
@@ -199,14 +217,12 @@ def _check_body_part(dataset: Dataset) -> str | None:
 
 def _check_frame(dataset: Dataset) -> None:
     if "Rows" not in dataset or "Columns" not in dataset:
-        if "PixelData" in dataset or "Image Storage" in uid.UID(str(dataset.get("SOPClassUID") or "")).name:
+        if "Image Storage" in uid.UID(str(dataset.get("SOPClassUID") or "")).name:
             raise damaged("DICOM")
         raise ImageError("This DICOM file holds no image; please choose the radiograph itself.")
     if int(dataset.get("NumberOfFrames") or 1) > 1:
         raise several_images("DICOM")
     check_size(int(dataset.Columns), int(dataset.Rows))
-    if "PixelData" not in dataset:
-        raise ImageError("This DICOM file is incomplete: its pixel data is missing or cut short.")
     if dataset.BitsAllocated not in (8, 16):
         raise ImageError("This DICOM image does not have 8 to 16 bits per pixel; please export it again.")
 

@@ -6,32 +6,35 @@ pipeline of DICOM PS3.3 C.11.1, C.11.2 and C.7.6.3.1.2. Non-square pixels are le
 Shapes: H rows, W columns, N entries of a table.
 """
 
-import struct
-
 import numpy as np
 from pydicom import Dataset
-from pydicom.encaps import generate_frames
-from pydicom.pixels import pixel_array
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
-from xr2text.imaging.radiograph import ImageError, array_to_unit, damaged, percentile_normalize, to_unit
+from xr2text.imaging.radiograph import PERCENTILES, array_to_unit, percentile_normalize, sample, to_unit
+from xr2text.imaging.stored import stored_values
+
+MAX_SATURATED = 0.6  # share of its pixels that a window may leave black or white; real ones stay below 0.5
+MIN_CONTRAST = 0.1  # that it must leave between the dark and the bright pixels, in [0, 1]
+
+UNTRUE_TABLE = "The file's table of grey values (VOI LUT) has larger values than it says; it was scaled by its largest."
 
 
-def presented_pixels(dataset: Dataset) -> np.ndarray:
-    """Decode and present a data set's image: float32 [H, W] in [0, 1], dense tissue bright.
+def presented_pixels(dataset: Dataset) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Decodes and presents a data set's image.
 
-    How values become [0, 1] stands at `xr2text.imaging.dicom.read_dicom`.
+    Returns:
+        float32 [H, W] in [0, 1], dense tissue bright; how values become that stands at
+        `xr2text.imaging.dicom.read_dicom`. Then what a reader should know of it, see `Radiograph.notes`.
 
     Raises:
-        ImageError: a colour palette, or a coded frame of another size than the header says. Damaged data raises
-            whatever pydicom and its decoders raise.
+        ImageError and others: see `stored_values`.
     """
-    stored = _stored_values(dataset)
+    stored, note = stored_values(dataset)
+    notes = (note,) if note else ()
     if stored.ndim == 3:
-        return array_to_unit(stored)
+        return array_to_unit(stored), notes
     padding = _padding(dataset, stored)
     values, changed = _modality_lut(dataset, stored.astype(np.float32))
-    unit = _voi_lut(dataset, values)
+    unit, more = _voi_lut(dataset, values, padding)
     if unit is None and dataset.BitsStored <= 8 and not changed and not dataset.PixelRepresentation:
         unit = to_unit(values, 2.0**dataset.BitsStored - 1)
     if unit is None:
@@ -40,48 +43,7 @@ def presented_pixels(dataset: Dataset) -> np.ndarray:
         unit = 1 - unit
     if padding is not None:
         unit[padding] = 0
-    return unit
-
-
-def _stored_values(dataset: Dataset) -> np.ndarray:
-    """Integers [H, W], or uint8/uint16 [H, W, 3] RGB."""
-    photometric = dataset.PhotometricInterpretation
-    if photometric == "PALETTE COLOR":
-        raise ImageError("This DICOM image has a colour palette, which is not accepted; please export it in grey.")
-    meta = dataset.file_meta
-    if not meta.get("TransferSyntaxUID"):
-        implicit, little = dataset.original_encoding
-        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-        meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
-    syntax = meta.TransferSyntaxUID
-    if syntax == RLELossless:
-        # pylibjpeg-rle, if it is installed, ends the program on some damaged streams.
-        return pixel_array(dataset, decoding_plugin="pydicom")
-    if syntax.is_encapsulated:
-        frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
-        # The decoder allocates what the code stream declares, whatever the header says.
-        if _coded_size(frame) != (dataset.Columns, dataset.Rows):
-            raise damaged("DICOM")
-    return pixel_array(dataset)
-
-
-def _coded_size(frame: bytes) -> tuple[int, int] | None:
-    """Width and height in the header of a JPEG, JPEG-LS (ITU-T T.81 B.2.2, T.87) or JPEG 2000 (T.800 A.5.1) stream."""
-    siz = frame.find(b"\xff\x4f\xff\x51", 0, 4096)
-    if siz >= 0:
-        right, bottom, left, top = struct.unpack_from(">4I", frame, siz + 8)
-        return right - left, bottom - top
-    at = 2
-    while frame[:2] == b"\xff\xd8" and at + 9 <= len(frame) and frame[at] == 0xFF:
-        marker = frame[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-        elif marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            height, width = struct.unpack_from(">2H", frame, at + 5)
-            return width, height
-        else:
-            at += 2 + struct.unpack_from(">H", frame, at + 2)[0]
-    return None
+    return unit, (*notes, *more)
 
 
 def _padding(dataset: Dataset, stored: np.ndarray) -> np.ndarray | None:
@@ -106,25 +68,63 @@ def _modality_lut(dataset: Dataset, values: np.ndarray) -> tuple[np.ndarray, boo
     return values * np.float32(slope) + np.float32(intercept), True
 
 
-def _voi_lut(dataset: Dataset, values: np.ndarray) -> np.ndarray | None:
-    """PS3.3 C.11.2: the first table or else the first window -> [0, 1]; None where neither helps.
+def _voi_lut(
+    dataset: Dataset, values: np.ndarray, padding: np.ndarray | None
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """PS3.3 C.11.2: the first table or else the first window -> [0, 1], None where neither fits; and notes.
 
     pydicom's own functions work in float64 and wrap tables of 8 bits with more than 256 entries.
     """
+    notes: tuple[str, ...] = ()
     table = _table(dataset, "VOILUTSequence")
     if table is not None:
-        return to_unit(_look_up(table, values), 2.0 ** table[2] - 1)
+        full = 2.0 ** table[2] - 1
+        if untrue := table[0].max() > full:
+            full = float(table[0].max())
+        unit = to_unit(_look_up(table, values), full)
+        if fits(unit, values, padding):
+            return unit, (UNTRUE_TABLE,) if untrue else ()
+        notes = (_passed_over("table of grey values (VOI LUT)"),)
+    unit = _window(dataset, values)
+    if unit is not None and not fits(unit, values, padding):
+        unit, notes = None, (*notes, _passed_over("window"))
+    return unit, notes
+
+
+def _passed_over(what: str) -> str:
+    return f"The file's {what} does not fit its pixels and was passed over; they were scaled by their own range."
+
+
+def fits(unit: np.ndarray, values: np.ndarray, padding: np.ndarray | None = None) -> bool:
+    """Whether a presentation leaves an image to see.
+
+    It does not where more than `MAX_SATURATED` of the pixels within the `PERCENTILES` become black or white, or where
+    these percentiles come nearer to one another than `MIN_CONTRAST`.
+
+    Args:
+        unit: [H, W], `values` as they are presented, in [0, 1].
+        padding: bool [H, W], pixels outside the image.
+    """
+    unit, values = sample(unit, padding), sample(values, padding)
+    low, high = np.percentile(values, PERCENTILES)
+    within = unit[(values > low) & (values < high)]
+    if not within.size:
+        return np.ptp(unit) > 0 or np.ptp(values) == 0
+    saturated = np.mean((within < 1 / 512) | (within > 511 / 512))  # black or white on a screen
+    return saturated <= MAX_SATURATED and np.ptp(np.percentile(within, PERCENTILES)) >= MIN_CONTRAST
+
+
+def _window(dataset: Dataset, values: np.ndarray) -> np.ndarray | None:
+    """The first window's [0, 1]; None where there is none that means something."""
     centre, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
     function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
     if centre is None or width is None or width <= 0 or (function == "LINEAR" and width < 1):
         return None
     if function == "SIGMOID":
-        unit = 1 / (1 + np.exp(np.clip(-4 * (values - np.float32(centre)) / np.float32(width), -50, 50)))
-    else:
-        if function == "LINEAR":
-            centre, width = centre - 0.5, max(width - 1, 1e-3)
-        unit = np.clip((values - np.float32(centre)) / np.float32(width) + np.float32(0.5), 0, 1)
-    return unit if np.ptp(unit) > 0 or np.ptp(values) == 0 else None
+        return 1 / (1 + np.exp(np.clip(-4 * (values - np.float32(centre)) / np.float32(width), -50, 50)))
+    if function == "LINEAR":
+        centre, width = centre - 0.5, max(width - 1, 1e-3)
+    return np.clip((values - np.float32(centre)) / np.float32(width) + np.float32(0.5), 0, 1)
 
 
 def _table(dataset: Dataset, sequence: str) -> tuple[np.ndarray, int, int] | None:

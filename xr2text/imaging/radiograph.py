@@ -52,6 +52,7 @@ class Radiograph:
         body_part: "CHEST", "THORAX" or "LUNG"; None where the file does not say.
         view: "PA", "AP", "lateral" (lateral and decubitus positions) or None.
         child: the file says that the patient was younger than 16 years; the age itself is not kept.
+        notes: what was done to the pixels where the file contradicts itself, a sentence each for the reader.
     """
 
     pixels: np.ndarray = field(repr=False)
@@ -60,6 +61,7 @@ class Radiograph:
     body_part: str | None = None
     view: str | None = None
     child: bool = field(default=False, repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def height(self) -> int:
@@ -86,13 +88,15 @@ def check_size(width: int, height: int) -> None:
 def array_to_unit(array: np.ndarray) -> np.ndarray:
     """[H, W] or [H, W, 1, 3 or 4] of any real type -> luminance, float32 [H, W] in [0, 1].
 
+    A fourth channel is alpha, laid over black. One that is 0 everywhere was not meant, and is ignored.
+
     Raises:
         ImageError: a value that is not finite.
     """
     full = {"b": 1.0, "u": 2.0 ** (8 * array.itemsize) - 1}.get(array.dtype.kind)
     values = array.astype(np.float32)
     if values.ndim == 3:
-        alpha = values[..., 3] / (full or 1.0) if values.shape[2] == 4 else 1
+        alpha = values[..., 3] / (full or 1.0) if values.shape[2] == 4 and values[..., 3].any() else 1
         values = (values[..., 0] if values.shape[2] == 1 else values[..., :3] @ _LUMA) * alpha
     if not np.isfinite(values).all():
         raise ImageError("The image holds values that are not numbers (NaN or infinite).")
@@ -106,7 +110,7 @@ def to_unit(values: np.ndarray, full: float | None) -> np.ndarray:
 
     Containers of up to 8 bits are always taken at their word: such images are made to be looked at.
     """
-    if full and (full <= 255 or np.percentile(_sample(values), PERCENTILES[1]) > full / 2):
+    if full and (full <= 255 or np.percentile(sample(values), PERCENTILES[1]) > full / 2):
         return np.clip(values / np.float32(full), 0, 1)
     return percentile_normalize(values)
 
@@ -117,19 +121,22 @@ def percentile_normalize(values: np.ndarray, padding: np.ndarray | None = None) 
     Args:
         padding: bool [H, W], pixels outside the image that have no say in the percentiles.
     """
-    sample = _sample(values)
-    if padding is not None:
-        inside = sample[~_sample(padding)]
-        sample = inside if inside.size else sample
-    low, high = np.percentile(sample, PERCENTILES)
+    inside = sample(values, padding)
+    low, high = np.percentile(inside, PERCENTILES)
     if high <= low:  # nearly all pixels are alike
-        low, high = float(sample.min()), float(sample.max())
+        low, high = float(inside.min()), float(inside.max())
     if high <= low:
         return np.zeros_like(values)
     return np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
 
 
-def _sample(values: np.ndarray) -> np.ndarray:
-    """At most about a million evenly spaced pixels: percentiles of all would cost more than the decoding."""
+def sample(values: np.ndarray, padding: np.ndarray | None = None) -> np.ndarray:
+    """At most about a million evenly spaced pixels, since percentiles of all would cost more than the decoding.
+
+    Args:
+        padding: bool [H, W], pixels that are left out, unless nothing would be left.
+    """
     step = max(1, int(np.ceil(np.sqrt(values.size / 1e6))))
-    return values[::step, ::step]
+    pixels = values[::step, ::step]
+    inside = pixels if padding is None else pixels[~padding[::step, ::step]]
+    return inside if inside.size else pixels

@@ -10,12 +10,14 @@ import os
 import stat
 import struct
 import zlib
-from dataclasses import replace
 from io import BytesIO
 from typing import BinaryIO
 
+import cv2
 import numpy as np
-from PIL import Image, ImageChops, ImageOps
+from PIL import Image, ImageOps
+from PIL.ExifTags import Base as Tag
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from xr2text.imaging.radiograph import (
     ACCEPTED,
@@ -43,9 +45,7 @@ _PILLOW_ERRORS = (
     RuntimeError, Warning, struct.error, zlib.error,
 )  # fmt: skip
 
-_TIFF_PHOTOMETRIC, _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 262, 322, 323
-# An entry of a big-endian TIFF directory: photometric interpretation, one SHORT, 0 (min is white) or 1 (min is black).
-_MIN_IS_WHITE, _MIN_IS_BLACK = b"\1\6\0\3\0\0\0\1\0\0\0\0", b"\1\6\0\3\0\0\0\1\0\1\0\0"
+_PNG_DEPTH, _PNG_COLOURS = 24, 25  # bytes of a PNG's header: bits of a sample, and what its samples are
 
 
 def read_radiograph(source: str | os.PathLike | bytes | BinaryIO) -> Radiograph:
@@ -57,8 +57,8 @@ def read_radiograph(source: str | os.PathLike | bytes | BinaryIO) -> Radiograph:
       with 10, 12 or 14 bits in a 16-bit container, scaled so that the 0.1th and 99.9th percentiles become 0 and 1.
     - floats already in [0, 1] stay; other floats and 32-bit integers are scaled by percentiles too.
     - DICOM: by its own tables and windows, see `xr2text.imaging.dicom`.
-    Colour becomes luminance (BT.601), transparency is laid over black, a min-is-white TIFF is inverted and an EXIF
-    orientation is applied. Pillow reads 16-bit colour PNG and TIFF files at 8 bits.
+    Colour becomes luminance (BT.601), transparency is laid over black unless all would vanish, a min-is-white TIFF is
+    inverted and an EXIF orientation is applied.
 
     Args:
         source: a path, the bytes of a file, or a binary stream, which is read from where it stands.
@@ -141,7 +141,7 @@ def read_content(source: str | os.PathLike | bytes | BinaryIO) -> bytes:
 def _read_raster(data: bytes, name: str) -> Radiograph:
     try:
         with Image.open(BytesIO(data), formats=[name]) as image:
-            return Radiograph(_decode(image, name), name)
+            return Radiograph(_decode(image, name, data), name)
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -149,32 +149,78 @@ def _read_raster(data: bytes, name: str) -> Radiograph:
             f"The image declares too many pixels; at most {MAX_PIXELS // 10**6} million are accepted."
         ) from None
     except Image.UnidentifiedImageError:
-        if name == "TIFF" and _MIN_IS_WHITE in data:
-            # Pillow knows min-is-white data of 16 bits in little endian alone.
-            negative = _read_raster(data.replace(_MIN_IS_WHITE, _MIN_IS_BLACK), name)
-            return replace(negative, pixels=1 - negative.pixels)
+        if name == "TIFF":
+            return Radiograph(_unusual_tiff(data), name)
         # Two letters are a weak signature: many a text begins with "BM".
         raise (not_an_image() if name == "BMP" else damaged(name)) from None
     except _PILLOW_ERRORS:
         raise damaged(name) from None
 
 
-def _decode(image: Image.Image, name: str) -> np.ndarray:
-    """A Pillow image, opened but not yet decoded -> float32 [H, W] in [0, 1]. `name` is for refusals."""
+def _decode(image: Image.Image, name: str, data: bytes = b"") -> np.ndarray:
+    """A Pillow image, opened but not yet decoded -> float32 [H, W] in [0, 1].
+
+    Args:
+        name: of the format, for refusals.
+        data: the file.
+    """
     check_size(*image.size)
     # A phone's JPEG may carry a preview (MPO); the first image is the photograph.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         raise several_images(name)
-    inverted = False
+    inverted, bits = False, (8,)
     if image.format == "TIFF":
-        tile = image.tag_v2.get(_TIFF_TILE_WIDTH, 0) * image.tag_v2.get(_TIFF_TILE_LENGTH, 0)
-        if tile > MAX_PIXELS:
-            raise damaged(name)
+        _check_tiles(image.tag_v2)
+        bits = image.tag_v2.get(Tag.BitsPerSample, bits)
         # Pillow inverts min-is-white data of up to 8 bits itself.
-        inverted = image.tag_v2.get(_TIFF_PHOTOMETRIC) == 0 and image.mode not in ("1", "L")
+        inverted = image.tag_v2.get(Tag.PhotometricInterpretation) == 0 and image.mode not in ("1", "L")
+    elif image.format == "PNG" and data[_PNG_COLOURS] in (2, 4, 6):
+        bits = (data[_PNG_DEPTH],)
     image.load()
-    unit = array_to_unit(np.asarray(_band(_upright(image))))
+    if data and max(bits) == 16 and image.mode in ("RGB", "RGBA"):  # Pillow has these at 8 bits
+        grey = Image.fromarray(array_to_unit(_opencv_array(data, name)))
+        grey.getexif()[Tag.Orientation] = image.getexif().get(Tag.Orientation, 1)
+        return np.asarray(_upright(grey))
+    values = np.asarray(_bands(_upright(image)))
+    if max(bits) == 32 and image.tag_v2.get(Tag.SampleFormat, (1,))[0] == 1:
+        values = values.view(np.uint32)  # Pillow has these as signed
+    unit = array_to_unit(values)
     return 1 - unit if inverted else unit
+
+
+def _unusual_tiff(data: bytes) -> np.ndarray:
+    """A TIFF of a kind that Pillow does not know, as grey of 16 bits with min-is-white in big-endian order."""
+    try:
+        file, tags = BytesIO(data), ImageFileDirectory_v2(data[:8])
+        file.seek(tags.next)
+        tags.load(file)
+        check_size(tags[Tag.ImageWidth], tags[Tag.ImageLength])
+        _check_tiles(tags)
+        if tags.next:
+            raise several_images("TIFF")
+        unit = array_to_unit(_opencv_array(data, "TIFF"))
+        return 1 - unit if tags.get(Tag.PhotometricInterpretation) == 0 else unit
+    except ImageError:
+        raise
+    except _PILLOW_ERRORS:
+        raise damaged("TIFF") from None
+
+
+def _check_tiles(tags: ImageFileDirectory_v2) -> None:
+    """Raises an ImageError for tiles that are larger than any image: a decoder allocates what they declare."""
+    if tags.get(Tag.TileWidth, 0) * tags.get(Tag.TileLength, 0) > MAX_PIXELS:
+        raise damaged("TIFF")
+
+
+def _opencv_array(data: bytes, name: str) -> np.ndarray:
+    """An image as OpenCV decodes it, at its full depth: [H, W], or [H, W, 3 or 4] in the order RGBA."""
+    try:
+        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        values = None
+    if values is None:
+        raise damaged(name)
+    return values if values.ndim == 2 else values[..., [2, 1, 0, 3][: values.shape[2]]]
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -185,13 +231,10 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _band(image: Image.Image) -> Image.Image:
-    """One band: luminance over black, in 8 bits, 16 bits ("I;16"), 32-bit integers ("I") or floats ("F")."""
-    if image.mode in ("L", "1", "F") and not image.has_transparency_data:
-        return image.convert("L") if image.mode == "1" else image
+def _bands(image: Image.Image) -> Image.Image:
+    """One band, in 8 bits, 16 bits ("I;16"), 32-bit integers ("I") or floats ("F"); RGBA where it is transparent."""
     if image.mode == "I" or image.mode.startswith("I;16"):
         return image
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return ImageChops.multiply(image.convert("RGB").convert("L"), image.getchannel("A"))
-    return image.convert("RGB").convert("L")
+        return image.convert("RGBA")
+    return image if image.mode in ("L", "F") else image.convert("L" if image.mode == "1" else "RGB").convert("L")

@@ -128,13 +128,14 @@ class Gate(nn.Module):
 
         Raises:
             RefusedImageError: it is no frontal chest radiograph.
-            DoubtfulImageError: it may be none. With `force`, the doubt is the last of the notes instead.
+            DoubtfulImageError: it may be none, or its file is at fault, see `Radiograph.notes`. With `force`, the doubt
+                is the last of the notes instead.
         """
         result = self(radiograph)
-        if result.verdict == REFUSED:
+        if result.verdict == REFUSED and not radiograph.notes:
             raise RefusedImageError(result.reason)
-        if result.verdict == DOUBTFUL and not force:
-            raise DoubtfulImageError(result.reason)
+        if result.verdict != PASSES and not force:
+            raise DoubtfulImageError(" ".join([result.reason, *radiograph.notes]))
         return result.radiograph, (*result.notes, *filter(None, [result.reason]))
 
     def view(self, radiograph: Radiograph) -> str | None:

@@ -301,7 +301,7 @@ class Reporter:
         ]
 
     def _warnings(self, radiograph: Radiograph, lateral: Radiograph | None, finished: bool) -> list[str]:
-        warnings = []
+        warnings = [*radiograph.notes]
         if radiograph.view == "lateral":
             warnings.append("The file says that this is a lateral view; it was read as a frontal one.")
         if lateral is not None and self.model.lateral is None:
