@@ -5,7 +5,6 @@ examples). Photographs and drawings come from a folder for fitting and from inst
 images are drawn here.
 """
 
-import csv
 import importlib.util
 import json
 import re
@@ -17,6 +16,7 @@ import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
+from xr2text.data.tables import read_table
 from xr2text.imaging.radiograph import ImageError
 from xr2text.imaging.read import read_radiograph
 from xr2text.inference.gate import LATERAL, OTHER, TURNS
@@ -162,8 +162,8 @@ def _indiana(fitted: bool, random: Random) -> Iterator[GateImage]:
     root = DATA / "iu_xray"
     validation = json.loads((root / "annotation.json").read_text())["val"]
     held_out = {study["id"].split("_")[0].removeprefix("CXR") for study in validation}
-    with (root / "indiana_projections.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if (row["uid"] not in held_out) == fitted]
+    rows = read_table(root / "indiana_projections.csv", ("uid", "filename", "projection")).to_dict("records")
+    rows = [row for row in rows if (row["uid"] not in held_out) == fitted]
     for row in tqdm(rows, desc="Indiana"):
         if fitted and random.random() < 0.8:  # or most of the fit would be of one hospital
             continue
@@ -177,8 +177,8 @@ def _indiana(fitted: bool, random: Random) -> Iterator[GateImage]:
 
 
 def _nih_and_phantoms(fitted: bool, random: Random) -> Iterator[GateImage]:
-    with (DATA / "nih_chest" / "labels.csv").open() as table:
-        rows = [row for row in csv.DictReader(table) if (int(row["patient"]) % 3 > 0) == fitted]
+    rows = read_table(DATA / "nih_chest" / "labels.csv", ("patient", "image")).to_dict("records")
+    rows = [row for row in rows if (int(row["patient"]) % 3 > 0) == fitted]
     for row in rows[::2]:
         file = DATA / "nih_chest" / "images" / row["image"]
         yield from _frontal_file("NIH ChestX-ray14", file, fitted, random, 2)
@@ -191,8 +191,8 @@ def _nih_and_phantoms(fitted: bool, random: Random) -> Iterator[GateImage]:
 def _many_hospitals(fitted: bool, random: Random) -> Iterator[GateImage]:
     """Portable and supine radiographs with tubes, and pictures out of publications, of some hundred hospitals."""
     source, root = "COVID-19 image data collection", DATA / "covid_chest"
-    with (root / "films.csv").open() as table:
-        rows = [row for row in csv.DictReader(table) if (int(re.sub(r"\D", "", row["patient"])) % 3 > 0) == fitted]
+    rows = read_table(root / "films.csv", ("image", "view", "patient")).to_dict("records")
+    rows = [row for row in rows if (int(re.sub(r"\D", "", row["patient"])) % 3 > 0) == fitted]
     for row in rows:
         pixels = read_small(root / "images" / row["image"])
         if row["view"] == "L":

@@ -34,3 +34,54 @@ def test_what_is_missing_is_named(tmp_path, capsys, file, column, message):
     assert main(["findings", str(tmp_path / file), "--column", column, "--out", str(tmp_path / "out.csv")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("id,report\n1,No pneumothorax. Small effusion.,\n", "line 2: 3 cells"),
+        ("id,report\n1,Clear.\n2,No edema, effusion, or pneumothorax.\n", "line 3: 4 cells"),
+        ("cardiomegaly,report,id\n1,Cardiomegaly.,1\n", "--keep 'cardiomegaly': the labels have a column of this name"),
+    ],
+)
+def test_what_would_shift_or_clash_is_refused(tmp_path, capsys, rows, message):
+    (tmp_path / "reports.csv").write_text(rows)
+    keep = ["--keep", "id", *(["cardiomegaly"] if "cardiomegaly" in rows else [])]
+    command = ["findings", str(tmp_path / "reports.csv"), "--column", "report", "--out", str(tmp_path / "out.csv")]
+    assert main([*command, *keep]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out.csv").exists()
+
+
+WHOLE = """FINAL REPORT
+ HISTORY:  Left pneumothorax.
+
+ TECHNIQUE:  AP view. The sensitivity to detect pneumothorax is diminished.
+
+ FINDINGS:  Small left pleural effusion.
+
+ IMPRESSION:  No edema.
+
+ RECOMMENDATION(S):  Repeat to exclude pneumonia."""
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "labels"),
+    [
+        ([], WHOLE, {"pleural effusion": 1, "edema": 0}),
+        (
+            [],
+            "History: Left pneumothorax. Findings: Cardiomegaly. Impression: No edema.",
+            {"cardiomegaly": 1, "edema": 0},
+        ),
+        ([], "HISTORY: left pneumothorax", {}),
+        ([], "Cardiomegaly.\n\nNo edema.", {"cardiomegaly": 1, "edema": 0}),
+        (["--whole"], WHOLE, {"pneumothorax": 1, "pleural effusion": 1, "edema": 0}),
+    ],
+)
+def test_of_a_whole_report_the_sections_are_found_first(tmp_path, options, text, labels):
+    pd.DataFrame({"text": [text]}).to_csv(tmp_path / "reports.csv", index=False)
+    command = ["findings", str(tmp_path / "reports.csv"), "--column", "text", "--out", str(tmp_path / "out.csv")]
+    assert main([*command, *options, "--processes", "1"]) == 0
+    (row,) = pd.read_csv(tmp_path / "out.csv").to_dict("records")
+    assert {name: value for name, value in row.items() if value == value and name != "no finding"} == labels

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 from PIL import Image as Pillow
 
 from xr2text.anatomy import REGION_NAMES
 from xr2text.data.study import FRONTAL, DataError, ImageFile, Study
+from xr2text.data.tables import read_table
 
 OUTLINED = ("right lung", "left lung", "heart")
 FOLDERS = ("right_lung", "left_lung", "heart")
@@ -50,16 +50,16 @@ def read_nodules(folder: Path) -> dict[str, dict[str, int]]:
     if not file.is_file():
         return labels
     try:
-        for row in pd.read_csv(file).itertuples():
+        for row in read_table(file, ("image", "nodule", "x")).itertuples():
             with Pillow.open(folder / "images" / row.image) as image:
-                right = row.x < image.width / 2
+                right = float(row.x or 0) < image.width / 2
             present = int(row.nodule)
             labels[row.image] = {
                 "nodule": present, "lung lesion": present,
                 "right lung nodule": present * right, "left lung nodule": present * (not right),
             }  # fmt: skip
-    except (AttributeError, ValueError, OSError) as error:
-        raise DataError(f"{file}: expected the columns image, nodule, x: {error}") from error
+    except (ValueError, OSError) as error:
+        raise DataError(f"{file}: {error}") from error
     return labels
 
 
