@@ -38,10 +38,9 @@ from xr2text.training.validate import Validator
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train XR2Text.")
-    parser.add_argument("--config", nargs="+", required=True, metavar="YAML", help="see configs/; later files win")
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="e.g. training.epochs=3"
-    )
+    add = partial(parser.add_argument, nargs="+", action="extend")
+    add("--config", required=True, metavar="YAML", help="see configs/; later files win")
+    add("--set", default=[], metavar="KEY=VALUE", help="e.g. training.epochs=3")
     parser.add_argument("--resume", action="store_true", help="go on from the last state in the output folder")
     parser.add_argument("--dry-run", action="store_true", help="print parameters, stages and updates, and stop")
     args = parser.parse_args(argv)

@@ -105,7 +105,9 @@ def table(results: dict[str, list[dict[str, Figure]]]) -> str:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="a YAML file, see configs/")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of it, for all variants")
+    parser.add_argument(
+        "--set", nargs="*", action="extend", default=[], metavar="KEY=VALUE", help="overrides of it, for all variants"
+    )
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--encoder", type=Path, metavar="DIR", help="checkpoint whose image encoder all start from")

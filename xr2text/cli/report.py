@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--maps", action="store_true", help="also maps.npz, the seven maps in original pixels")
     add("--no-overlay", action="store_true", help="no overlay.png, which takes longest of all")
     also = "documents to write also: pdf, fhir (a DiagnosticReport), dicom-sr (a DICOM Structured Report)"
-    add("--also", nargs="+", default=[], choices=("pdf", "fhir", "dicom-sr"), metavar="DOCUMENT", help=also)
+    choices = ("pdf", "fhir", "dicom-sr")
+    add("--also", nargs="+", action="extend", default=[], choices=choices, metavar="DOCUMENT", help=also)
     add("--identity", action="store_true", help="the Structured Report names the patient as the DICOM file does")
     add("--force", action="store_true", help="also where a file may be no frontal chest radiograph")
     add_checkpoint(parser)
