@@ -32,7 +32,7 @@ from xr2text.training.setup import (
     started_command,
 )
 from xr2text.training.skipped import Skipped
-from xr2text.training.state import Progress, StopRequest, full_disk_told, save_state, states_to_resume
+from xr2text.training.state import Progress, StopRequest, full_disk_told, only_run, save_state, state_to_resume
 from xr2text.training.validate import Validator
 
 
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.dry_run:
             print(describe_run(config))
         else:
-            with full_disk_told():
+            with only_run(Path(config.output)), full_disk_told():
                 train(config, started_command(args.config, args.set), args.resume)
     except XR2TextError as error:
         sys.exit(f"train.py: {error}")
@@ -57,13 +57,15 @@ def main(argv: list[str] | None = None) -> None:
 
 def train(config: Config, command: str, resume: bool) -> None:
     settings, output = config.training, Path(config.output)
-    states = states_to_resume(output, resume)
+    state, notes = state_to_resume(output, resume)
     accelerator = make_accelerator(config)
+    for note in notes:
+        accelerator.print(note)
     set_seed(settings.seed)
 
     # The model, and what it is shown in the stages of the curriculum.
     studies = load_split_studies(config)
-    checkpoint = first_checkpoint(config, studies["train"], resume)
+    checkpoint = first_checkpoint(config, studies["train"], resumed=state is not None)
     model = checkpoint.model
     data = prepare_data(config, studies, checkpoint.tokenizer, model.transform)
     stages = data.curriculum.stages
@@ -86,12 +88,14 @@ def train(config: Config, command: str, resume: bool) -> None:
 
     # What is saved and resumed.
     total = sum(span.updates for span in plan)
-    progress = Progress(total, accelerator.num_processes, settings.batch_size, calibration=model.calibration)
+    progress = Progress(
+        total, accelerator.num_processes, settings.batch_size, len(data.train), calibration=model.calibration
+    )
     accelerator.register_for_checkpointing(progress, schedule, skipped, *([average] if average else []))
-    start_output(config, checkpoint, accelerator)
+    start_output(config, checkpoint, state is not None, accelerator)
     validate = Validator(config, data, checkpoint, average, accelerator)
-    if resume:
-        accelerator.load_state(str(states[-1]))
+    if state is not None:
+        accelerator.load_state(str(state))
         model.calibration = progress.calibration
         accelerator.print(f"resumed at epoch {progress.epoch + 1}, batch {progress.batch}")
     skipped.add_empty()
