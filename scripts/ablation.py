@@ -68,8 +68,8 @@ def scored(config: Config, checkpoint_folder: Path, out: Path) -> dict[str, Figu
     if "finding_head" in metrics:
         figures["AUC"] = (metrics["finding_head"]["mean_auc"], None)
     if config.data.segmentation is not None and config.model.haqt.projection == "haqt_arr":
-        model = Checkpoint.from_pretrained(checkpoint_folder).model.eval()
-        maps = localize(model, config.data.segmentation, held_out_alone=True)["as it is"]
+        trained = Checkpoint.from_pretrained(checkpoint_folder)
+        maps = localize(trained.model, config.data.segmentation, True, trained.held_out)["as it is"]
         figures["IoU of maps"] = (mean(region.iou for region in maps.values()), None)
     return {name: figure for name, figure in figures.items() if figure[0] is not None}
 

@@ -85,12 +85,47 @@ def test_a_resumed_run_must_have_the_same_model_and_batches(run, write_config, s
     config = write_config()
     stop_at(1)
     run(config)
-    with pytest.raises(SystemExit, match="model differs"):
-        run(config, "model.haqt.global_queries=3", resume=True)
-    with pytest.raises(SystemExit, match=r"training\.batch_size times gradient_accumulation_steps differs"):
-        run(config, "training.batch_size=2", resume=True)
-    with pytest.raises(SystemExit, match=r"training\.seed differs"):
-        run(config, "training.seed=2", resume=True)
+    for override, message in (
+        ("model.haqt.global_queries=3", r"model\.haqt\.global_queries is 3, and 2 in .*config\.yaml"),
+        ("training.batch_size=2", r"training\.batch_size is 2, and 4 in"),
+        ("training.seed=2", r"training\.seed is 2, and 0 in .*What may change: data\.cache, "),
+        ("data.phantoms=30", r"data\.phantoms is 30, and 20 in"),
+        ("training.lr_decoder=0.1", r"training\.lr_decoder is 0\.1"),
+        ("training.losses.focal=1", r"training\.losses\.focal is 1\.0, and 0\.0 in"),
+        ("training.curriculum=[{name: all, epochs: 2}]", r"training\.curriculum is \["),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            run(config, override, resume=True)
+
+
+def test_a_resumed_run_tells_what_was_changed(run, write_config, tmp_path, stop_at, no_report):
+    config = write_config(gradient_accumulation_steps=2)
+    stop_at(1)
+    run(config)
+    run(config, "training.epochs=3", resume=True)
+    run(config, "training.epochs=1", "training.batch_size=8", "training.gradient_accumulation_steps=1", resume=True)
+    text = (tmp_path / "run" / "config.yaml").read_text()
+    assert re.findall(r"# until .*: (training.*)", text) == ["training.epochs: 2", "training.epochs: 3"]
+    kept = yaml.safe_load(text)["training"]
+    assert (kept["epochs"], kept["batch_size"], kept["gradient_accumulation_steps"]) == (1, 4, 2)
+
+
+def test_an_older_state_is_taken_where_the_newest_is_damaged(run, write_config, tmp_path, stop_at, capsys, no_report):
+    """And --resume without any state begins, as a script that is submitted again needs it."""
+    whole, parts = write_config("whole"), write_config("parts")
+    run(whole)
+    stop_at(1)
+    (tmp_path / "parts" / "states").mkdir(parents=True)
+    run(parts, resume=True)
+    assert "the run starts from the beginning" in capsys.readouterr().out
+    run(parts, resume=True)
+    newest = saved_states(tmp_path / "parts")[-1]
+    (newest / "optimizer.bin").write_bytes((newest / "optimizer.bin").read_bytes()[:-100])
+    stop_at(None)
+    run(parts, resume=True)
+    told = "step-00000002 is damaged (optimizer.bin): the run goes on from step-00000001"
+    assert told in capsys.readouterr().out
+    assert same(weights(tmp_path / "whole" / "checkpoint"), weights(tmp_path / "parts" / "checkpoint"))
 
 
 def test_a_dry_run_prints_the_run_and_trains_nothing(run, write_config, tmp_path, capsys):
@@ -141,6 +176,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_changes_a_weight(run,
         (["model.findings=[gout]"], "gout"),
         (["training.init_from=runs/none/best"], "no checkpoint folder at"),
         (["model.haqt.projection=linear", "training.losses.grounding=1"], "has no regions"),
+        (["output=/dev/null/run"], "output /dev/null/run cannot be written"),
+        (
+            [
+                "model.findings=[cardiomegaly]",
+                "training.losses.findings=1",
+                "training.metric_for_best_model=[finding_auc]",
+            ],
+            "finding_auc needs a finding with 15 validation studies",
+        ),
     ],
 )
 def test_wrong_settings_end_in_a_sentence(run, write_config, overrides, message):
@@ -182,7 +226,8 @@ def test_a_second_training_draws_reports_and_learns_from_their_rewards(run, writ
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert any(name.endswith("fc1.weight") for name in changed)
     assert not any(name.startswith(("projection.", "finding_head.")) for name in changed)
-    assert "| first weights | another checkpoint |" in (tmp_path / "second" / "checkpoint" / "README.md").read_text()
+    card = (tmp_path / "second" / "checkpoint" / "README.md").read_text()
+    assert "| first weights | those of xr2text-test, licence apache-2.0 |" in card
 
 
 @pytest.mark.slow
@@ -229,6 +274,17 @@ def test_a_killed_run_resumes_to_the_same_weights(run, write_config, tmp_path, n
     process.wait()
     run(parts, resume=True)
     assert same(weights(tmp_path / "whole" / "checkpoint"), weights(tmp_path / "parts" / "checkpoint"))
+
+
+@pytest.mark.slow
+def test_a_run_whose_launcher_is_ended_saves_and_stops(write_config, tmp_path):
+    launcher = launch(write_config(everything=True), "--set", "data.phantoms=2000", processes=1)
+    lines = iter(launcher.stdout.readline, "")
+    assert any("epoch 1/3" in line for line in lines)
+    launcher.terminate()
+    launcher.wait()
+    assert "stopped as asked" in launcher.stdout.read()  # which ends when train.py has ended
+    assert len(saved_states(tmp_path / "run")) == 1
 
 
 @pytest.mark.slow

@@ -1,6 +1,10 @@
-"""Writes the report of each radiograph into a folder of its own. A file that is refused is named with the reason."""
+"""Writes the report of each radiograph into a folder of its own. A file that is refused is named with the reason.
+
+Alone, or as a process of `torchrun` or `accelerate launch`, which share the files.
+"""
 
 import argparse
+import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -38,7 +42,15 @@ def run(args: argparse.Namespace) -> int:
         from xr2text.inference.gate import DoubtfulImageError
         from xr2text.inference.reporter import Reporter
 
+    state = None
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from xr2text.evaluation.predict import processes
+
+        state = processes()
     files = radiograph_files(args.files)
+    names = unique_names(files)
+    if state is not None:
+        files, names = (shared[state.process_index :: state.num_processes] for shared in (files, names))
     documents = ["txt", "json", *([] if args.no_overlay else ["png"]), *(["maps"] if args.maps else []), *args.also]
     contents: deque[bytes | Path] = deque()  # of the model's batch
 
@@ -47,9 +59,10 @@ def run(args: argparse.Namespace) -> int:
             contents.append(_content(file))
             yield contents[-1]
 
-    reports = Reporter.from_pretrained(args.checkpoint).reports(images(), force=args.force)
+    reporter = Reporter.from_pretrained(args.checkpoint, None if state is None else state.device)
+    reports = reporter.reports(images(), force=args.force)
     refused = 0
-    for file, name, report in tqdm(zip(files, unique_names(files), reports, strict=True), "", len(files), unit="file"):
+    for file, name, report in tqdm(zip(files, names, reports, strict=True), "", len(files), unit="file"):
         content = contents.popleft()
         try:
             if isinstance(report, ImageError):
@@ -67,6 +80,9 @@ def run(args: argparse.Namespace) -> int:
             reason = f"the report could not be written: {error}"
         refused += 1
         tqdm.write(f"{file}: {reason}", file=sys.stderr)
+    if state is not None:
+        state.wait_for_everyone()  # the end of one with a refusal would end the others
+        state.destroy_process_group()
     if refused:
         print(f"{refused} of {len(files)} files without all that was asked for", file=sys.stderr)
     return 1 if refused else 0

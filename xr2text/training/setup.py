@@ -14,6 +14,7 @@ from accelerate.utils import ProjectConfiguration
 from transformers import AutoTokenizer
 
 from xr2text.config import Config, ConfigError, GenerationConfig, Settings, load_config, save_config
+from xr2text.data.segmentation import held_out, segmented_studies, study_key
 from xr2text.data.study import Study
 from xr2text.model.checkpoint import Checkpoint
 from xr2text.model.summary import parameter_table, unweighted_model
@@ -130,7 +131,16 @@ def first_checkpoint(config: Config, train_studies: Iterable[Study], resumed: bo
     elif not resumed:
         model.load_pretrained_parts()
     card = (output / CARD).read_text(encoding="utf-8") if resumed else card_head(config, given)
-    return Checkpoint(model, tokenizer, config.generation, config.name, card)
+    return Checkpoint(model, tokenizer, config.generation, config.name, card, _held_out(config, given))
+
+
+def _held_out(config: Config, given: Checkpoint | None) -> list[str] | None:
+    """Keys of the radiographs with masks that neither this run nor, as far as it says, `given` is trained on."""
+    before = None if given is None else given.held_out
+    if config.data.segmentation is None:
+        return before
+    keys = map(study_key, held_out(segmented_studies(config.data.segmentation)))
+    return [key for key in keys if before is None or key in before]
 
 
 def _copy_weights(given: XR2Text, model: XR2Text, start: str) -> None:

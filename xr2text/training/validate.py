@@ -82,7 +82,7 @@ class Validator:
             auc = None if labels.isnan().all() else score_head(*tables).mean_auc
             scores["finding_auc"] = math.nan if auc is None else auc
         start = self.checkpoint
-        best = Checkpoint(model, start.tokenizer, self.config.generation, self.config.name, start.card)
+        best = Checkpoint(model, start.tokenizer, self.config.generation, self.config.name, start.card, start.held_out)
         reports = write_reports(best.generator, self.scored_loader, self.accelerator)
         scores |= self._score(reports)
         if empty := sum(not report.findings for report in reports.values()):
