@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.dry_run:
             print(describe_run(config))
         else:
-            with only_run(Path(config.output)), full_disk_told():
+            with full_disk_told(), only_run(Path(config.output), config.data.cache):
                 train(config, started_command(args.config, args.set), args.resume)
     except XR2TextError as error:
         sys.exit(f"train.py: {error}")

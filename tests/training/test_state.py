@@ -102,7 +102,7 @@ def test_a_folder_has_one_run_at_a_time(tmp_path):
 
 def test_an_output_that_cannot_be_written_is_told_at_once(tmp_path):
     (tmp_path / "file").write_text("")
-    expected = pytest.raises(ConfigError, match="output .*file/run cannot be written")
+    expected = pytest.raises(ConfigError, match=r"output .*file/run cannot be written")
     with expected, only_run(tmp_path / "file" / "run"):
         pass
 

@@ -141,9 +141,9 @@ def test_later_config_files_and_repeated_overrides_win(write_config, tmp_path, c
     import train as train_script
 
     (tmp_path / "hardware.yaml").write_text("training: {batch_size: 2, gradient_accumulation_steps: 5}\n")
-    files = [str(write_config()), str(tmp_path / "hardware.yaml")]
+    files = ["--config", str(write_config()), "--config", str(tmp_path / "hardware.yaml")]
     train_script.main(
-        ["--config", *files, "--set", "training.epochs=3", "data.phantoms=30", "--set", "training.seed=1", "--dry-run"]
+        [*files, "--set", "training.epochs=3", "data.phantoms=30", "--set", "training.seed=1", "--dry-run"]
     )
     assert "in all 9 of 10 radiographs" in capsys.readouterr().out  # 3 epochs of 30
 
@@ -177,6 +177,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_changes_a_weight(run,
         (["training.init_from=runs/none/best"], "no checkpoint folder at"),
         (["model.haqt.projection=linear", "training.losses.grounding=1"], "has no regions"),
         (["output=/dev/null/run"], "output /dev/null/run cannot be written"),
+        (["data.cache=/dev/null/cache"], r"data\.cache /dev/null/cache cannot be written"),
         (
             [
                 "model.findings=[cardiomegaly]",

@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -128,26 +129,29 @@ def saved_states(output: Path) -> list[Path]:
 
 
 @contextmanager
-def only_run(output: Path) -> Iterator[None]:
+def only_run(output: Path, cache: str | None = None) -> Iterator[None]:
     """Within, no other run may write the folder `output`; of several processes the first holds it for all.
 
     Raises:
-        ConfigError: another run does, or the folder cannot be written.
+        ConfigError: another run does, or it or the folder `cache` cannot be written.
     """
     if os.environ.get("RANK", "0") != "0":
         yield
         return
+    for setting, folder in (("output", output), ("data.cache", cache or output)):
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise ConfigError(f"{setting} {folder} cannot be written: {error}; choose another folder") from error
     lock, owner = FileLock(output / ".lock", timeout=0), output / ".owner"
     try:
-        output.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-        owner.write_text(f"process {os.getpid()} of {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M}")
     except Timeout as error:
         other = owner.read_text() if owner.is_file() else "another process"
         raise ConfigError(f"{output} is in use: {other} trains there; choose another output, or wait") from error
-    except OSError as error:
-        raise ConfigError(f"output {output} cannot be written: {error}; choose another folder") from error
     try:
+        owner.write_text(f"process {os.getpid()} of {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M}")
         yield
     finally:
         owner.unlink(missing_ok=True)
