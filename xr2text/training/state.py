@@ -32,11 +32,8 @@ from xr2text.model.findings import FindingCalibration
 KEPT = 2  # states, the last ones
 DIGESTS = "digests.json"  # of a state: file, SHA-256 of its content
 RANDOM = "random_states"  # how the names of the files begin without which a run resumes, if not to the same bits
-LAUNCHERS = {
-    "ACCELERATE_DYNAMO_BACKEND",
-    "TORCHELASTIC_RUN_ID",
-}  # variables that accelerate's and torch's launchers set
-PARENT = os.getppid()
+LAUNCHERS = {"ACCELERATE_DYNAMO_BACKEND", "TORCHELASTIC_RUN_ID"}  # what accelerate's and torch's set for a process
+PARENT = os.getppid()  # as this process began
 
 # BART's embedding is shared with its output; accelerate warns of that, which it restores rightly, at every saved state.
 logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
@@ -86,11 +83,12 @@ class Progress:
 
     def load_state_dict(self, state: dict) -> None:
         """Raises StateError for a run of other batches, in which the studies would come in another order."""
-        for name, what in (
-            ("processes", "processes"),
-            ("batch_size", "radiographs in a batch"),
-            ("radiographs", "training radiographs"),
-        ):
+        names = {
+            "processes": "processes",
+            "batch_size": "radiographs in a batch",
+            "radiographs": "training radiographs",
+        }
+        for name, what in names.items():
             if state[name] != getattr(self, name):
                 raise StateError(f"--resume: the run is of {state[name]} {what}, and here are {getattr(self, name)}")
         kept = {"total_updates": self.total_updates}  # a longer run may go on from a shorter one
@@ -99,8 +97,8 @@ class Progress:
 
 class StopRequest:
     """Turns SIGTERM and Ctrl-C into a request that the loop answers by saving and stopping; a second Ctrl-C interrupts.
-    So does the end of the launcher that started this process, which does not hand signals on. A context manager, which
-    gives the signals back their former handlers."""
+    The end of the launcher that started this process is such a request, too, since it hands no signals on. A context
+    manager, which gives the signals back their former handlers."""
 
     def __init__(self):
         self._asked = False
