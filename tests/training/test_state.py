@@ -66,11 +66,11 @@ def test_the_last_two_states_are_kept(tmp_path):
 def test_the_end_of_a_launcher_is_a_request_to_stop(monkeypatch):
     with StopRequest() as stop:
         monkeypatch.setattr(state, "PARENT", os.getppid() + 1)
-        assert not stop.asked  # without a launcher it was a shell that ended, as under nohup
+        assert not stop.due  # without a launcher it was a shell that ended, as under nohup
         monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
-        assert stop.asked
+        assert stop.due
         monkeypatch.setattr(state, "PARENT", os.getppid())
-        assert not stop.asked
+        assert not stop.due
 
 
 HOLD = """

@@ -101,11 +101,12 @@ class StopRequest:
     manager, which gives the signals back their former handlers."""
 
     def __init__(self):
-        self._asked = False
+        self.asked = False
 
     @property
-    def asked(self) -> bool:
-        return self._asked or (os.getppid() != PARENT and not LAUNCHERS.isdisjoint(os.environ))
+    def due(self) -> bool:
+        """Whether the run is to stop."""
+        return self.asked or (os.getppid() != PARENT and not LAUNCHERS.isdisjoint(os.environ))
 
     def __enter__(self) -> "StopRequest":
         self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -116,9 +117,9 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _ask(self, number: int, _) -> None:
-        if self._asked and number == signal.SIGINT:
+        if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self._asked = True
+        self.asked = True
 
 
 def saved_states(output: Path) -> list[Path]:
