@@ -32,16 +32,15 @@ from xr2text.training.setup import (
     started_command,
 )
 from xr2text.training.skipped import Skipped
-from xr2text.training.state import Progress, StopRequest, full_disk_told, save_state, states_to_resume
+from xr2text.training.state import Progress, StopRequest, full_disk_told, only_run, save_state, state_to_resume
 from xr2text.training.validate import Validator
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train XR2Text.")
-    parser.add_argument("--config", nargs="+", required=True, metavar="YAML", help="see configs/; later files win")
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="e.g. training.epochs=3"
-    )
+    add = partial(parser.add_argument, nargs="+", action="extend")
+    add("--config", required=True, metavar="YAML", help="see configs/; later files win")
+    add("--set", default=[], metavar="KEY=VALUE", help="e.g. training.epochs=3")
     parser.add_argument("--resume", action="store_true", help="go on from the last state in the output folder")
     parser.add_argument("--dry-run", action="store_true", help="print parameters, stages and updates, and stop")
     args = parser.parse_args(argv)
@@ -50,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.dry_run:
             print(describe_run(config))
         else:
-            with full_disk_told():
+            with full_disk_told(), only_run(Path(config.output), config.data.cache):
                 train(config, started_command(args.config, args.set), args.resume)
     except XR2TextError as error:
         sys.exit(f"train.py: {error}")
@@ -58,13 +57,15 @@ def main(argv: list[str] | None = None) -> None:
 
 def train(config: Config, command: str, resume: bool) -> None:
     settings, output = config.training, Path(config.output)
-    states = states_to_resume(output, resume)
+    state, notes = state_to_resume(output, resume)
     accelerator = make_accelerator(config)
+    for note in notes:
+        accelerator.print(note)
     set_seed(settings.seed)
 
     # The model, and what it is shown in the stages of the curriculum.
     studies = load_split_studies(config)
-    checkpoint = first_checkpoint(config, studies["train"], resume)
+    checkpoint = first_checkpoint(config, studies["train"], resumed=state is not None)
     model = checkpoint.model
     data = prepare_data(config, studies, checkpoint.tokenizer, model.transform)
     stages = data.curriculum.stages
@@ -87,12 +88,14 @@ def train(config: Config, command: str, resume: bool) -> None:
 
     # What is saved and resumed.
     total = sum(span.updates for span in plan)
-    progress = Progress(total, accelerator.num_processes, settings.batch_size, calibration=model.calibration)
+    progress = Progress(
+        total, accelerator.num_processes, settings.batch_size, len(data.train), calibration=model.calibration
+    )
     accelerator.register_for_checkpointing(progress, schedule, skipped, *([average] if average else []))
-    start_output(config, checkpoint, accelerator)
+    start_output(config, checkpoint, state is not None, accelerator)
     validate = Validator(config, data, checkpoint, average, accelerator)
-    if resume:
-        accelerator.load_state(str(states[-1]))
+    if state is not None:
+        accelerator.load_state(str(state))
         model.calibration = progress.calibration
         accelerator.print(f"resumed at epoch {progress.epoch + 1}, batch {progress.batch}")
     skipped.add_empty()

@@ -128,7 +128,9 @@ def study_flops(config: Config) -> float:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="full")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of its config")
+    parser.add_argument(
+        "--set", nargs="*", action="extend", default=[], metavar="KEY=VALUE", help="overrides of its config"
+    )
     parser.add_argument("--images", type=int, nargs="+", default=[512, 224, 768], metavar="PIXELS")
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 96])
     parser.add_argument("--tokens", type=int, nargs="+", default=[300, 60])

@@ -139,7 +139,9 @@ def peak_memory(training: Training) -> int:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="compact")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of its config")
+    parser.add_argument(
+        "--set", nargs="*", action="extend", default=[], metavar="KEY=VALUE", help="overrides of its config"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--steps", type=int, default=10, help="updates that are timed")
     parser.add_argument("--out", type=Path, help="also write the text here")

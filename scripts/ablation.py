@@ -76,8 +76,8 @@ def scored(config: Config, checkpoint_folder: Path, out: Path) -> dict[str, Figu
     if "finding_head" in metrics:
         figures["AUC"] = (metrics["finding_head"]["mean_auc"], None)
     if config.data.segmentation is not None and config.model.haqt.projection == "haqt_arr":
-        model = Checkpoint.from_pretrained(checkpoint_folder).model.eval()
-        maps = localize(model, config.data.segmentation, held_out_alone=True)["as it is"]
+        trained = Checkpoint.from_pretrained(checkpoint_folder)
+        maps = localize(trained.model, config.data.segmentation, True, trained.held_out)["as it is"]
         figures["IoU of maps"] = (mean(region.iou for region in maps.values()), None)
     return {name: figure for name, figure in figures.items() if figure[0] is not None}
 
@@ -113,7 +113,9 @@ def table(results: dict[str, list[dict[str, Figure]]]) -> str:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="a YAML file, see configs/")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of it, for all variants")
+    parser.add_argument(
+        "--set", nargs="*", action="extend", default=[], metavar="KEY=VALUE", help="overrides of it, for all variants"
+    )
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--encoder", type=Path, metavar="DIR", help="checkpoint whose image encoder all start from")

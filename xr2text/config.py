@@ -274,10 +274,11 @@ def build(section: type[Settings], values: dict[str, Any], where: str) -> Any:
         raise ConfigError(f"{where}: {'; '.join(map(_in_words, error.errors()))}") from None
 
 
-def save_config(config: Config, path: str | Path) -> None:
-    """Writes the resolved settings as YAML."""
+def save_config(config: Config, path: str | Path, comments: Iterable[str] = ()) -> None:
+    """Writes the resolved settings as YAML, after comments, each a line that begins with "#"."""
+    settings = yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)
     with atomic_write(Path(path)) as draft:
-        draft.write_text(yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        draft.write_text("".join(f"{comment}\n" for comment in comments) + settings, encoding="utf-8")
 
 
 def setting_names(section: type[Settings] = Config, prefix: str = "") -> list[str]:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -35,7 +36,23 @@ class FakeHub(BaseHTTPRequestHandler):
     def body(self):
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
+    def do_HEAD(self):
+        """A model's file; "somebody" has one model."""
+        found = self.path.startswith("/somebody/weights/")
+        self.send_response(200 if found else 404)
+        for name, value in {"ETag": '"0"', "X-Repo-Commit": "0" * 40, "Content-Length": "2"}.items():
+            self.send_header(name, value)
+        if not found:
+            self.send_header("X-Error-Code", "RepoNotFound")
+        self.end_headers()
+
+    def do_DELETE(self):
+        self.server.variables = [one for one in self.server.variables if one["key"] != json.loads(self.body())["key"]]
+        self.answer({})
+
     def do_GET(self):
+        if self.path.endswith("/variables"):
+            return self.answer({one["key"]: {"value": one["value"]} for one in self.server.variables})
         if "/tree/main" in self.path:
             return self.answer([{"type": "file", "path": path, "size": 1, "oid": "0"} for path in self.server.files])
         return self.answer({"id": "somebody/xr2text", "sha": "0" * 40, "siblings": []})
@@ -100,9 +117,9 @@ def hub(monkeypatch):
 def run(hub, tmp_path):
     """Runs the command as a process of its own, since huggingface_hub reads its address once."""
 
-    def run(*arguments, token=TOKEN):
+    def run(*arguments, token=TOKEN, address=None):
         environment = {
-            **os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "hf"),
+            **os.environ, "HF_ENDPOINT": address or hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "hf"),
             "HF_HUB_DISABLE_TELEMETRY": "1", "HF_TOKEN": token, "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1",
         }  # fmt: skip
         command = [sys.executable, "-m", "xr2text", "deploy", *arguments]
@@ -130,9 +147,12 @@ def test_a_space_gets_exactly_the_files_that_it_needs(hub, run):
 def test_a_space_may_load_its_model_from_the_hub(hub, run):
     done = run("somebody/xr2text", "--model", "somebody/weights", "--private")
     assert done.returncode == 0, done.stderr
-    assert {path.split("/")[1] for path in hub.files if path.startswith("checkpoints/")} == {"xr2text-gate"}
+    weights = [path for path in hub.files if path.endswith(".safetensors")]
+    assert weights == ["checkpoints/xr2text-gate/gate.safetensors"]
     assert "app.py" in hub.files
     assert [(one["key"], one["value"]) for one in hub.variables] == [("XR2TEXT_CHECKPOINT", "somebody/weights")]
+    assert run("somebody/xr2text").returncode == 0  # the shipped one again
+    assert not hub.variables and "checkpoints/xr2text-iu/model.safetensors" in hub.files
     assert hub.created[0].get("private") or hub.created[0].get("visibility") == "private"  # by the library's version
 
 
@@ -144,6 +164,30 @@ def test_what_the_hub_refuses_is_said_in_words(hub, run, space, token, words):
     done = run(space, token=token)
     assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
     assert not hub.files
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [("checkpoints/xr2text-iu", "is a folder here"), ("somebody/none", "has no checkpoint of this name"),
+     ("no name/at/all", "OWNER/NAME")],
+)  # fmt: skip
+def test_a_model_that_the_space_could_not_load_is_refused(hub, run, model, words):
+    done = run("somebody/xr2text", "--model", model)
+    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+    assert not hub.created and not hub.files
+
+
+def test_a_hub_that_cannot_be_reached_is_said_in_words(run):
+    done = run("somebody/xr2text", address="http://127.0.0.1:9")
+    assert done.returncode == 2 and "did not take it" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("with_checkpoint", [True, False])
+def test_links_of_a_space_work_there(with_checkpoint):
+    files = space_files(with_checkpoint=with_checkpoint)
+    for page in (file for file in files if file.endswith(".md")):
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / page).read_text()):
+            assert os.path.normpath(Path(page).parent / link) in files, f"{page} links to {link}"
 
 
 def test_a_copy_without_its_checkpoint_is_not_deployed(tmp_path):
@@ -164,6 +208,6 @@ def test_a_copy_without_its_checkpoint_is_not_deployed(tmp_path):
 def test_a_space_needs_neither_tests_nor_data():
     files = space_files()
     assert {"app.py", "requirements.txt", "README.md", "xr2text/anatomy.py"} <= set(files)
-    assert all(path.split("/")[0] in {"app.py", "requirements.txt", "README.md", "LICENSE", "xr2text", "checkpoints"}
-               for path in files)  # fmt: skip
+    assert not any(path.startswith(("tests/", "data/", "scripts/", "configs/")) for path in files)
+    assert all(path.endswith((".md", ".png")) for path in files if path.startswith(("docs/", "benchmarks/")))
     assert not any("__pycache__" in path or path.startswith(".") for path in files)

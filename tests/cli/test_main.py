@@ -19,3 +19,17 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr("xr2text.cli.findings.run", lambda args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["findings", "reports.csv", "--column", "text", "--out", "labels.csv"])
+
+
+@pytest.mark.parametrize(
+    ("line", "option", "values"),
+    [
+        ("report a.png --out x --also pdf --also fhir", "also", ["pdf", "fhir"]),
+        ("findings a.csv --out x --column text --keep id --keep date", "keep", ["id", "date"]),
+        ("data check manifest --set a=1 b=2 --set c=3", "set", ["a=1", "b=2", "c=3"]),
+    ],
+)
+def test_an_option_that_is_given_twice_holds_twice(monkeypatch, line, option, values):
+    seen = []
+    monkeypatch.setattr(COMMANDS[line.split()[0]], "run", lambda args: seen.append(getattr(args, option)) or 0)
+    assert main(line.split()) == 0 and seen == [values]

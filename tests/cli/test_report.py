@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -104,6 +105,22 @@ def test_it_is_a_program(tiny_checkpoint, png, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     assert not (tmp_path / "phantom" / "maps.npz").exists()
+
+
+@pytest.mark.slow
+def test_processes_share_the_files(tiny_checkpoint, png, tmp_path):
+    """The one with a refusal among its files waits for the other."""
+    bad = tmp_path / "bad.png"
+    bad.write_text("not an image")
+    files = [str(file) for file in (bad, png, png, png)]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "xr2text",
+         "report", *files, "--out", str(tmp_path / "out"), "--no-overlay", "--checkpoint", str(tiny_checkpoint)],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
+        env={name: value for name, value in os.environ.items() if name != "ACCELERATE_USE_CPU"},
+    )  # fmt: skip
+    assert "1 of 2 files without" in done.stderr and "2 of" not in done.stderr.replace("2 of 2", ""), done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["phantom", "phantom-2", "phantom-3"]
 
 
 def test_the_radiographs_of_a_folder_in_order(tmp_path):

@@ -11,6 +11,7 @@ from xr2text.data.segmentation import (
     read_outlines,
     segmentation_targets,
     segmented_studies,
+    study_key,
     trained_on,
 )
 from xr2text.data.study import DataError
@@ -56,6 +57,8 @@ def test_every_fifth_radiograph_is_held_out(tmp_path):
             cv2.imwrite(str(folder / f"{name}.png"), np.full((80, 70), 255, np.uint8))
     studies = segmented_studies(tmp_path)
     assert [study.id for study in held_out(studies)] == ["masked-e", "masked-j"]
+    keys = [study_key(study) for study in held_out(studies)]
+    assert [study.id for study in held_out(studies[1:], keys)] == ["masked-e", "masked-j"]
     assert [study.id[-1] for study in trained_on(studies)] == list("abcdfghik")
     assert [outline.all() for outline in read_outlines(studies[0])] == [True] * len(OUTLINED)
     (tmp_path / "masks" / "heart" / "a.png").write_bytes(b"")

@@ -7,7 +7,7 @@ import torch
 
 from xr2text.anatomy import REGION_NAMES
 from xr2text.cli.main import main
-from xr2text.data.segmentation import OUTLINED
+from xr2text.data.segmentation import OUTLINED, segmented_studies, study_key
 from xr2text.data.study import DataError
 from xr2text.evaluation import localization
 from xr2text.evaluation.localization import MOVES, iou, localize, table
@@ -78,6 +78,8 @@ def test_the_command_prints_the_table_and_says_what_is_missing(tiny_checkpoint, 
     monkeypatch.setattr(localization, "MOVES", {"as it is": (0.0, 0.0, 1.0)})
     assert main(["localize", str(folder), "--checkpoint", str(tiny_checkpoint)]) == 0
     assert "| as it is | 0." in capsys.readouterr().out
+    assert main(["localize", str(folder), "--checkpoint", str(tiny_checkpoint), "--held-out"]) == 0
+    assert "does not say which were held out: every fifth" in capsys.readouterr().err
     (folder / "masks" / "heart" / "a.png").unlink()
     assert main(["localize", str(folder), "--checkpoint", str(tiny_checkpoint)]) == 2
     assert "expected the mask" in capsys.readouterr().err
@@ -89,6 +91,11 @@ def test_held_out_radiographs_alone(tiny, folder, monkeypatch):
     monkeypatch.setattr(localization, "read_outlines", lambda study: seen.append(study.id) or read(study))
     localize(tiny.model, folder, held_out_alone=True)
     assert seen == ["masked-e"]
+    keys = [study_key(study) for study in segmented_studies(folder)]
+    localize(tiny.model, folder, True, [keys[1], "of a radiograph elsewhere"])
+    assert seen[1:] == ["masked-b"]
+    with pytest.raises(DataError, match="none of the radiographs that were held out"):
+        localize(tiny.model, folder, True, ["of a radiograph elsewhere"])
     (folder / "images" / "e.png").unlink()
     with pytest.raises(DataError, match="none is held out"):
         localize(tiny.model, folder, held_out_alone=True)

@@ -35,19 +35,41 @@ def test_the_try_leaves_no_trace(objective, data):
     assert all(parameter.grad is None for parameter in objective.parameters())
 
 
+FULL = (
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB"),
+    RuntimeError("could not create a primitive descriptor for the matmul primitive"),
+    RuntimeError("std::bad_alloc"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory"),
+    MemoryError(),
+)
+
+
 def test_a_batch_that_does_not_fit_is_halved(objective, data, monkeypatch):
     tried = []
 
     def small_machine(objective, batch, settings, accelerator):
         tried.append(len(batch["index"]))
         if tried[-1] > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+            raise error
 
     monkeypatch.setattr(memory, "_steps", small_machine)
-    settings, accelerator = TrainingConfig(batch_size=8), Accelerator(cpu=True)
-    fit_batch(objective, data, settings, accelerator)
-    assert tried == [8, 4, 2]
-    assert (settings.batch_size, settings.gradient_accumulation_steps) == (2, 4)
-    assert accelerator.gradient_accumulation_steps == 4
+    accelerator = Accelerator(cpu=True)
+    for error in FULL:
+        settings = TrainingConfig(batch_size=8)
+        tried.clear()
+        fit_batch(objective, data, settings, accelerator)
+        assert tried == [8, 4, 2], error
+        assert (settings.batch_size, settings.gradient_accumulation_steps) == (2, 4)
+        assert accelerator.gradient_accumulation_steps == 4
     with pytest.raises(OutOfMemoryError, match="not even a batch of 5 fits"):
         fit_batch(objective, data, TrainingConfig(batch_size=5), accelerator)
+
+
+def test_other_faults_keep_their_traceback(objective, data, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied (4x8 and 9x3)")
+
+    monkeypatch.setattr(memory, "_steps", broken)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        fit_batch(objective, data, TrainingConfig(batch_size=4), Accelerator(cpu=True))

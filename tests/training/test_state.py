@@ -1,6 +1,8 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -8,14 +10,16 @@ from accelerate import Accelerator
 
 from xr2text.config import ConfigError
 from xr2text.model.findings import FindingCalibration
+from xr2text.training import state
 from xr2text.training.state import (
     Progress,
     StateError,
     StopRequest,
     full_disk_told,
+    only_run,
     save_state,
     saved_states,
-    states_to_resume,
+    state_to_resume,
 )
 
 
@@ -59,14 +63,77 @@ def test_the_last_two_states_are_kept(tmp_path):
     assert [path.name for path in saved_states(tmp_path)] == ["step-00000005", "step-00000012"]
 
 
-def test_a_run_is_resumed_where_it_is_asked_for_alone(tmp_path):
-    assert states_to_resume(tmp_path, resume=False) == []
-    with pytest.raises(ConfigError, match="no saved state"):
-        states_to_resume(tmp_path, resume=True)
-    (tmp_path / "states" / "step-00000001").mkdir(parents=True)
+def test_the_end_of_a_launcher_is_a_request_to_stop(monkeypatch):
+    with StopRequest() as stop:
+        monkeypatch.setattr(state, "PARENT", os.getppid() + 1)
+        assert not stop.due  # without a launcher it was a shell that ended, as under nohup
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+        assert stop.due
+        monkeypatch.setattr(state, "PARENT", os.getppid())
+        assert not stop.due
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from xr2text.training.state import only_run
+with only_run(Path(sys.argv[1])):
+    print("holds", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_has_one_run_at_a_time(tmp_path):
+    other = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "holds\n"
+        with (
+            pytest.raises(ConfigError, match=f"is in use: process {other.pid} of .* trains there"),
+            only_run(tmp_path / "run"),
+        ):
+            pass
+    finally:
+        other.kill()
+        other.wait()
+    for _ in range(2):  # a killed one holds nothing
+        with only_run(tmp_path / "run"):
+            pass
+
+
+def test_an_output_that_cannot_be_written_is_told_at_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    expected = pytest.raises(ConfigError, match=r"output .*file/run cannot be written")
+    with expected, only_run(tmp_path / "file" / "run"):
+        pass
+
+
+def states(output, *updates):
+    accelerator = Accelerator(cpu=True)
+    for number in updates:
+        progress = Progress(updates=number)
+        accelerator.register_for_checkpointing(progress)
+        save_state(accelerator, output, progress)
+    return saved_states(output)
+
+
+def test_a_run_is_resumed_from_where_it_stands(tmp_path):
+    assert state_to_resume(tmp_path, resume=False) == (None, [])
+    (tmp_path / "states").mkdir()
+    found, (note,) = state_to_resume(tmp_path, resume=True)
+    assert found is None and "starts from the beginning" in note
+    older, newer = states(tmp_path, 1, 2)
     with pytest.raises(ConfigError, match="--resume goes on with it"):
-        states_to_resume(tmp_path, resume=False)
-    assert len(states_to_resume(tmp_path, resume=True)) == 1
+        state_to_resume(tmp_path, resume=False)
+    assert state_to_resume(tmp_path, resume=True) == (newer, [])
+    (newer / "random_states_0.pkl").unlink()
+    found, (note,) = state_to_resume(tmp_path, resume=True)
+    assert found == newer and "lost its random states" in note
+    (newer / "custom_checkpoint_0.pkl").write_bytes(b"")
+    found, (note,) = state_to_resume(tmp_path, resume=True)
+    assert found == older and "step-00000002 is damaged (custom_checkpoint_0.pkl" in note and "step-00000001" in note
+    (older / "digests.json").unlink()
+    with pytest.raises(StateError, match=r"no state .* is whole: step-00000002 .*; step-00000001 .*digests\.json"):
+        state_to_resume(tmp_path, resume=True)
 
 
 def test_progress_comes_back_and_a_run_of_other_batches_does_not():
@@ -81,3 +148,5 @@ def test_progress_comes_back_and_a_run_of_other_batches_does_not():
         Progress(10, 1, 4).load_state_dict(state)
     with pytest.raises(StateError, match="of 4 radiographs in a batch, and here are 2"):
         Progress(10, 2, 2).load_state_dict(state)
+    with pytest.raises(StateError, match="of 0 training radiographs, and here are 9"):
+        Progress(10, 2, 4, 9).load_state_dict(state)

@@ -7,11 +7,14 @@ from xr2text.errors import XR2TextError
 
 HELP = "put the page on the Hugging Face Hub as a Space"
 ROOT = Path(__file__).resolve().parents[2]
-MODEL_PATTERN = "checkpoints/xr2text-iu/*"
+MODEL = "checkpoints/xr2text-iu"
+# The page's README links to the documents, and these to one another.
 PATTERNS = (
-    "app.py", "requirements.txt", "README.md", "LICENSE", "xr2text/**/*", "checkpoints/xr2text-gate/*", MODEL_PATTERN,
+    "app.py", "requirements.txt", "README.md", "LICENSE", "xr2text/**/*", "checkpoints/xr2text-gate/*", f"{MODEL}/*",
+    "docs/*.md", "benchmarks/*.md", "benchmarks/*.png",
 )  # fmt: skip
-FOLDERS = ("xr2text/*", "checkpoints/*")  # in which files of an earlier deployment are deleted
+FOLDERS = ("xr2text/*", "checkpoints/*", "docs/*", "benchmarks/*")  # where an earlier deployment's files are deleted
+VARIABLE = "XR2TEXT_CHECKPOINT"  # of a Space, which app.py reads
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,9 +39,9 @@ def space_files(root: Path = ROOT, with_checkpoint: bool = True) -> list[str]:
     Raises:
         DeployError: one of them is missing.
     """
-    patterns = [pattern for pattern in PATTERNS if with_checkpoint or pattern != MODEL_PATTERN]
     files: list[str] = []
-    for pattern in patterns:
+    for pattern in PATTERNS:
+        pattern = pattern if with_checkpoint else pattern.replace(f"{MODEL}/*", f"{MODEL}/README.md")
         found = [path for path in sorted(root.glob(pattern)) if path.is_file() and "__pycache__" not in path.parts]
         if not found:
             raise DeployError(f"{root} has no {pattern}: deploy from a whole copy of the repository")
@@ -58,24 +61,35 @@ def deploy(space_id: str, model: str | None = None, private: bool = False, root:
         the Space's address.
 
     Raises:
-        DeployError: a file is missing, the name is none, nobody is logged in, or the Hub refuses.
+        DeployError: a file is missing, a name is none, the Hub has no such checkpoint, nobody is logged in, or the Hub
+            refuses or cannot be reached.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     files = space_files(root, with_checkpoint=model is None)
     api = HfApi()
+    if model is not None and Path(model).exists():
+        raise DeployError(
+            f"--model {model} is a folder here, which a Space cannot read: it must be OWNER/NAME on the Hub"
+        )
     try:
+        if model is not None and not api.file_exists(model, "config.json"):
+            raise DeployError(f"--model {model}: the Hugging Face Hub has no checkpoint of this name")
         url = api.create_repo(space_id, repo_type="space", space_sdk="gradio", exist_ok=True, private=private)
         if model is not None:
-            api.add_space_variable(space_id, "XR2TEXT_CHECKPOINT", model)
+            api.add_space_variable(space_id, VARIABLE, model)
+        elif VARIABLE in api.get_space_variables(space_id):  # of an earlier deployment
+            api.delete_space_variable(space_id, VARIABLE)
         api.upload_folder(
             folder_path=root, repo_id=space_id, repo_type="space", allow_patterns=files, delete_patterns=list(FOLDERS),
             commit_message="XR2Text",
         )  # fmt: skip
     except HFValidationError as error:
-        raise DeployError(f"{space_id!r} is no name of a Space: it must be OWNER/NAME") from error
-    except OSError as error:  # nobody is logged in, the Hub refuses, or it cannot be reached
+        names = space_id if model is None else f"{space_id} or {model}"
+        raise DeployError(f"{names!r} is no name on the Hub: it must be OWNER/NAME") from error
+    # Nobody is logged in, or the Hub refuses; the bases are its HTTP library's own, for a Hub that cannot be reached.
+    except (OSError, *HfHubHTTPError.__bases__) as error:
         hint = "`hf auth login` or HF_TOKEN gives a token that may write"
         raise DeployError(f"the Hugging Face Hub did not take it: {error}; {hint}") from error
     return str(url)

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("reports", type=Path, metavar="REPORTS.csv")
     add("--column", required=True, help="the column that holds the reports")
     add("--whole", action="store_true", help="read every section, the history and the technique, too")
-    add("--keep", nargs="*", default=[], metavar="COLUMN", help="columns to copy beside the labels")
+    add("--keep", nargs="*", action="extend", default=[], metavar="COLUMN", help="columns to copy beside the labels")
     add("--out", required=True, type=Path, metavar="LABELS.csv")
     add("--processes", type=positive, default=os.cpu_count(), metavar="N", help="that share the work")
 

@@ -1,11 +1,16 @@
-"""Writes the report of each radiograph into a folder of its own. A file that is refused is named with the reason."""
+"""Writes the report of each radiograph into a folder of its own. A file that is refused is named with the reason.
+
+Alone, or as a process of `torchrun` or `accelerate launch`, which share the files.
+"""
 
 import argparse
 import json
+import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from zlib import crc32
 
 from xr2text.cli.options import add_checkpoint, lasting_imports
 from xr2text.errors import XR2TextError
@@ -22,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--maps", action="store_true", help="also maps.npz, the seven maps in original pixels")
     add("--no-overlay", action="store_true", help="no overlay.png, which takes longest of all")
     also = "documents to write also: pdf, fhir (a DiagnosticReport), dicom-sr (a DICOM Structured Report)"
-    add("--also", nargs="+", default=[], choices=("pdf", "fhir", "dicom-sr"), metavar="DOCUMENT", help=also)
+    choices = ("pdf", "fhir", "dicom-sr")
+    add("--also", nargs="+", action="extend", default=[], choices=choices, metavar="DOCUMENT", help=also)
     add("--identity", action="store_true", help="the Structured Report names the patient as the DICOM file does")
     add("--force", action="store_true", help="also where a file may be no frontal chest radiograph")
     add_checkpoint(parser)
@@ -39,9 +45,16 @@ def run(args: argparse.Namespace) -> int:
         from xr2text.inference.gate import DoubtfulImageError
         from xr2text.inference.reporter import Reporter
 
+    state = None
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from xr2text.evaluation.predict import processes
+
+        state = processes()
     files = radiograph_files(args.files)
     if args.lateral is not None and len(files) != 1:
         raise XR2TextError(f"--lateral goes with one frontal FILE; there are {len(files)}")
+    if state is not None:  # files of one name go to one process, which gives their folders numbers
+        files = [file for file in files if crc32(_stem(file).encode()) % state.num_processes == state.process_index]
     documents = ["txt", "json", *([] if args.no_overlay else ["png"]), *(["maps"] if args.maps else []), *args.also]
     contents: deque[bytes | Path] = deque()  # of the model's batch
 
@@ -50,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
             contents.append(_content(file))
             yield contents[-1], args.lateral
 
-    reports = Reporter.from_pretrained(args.checkpoint).reports(images(), force=args.force)
+    reporter = Reporter.from_pretrained(args.checkpoint, None if state is None else state.device)
+    reports = reporter.reports(images(), force=args.force)
     folders = ReportFolders(args.out)
     refused = 0
     for file, report in tqdm(zip(files, reports, strict=True), "", len(files), unit="file"):
@@ -74,6 +88,9 @@ def run(args: argparse.Namespace) -> int:
             reason = f"the report could not be written: {error}"
         refused += 1
         tqdm.write(f"{file}: {reason}", file=sys.stderr)
+    if state is not None:
+        state.wait_for_everyone()  # the end of one with a refusal would end the others
+        state.destroy_process_group()
     if refused:
         print(f"{refused} of {len(files)} files without all that was asked for", file=sys.stderr)
     return 1 if refused else 0
@@ -117,6 +134,10 @@ def _is_radiograph(file: Path) -> bool:
         return content.read(132)[128:] == b"DICM"
 
 
+def _stem(file: Path) -> str:
+    return file.stem if file.suffix.lower() in SUFFIXES else file.name
+
+
 class ReportFolders:
     """The folders of reports in `out`, one a file: the file's name without the suffix of an image, with a number where
     that is taken, in this run or by the report of another file. A file that is reported again has its folder again."""
@@ -129,7 +150,7 @@ class ReportFolders:
 
     def folder(self, file: Path, sha256: str) -> tuple[Path, Path | None]:
         """The folder of a file's report, and the last one that was passed over for the sake of another file's."""
-        stem, others = file.stem if file.suffix.lower() in SUFFIXES else file.name, None
+        stem, others = _stem(file), None
         name = self._passed.pop((stem, sha256), None)
         while name is None or name in self._given:
             number = self._numbers[stem] = self._numbers.get(stem, 0) + 1

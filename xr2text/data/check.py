@@ -129,9 +129,9 @@ def obstacles(config: Config, splits: dict[str, StudyTable]) -> list[str]:
     found = [f"there is no study for {split}" for split in ("train", "val") if not splits[split]]
     if val and not any(text.strip() for text in val.column("source_findings").to_pylist()):
         found.append("no validation study has findings, so no report can be scored")
-    if config.generation.impression and train and not train.text_lengths("impression").any():
-        found.append("no training study has an impression, which generation.impression=true needs")
-    if train and config.training.init_from is None:  # a checkpoint's finding head knows more than a few studies show
+    if train and config.training.init_from is None:  # a checkpoint knows more than a few studies show
+        if config.generation.impression and not train.text_lengths("impression").any():
+            found.append("no training study has an impression, which generation.impression=true needs")
         unknown = [name for name in config.model.findings if name not in train.label_names]
         found += [f"model.findings: no training study is labelled {name!r}" for name in unknown]
     return found

@@ -23,6 +23,7 @@ CONVENTION = (
 AVERAGED = {"14": CHEXPERT_14, "5": CHEXPERT_5}
 RATES = ("precision", "recall", "f1")
 CALIBRATION_BINS = 15
+MIN_POSITIVES = 15  # of a finding, for its area to count in a mean
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ class CalibrationBins:
         return float(np.average(gaps, weights=self.counts))
 
 
-def score_head(labels: pd.DataFrame, probabilities: pd.DataFrame, min_positives: int = 15) -> HeadScores:
+def score_head(labels: pd.DataFrame, probabilities: pd.DataFrame, min_positives: int = MIN_POSITIVES) -> HeadScores:
     """Scores a finding head's probabilities against known labels.
 
     The area under the ROC curve and the average precision are scikit-learn's. Their means are over the findings with at

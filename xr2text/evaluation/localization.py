@@ -44,13 +44,18 @@ class Localization:
 
 
 def localize(
-    model: XR2Text, folder: str | Path, held_out_alone: bool = False, progress: bool = False
+    model: XR2Text,
+    folder: str | Path,
+    held_out_alone: bool = False,
+    keys: Sequence[str] | None = None,
+    progress: bool = False,
 ) -> dict[str, dict[str, Localization]]:
     """Scores the maps of right lung, left lung and heart, by move and region.
 
     Args:
         folder: see `data.segmentation`.
         held_out_alone: whether to score only the radiographs that no training sees.
+        keys: of those that this model's training did not see; None: every fifth.
 
     Raises:
         DataError: a file is missing or cannot be read, no radiograph is left, or the model has no regions.
@@ -58,9 +63,10 @@ def localize(
     if model.config.haqt.projection != "haqt_arr":
         raise DataError("a model of projection 'linear' has no region maps")
     studies = segmented_studies(folder)
-    studies = held_out(studies) if held_out_alone else studies
+    studies = held_out(studies, keys) if held_out_alone else studies
     if not studies:
-        raise DataError(f"{folder} has too few radiographs, so none is held out")
+        why = "has too few radiographs, so none is" if keys is None else "has none of the radiographs that were"
+        raise DataError(f"{folder} {why} held out")
     rows: dict[tuple[str, str], list[tuple[float, bool, float]]] = {}
     for study in tqdm(studies, desc="localizing", unit="image", disable=not progress):
         pixels, outlines = study.images[0].read().pixels, read_outlines(study)

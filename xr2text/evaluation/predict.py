@@ -14,6 +14,7 @@ Shapes: B batch, S image side, N studies, F findings, K regions, H x W patch gri
 
 import hashlib
 import json
+import os
 import zipfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -59,7 +60,9 @@ class Predictions:
 
 def processes() -> PartialState:
     """The processes of this launch, or this one alone. They talk by Gloo on CPUs, by NCCL on GPUs."""
-    return PartialState(timeout=timedelta(hours=24))  # so long one may wait for another with more left to do
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    on_cpu = several and not torch.accelerator.is_available()
+    return PartialState(cpu=on_cpu, timeout=timedelta(hours=24))  # so long one may wait for another with more to do
 
 
 def write_predictions(

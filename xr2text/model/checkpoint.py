@@ -1,6 +1,7 @@
 """Checkpoints: a folder, or a repository of the Hugging Face Hub, that holds a model and all that it needs to write.
 
-config.json                the model's settings, those of its search, its calibration and its name
+config.json                the model's settings, those of its search, its calibration and its name; if it was trained on
+                           masks, keys of the radiographs that were held out
 model.safetensors          weights; parameters in float16
 tokenizer.json, ...        the tokenizer
 preprocessor_config.json   image size, resize rule, mean and standard deviation
@@ -45,14 +46,16 @@ class Checkpoint(ModelHubMixin, library_name="xr2text", tags=["chest-x-ray", "ra
         generation: settings of the search.
         name: of the model, shown with its reports.
         card: text of the model card; None: huggingface_hub writes a short one.
+        held_out: keys of the radiographs with masks that it was not trained on, see `data.segmentation`; None: not
+            known.
     """
 
     def __init__(
         self, model: XR2Text, tokenizer: PreTrainedTokenizerBase, generation: GenerationConfig, name: str = "xr2text",
-        card: str | None = None,
+        card: str | None = None, held_out: list[str] | None = None,
     ):  # fmt: skip
         self.model, self.tokenizer, self.generation = model, tokenizer, generation
-        self.name, self.card = name, card
+        self.name, self.card, self.held_out = name, card, held_out
 
     @cached_property
     def generator(self) -> ReportGenerator:
@@ -78,7 +81,7 @@ class Checkpoint(ModelHubMixin, library_name="xr2text", tags=["chest-x-ray", "ra
             "model": self.model.config.model_dump(),
             "generation": self.generation.model_dump(),
             "calibration": asdict(self.model.calibration),
-        }
+        } | ({} if self.held_out is None else {"held_out": self.held_out})
         for file, content in ((CONFIG_FILE, settings), (PREPROCESSOR_FILE, _preprocessor(self.model))):
             (save_directory / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         self.tokenizer.save_pretrained(save_directory)
@@ -101,13 +104,14 @@ class Checkpoint(ModelHubMixin, library_name="xr2text", tags=["chest-x-ray", "ra
             if not (folder / file).is_file():
                 raise CheckpointError(f"{folder} is not a checkpoint: {file} is missing")
         settings = _read_json(folder / CONFIG_FILE)
-        if not isinstance(settings, dict) or settings.keys() != SECTIONS:
+        if not isinstance(settings, dict) or settings.keys() - {"held_out"} != SECTIONS:
             raise CheckpointError(f"{folder / CONFIG_FILE}: its keys must be {', '.join(sorted(SECTIONS))}")
-        return super().from_pretrained(folder, calibration=settings["calibration"])
+        rest = {name: settings.get(name) for name in ("calibration", "held_out")}
+        return super().from_pretrained(folder, **rest)
 
     @classmethod
     def _from_pretrained(
-        cls, *, model_id: str, model: dict, generation: dict, calibration: dict, name: str, **_
+        cls, *, model_id: str, model: dict, generation: dict, calibration: dict, held_out: list | None, name: str, **_
     ) -> "Checkpoint":
         folder = Path(model_id)
         where = folder / CONFIG_FILE
@@ -129,7 +133,7 @@ class Checkpoint(ModelHubMixin, library_name="xr2text", tags=["chest-x-ray", "ra
         except (OSError, SafetensorError, RuntimeError) as error:
             raise CheckpointError(f"{folder / WEIGHTS_FILE} does not fit this model's config: {error}") from error
         card = folder / CARD_FILE
-        return cls(network, tokenizer, settings, name, card.read_text("utf-8") if card.is_file() else None)
+        return cls(network, tokenizer, settings, name, card.read_text("utf-8") if card.is_file() else None, held_out)
 
 
 def _checkpoint_folder(path_or_id: str | Path, **options) -> Path:

@@ -1,16 +1,18 @@
 """The end of a run: the best weights as a checkpoint with a model card, which says what the run knows and no more."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from huggingface_hub import ModelCard
 
 from xr2text.config import TERMS, Config
 from xr2text.model.checkpoint import Checkpoint
 from xr2text.text.sections import ReportText
 from xr2text.training.data import TrainingData, make_loader
-from xr2text.training.report import write_table
+from xr2text.training.report import best_epoch, write_table
 from xr2text.training.skipped import Skipped
 from xr2text.training.validate import write_reports
 
@@ -25,6 +27,7 @@ _DATA = {
     "phantom": "synthetic phantoms drawn by the program: this checkpoint knows nothing of real patients",
 }
 _LICENCE = {"indiana": "cc-by-nc-nd-4.0", "openi": "cc-by-nc-nd-4.0", "phantom": "apache-2.0"}  # else "other"
+_FREE = "apache-2.0"  # a licence that gives way to that of what is trained on later
 
 
 def finish_run(config: Config, command: str, data: TrainingData, skipped: Skipped, accelerator: Accelerator) -> None:
@@ -39,7 +42,7 @@ def finish_run(config: Config, command: str, data: TrainingData, skipped: Skippe
         write_table(output / "validation_reports.csv", data.val, reports)
         history = pd.read_csv(output / "history.csv")
         card = model_card(config, command, _studies(data, len(skipped.reasons)), history, list(reports.values()))
-        checkpoint.save_pretrained(output / "checkpoint", card=card)
+        checkpoint.save_pretrained(output / "checkpoint", card=checkpoint.card + card)
         print(f"checkpoint: {output / 'checkpoint'}")
         if skipped.reasons:
             print(skipped.summary(output))
@@ -60,22 +63,23 @@ def _studies(data: TrainingData, skipped: int) -> str:
     return "; ".join(f"{count:,} {what}" for what, count in counts.items() if count)
 
 
-def model_card(config: Config, command: str, studies: str, history: pd.DataFrame, reports: list[ReportText]) -> str:
-    """README.md of a checkpoint.
+def card_head(config: Config, given: Checkpoint | None) -> str:
+    """How README.md of a run's checkpoints begins: licence, name, data and first weights.
 
     Args:
-        studies: that the model was trained and validated on, in words.
-        history: history.csv of the run.
-        reports: the generated ones of every validation study.
+        given: the checkpoint whose weights are the start. Its licence, unless it is a free one, and its data are kept.
     """
-    training, model = config.training, config.model
-    best, seconds = history.loc[history["score"].idxmax()], history["seconds"].iloc[-1]
-    start = "another checkpoint" if training.init_from else model.encoder.weights or "random weights"
-    losses = {name: getattr(training.losses, name) for name in TERMS}
-    stages = ", ".join(f"{stage.name} {stage.epochs}" for stage in training.curriculum) or "all studies in every epoch"
-    sections = {report.findings for report in reports}
+    licence, data = _LICENCE.get(config.data.source, "other"), _DATA[config.data.source]
+    start = config.model.encoder.weights or "random weights"
+    if given is not None:
+        card = given.card or ""
+        kept = ModelCard(card).data.license if card else None
+        row = re.search(r"^\| data \| (.*) \|$", card, re.MULTILINE)
+        licence = kept if kept not in (None, _FREE) else licence
+        data += f". Before, for {given.name}: {row[1]}" if row else ""
+        start = f"those of {given.name}, licence {kept or 'not known'}"
     return f"""---
-license: {_LICENCE.get(config.data.source, "other")}
+license: {licence}
 library_name: xr2text
 pipeline_tag: image-to-text
 tags: [radiology, chest-x-ray, report-generation]
@@ -90,10 +94,26 @@ Research software, not a medical device: nothing that it writes may guide the ca
 
 | | |
 |---|---|
-| data | {_DATA[config.data.source]} |
-| studies | {studies} |
-| model | `{model.encoder.name}` at {model.image_size} px, HAQT-ARR, {model.decoder.layers}-layer BART decoder |
+| data | {data} |
 | first weights | {start} |
+"""
+
+
+def model_card(config: Config, command: str, studies: str, history: pd.DataFrame, reports: list[ReportText]) -> str:
+    """The rest of a checkpoint's README.md, after `card_head`.
+
+    Args:
+        studies: that the model was trained and validated on, in words.
+        history: history.csv of the run.
+        reports: the generated ones of every validation study.
+    """
+    training, model = config.training, config.model
+    best, seconds = best_epoch(history), history["seconds"].iloc[-1]
+    losses = {name: getattr(training.losses, name) for name in TERMS}
+    stages = ", ".join(f"{stage.name} {stage.epochs}" for stage in training.curriculum) or "all studies in every epoch"
+    sections = [report.findings for report in reports]
+    return f"""| studies | {studies} |
+| model | `{model.encoder.name}` at {model.image_size} px, HAQT-ARR, {model.decoder.layers}-layer BART decoder |
 | loss terms and their weights | {", ".join(f"{name} {weight:g}" for name, weight in losses.items() if weight)} |
 | stages and their epochs | {stages} |
 | schedule | {len(history)} epochs, the best kept; updates on {training.studies_per_update} studies of each process |
@@ -109,7 +129,8 @@ Sentences with a de-identified word ("XXXX") are left out of the training report
 | {" + ".join(training.metric_for_best_model)}, by which epoch {int(best["epoch"])} was chosen | {best["score"]:.3f} |
 | combined: BLEU-4 + ROUGE-L, protocol full | {best["combined"]:.3f} |
 | different reports / studies | {len(set(reports))} / {len(reports)} |
-| different findings sections / studies | {len(sections)} / {len(reports)} |
+| different findings sections / studies | {len(set(sections))} / {len(reports)} |
+| without a findings section | {sections.count("")} |
 
 The validation studies chose the epoch, so these are a little flattering. Language and clinical scores against
 published systems are not part of this card.

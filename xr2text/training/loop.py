@@ -145,7 +145,7 @@ class Clock:
         if self._updates == FIRST_PROJECTION and self.accelerator.is_main_process:
             pace = (now - self._first) / (FIRST_PROJECTION - 1)
             tqdm.write(projection(self.plan, self.progress.updates, pace, self.hourly_rate))  # above the progress bar
-        stop, save = float(self.stop.asked), float(now - self._saved > SAVE_SECONDS)
+        stop, save = float(self.stop.due), float(now - self._saved > SAVE_SECONDS)
         asked = self.accelerator.reduce(torch.tensor([stop, save], device=self.accelerator.device), "sum")
         if asked.any():
             self.save()

@@ -10,6 +10,9 @@ from xr2text.errors import XR2TextError
 from xr2text.training.objective import Batch, Objective
 from xr2text.training.optim import build_optimizer
 
+# What else than accelerate knows says that memory is full: oneDNN, the C++ library, cuBLAS and cuDNN.
+FULL = ("could not create a primitive", "could not create a memory", "std::bad_alloc", "STATUS_ALLOC_FAILED")
+
 
 class OutOfMemoryError(XR2TextError):
     """Not even the smallest batch fits; the message says what may be changed."""
@@ -50,8 +53,8 @@ def _fits(objective: Objective, data: ReportDataset, settings: TrainingConfig, a
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         try:
             _steps(objective, batch, settings, accelerator)
-        except RuntimeError as error:
-            if not should_reduce_batch_size(error):
+        except (RuntimeError, MemoryError) as error:
+            if not _is_full(error):
                 raise
             failed = 1.0
     objective.alone = False
@@ -60,6 +63,12 @@ def _fits(objective: Objective, data: ReportDataset, settings: TrainingConfig, a
     for name, value in objective.named_buffers():
         value.copy_(before[name])
     return not accelerator.reduce(torch.tensor(failed, device=accelerator.device), "sum")
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether it says that memory is full, of the GPU or of the machine."""
+    full = isinstance(error, MemoryError | torch.OutOfMemoryError) or should_reduce_batch_size(error)
+    return full or any(words in str(error) for words in FULL)
 
 
 def _steps(objective: Objective, batch: Batch, settings: TrainingConfig, accelerator: Accelerator) -> None:

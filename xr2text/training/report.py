@@ -87,6 +87,11 @@ def append_history(path: Path, row: dict) -> pd.DataFrame:
     return rows
 
 
+def best_epoch(history: pd.DataFrame) -> pd.Series:
+    """The row of history.csv whose weights were kept: the highest score, and of equal ones the lowest loss."""
+    return history.sort_values(["score", "validation ce"], ascending=[False, True], kind="stable").iloc[0]
+
+
 def write_table(path: Path, data: ReportDataset, reports: dict[int, ReportText]) -> None:
     """validation_reports.csv: each study's reference and generated sections."""
     columns = ("id", "reference_findings", "reference_impression", "findings", "impression")
@@ -99,7 +104,7 @@ def write_training_report(
     output: Path, name: str, history: pd.DataFrame, stages: Sequence[Stage], samples: Sequence[Sample]
 ) -> None:
     """Draws `output`/report/*.png and writes `output`/training_report.md, which shows them."""
-    best = history.loc[history["score"].idxmax()]
+    best = best_epoch(history)
     lines = [
         f"# {name}: epoch {int(history['epoch'].iloc[-1])} of {stages[-1].last_epoch + 1}",
         f"Best so far: epoch {int(best['epoch'])} ({best['stage']}), Combined {best['combined']:.4f} "

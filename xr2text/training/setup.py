@@ -3,7 +3,9 @@
 import importlib.util
 import os
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -11,13 +13,16 @@ from accelerate import Accelerator, DataLoaderConfiguration, DistributedType
 from accelerate.utils import ProjectConfiguration
 from transformers import AutoTokenizer
 
-from xr2text.config import Config, ConfigError, load_config, save_config
+from xr2text.config import Config, ConfigError, GenerationConfig, Settings, load_config, save_config
+from xr2text.data.segmentation import held_out, segmented_studies, study_key
 from xr2text.data.study import Study
 from xr2text.model.checkpoint import Checkpoint
 from xr2text.model.summary import parameter_table, unweighted_model
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.tokenizer import load_bart_tokenizer, train_tokenizer
+from xr2text.training.card import card_head
 from xr2text.training.data import build_curriculum, load_split_studies
+from xr2text.training.state import LAUNCHERS
 
 PLACES = {
     "output",
@@ -30,6 +35,19 @@ PLACES = {
     "model.encoder.weights",
     "model.decoder.weights",
 }  # settings that tell of this machine's folders
+SEVERAL = "several on CPUs are started by ACCELERATE_USE_CPU=true torchrun --nproc_per_node N train.py ..."
+CARD = "card.md"  # of a run: how the model cards of its checkpoints begin
+MAY_CHANGE = PLACES | {
+    "name",
+    "data.workers",
+    "data.max_skip_fraction",
+    "training.epochs",
+    "training.gradient_checkpointing",
+    "training.report_to",
+    "training.hourly_rate",
+    "generation.num_beams",
+    "generation.length_penalty",
+}  # when a run is resumed; a folder of data may move, but none may come or go, and see `_check_resumed`
 
 
 def make_accelerator(config: Config) -> Accelerator:
@@ -52,10 +70,10 @@ def make_accelerator(config: Config) -> Accelerator:
     )
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched != accelerator.num_processes:
-        raise ConfigError(
-            f"{launched} processes were launched, but accelerate joins {accelerator.num_processes} of them; on CPUs, "
-            "start them by ACCELERATE_USE_CPU=true torchrun --nproc_per_node N train.py ..."
-        )
+        joined = accelerator.num_processes
+        raise ConfigError(f"{launched} processes were launched, but accelerate joins {joined} of them; {SEVERAL}")
+    if "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ and not LAUNCHERS.isdisjoint(os.environ):
+        accelerator.print(f"accelerate launch has started one process, whatever --num_processes says; {SEVERAL}")
     for refused, why in (
         (settings.ema_decay is not None, "ema_decay keeps a whole copy of the weights, which FSDP is to avoid"),
         (settings.bf16_weights, "optimizer adamw_8bit leaves some weights in float32, which FSDP cannot gather"),
@@ -84,21 +102,23 @@ def started_command(config_files: list[str], overrides: list[str]) -> str:
     return f"accelerate launch train.py --config {files}" + (f" --set {' '.join(kept)}" if kept else "")
 
 
-def first_checkpoint(config: Config, train_studies: Iterable[Study], resume: bool) -> Checkpoint:
-    """The model and tokenizer that the run starts from: those of `init_from`, the pretrained parts that the config
-    names, or new ones. A resumed run's weights come later, with its state.
+def first_checkpoint(config: Config, train_studies: Iterable[Study], resumed: bool) -> Checkpoint:
+    """The model, tokenizer and beginning of the model card that the run starts from: those of `init_from`, the
+    pretrained parts that the config names, or new ones. A resumed run's weights come later, with its state. What the
+    config does not say of the search is as `init_from` has it, and as the resumed run had it.
 
     Raises:
         ConfigError: the settings do not fit the resumed run, or the model of `init_from`.
         CheckpointError: `init_from` cannot be read.
     """
-    start, given = config.training.init_from, None
-    if resume:
+    start, given, output = config.training.init_from, None, Path(config.output)
+    if resumed:
         _check_resumed(config)
-        tokenizer = AutoTokenizer.from_pretrained(Path(config.output) / "tokenizer")
+        tokenizer = AutoTokenizer.from_pretrained(output / "tokenizer")
     elif start is not None:
         given = Checkpoint.from_pretrained(start)
         tokenizer = given.tokenizer
+        _keep_search(config, given.generation)
     elif config.model.decoder.weights is not None:
         tokenizer = load_bart_tokenizer(config.model.decoder.weights)
     else:
@@ -106,44 +126,83 @@ def first_checkpoint(config: Config, train_studies: Iterable[Study], resume: boo
         tokenizer = train_tokenizer(texts)
     model = XR2Text(config.model, len(tokenizer))
     if given is not None:
-        if given.model.config.findings != config.model.findings:
-            raise ConfigError(f"training.init_from: {start} predicts other findings than model.findings names")
-        try:
-            model.load_state_dict(given.model.state_dict())
-        except RuntimeError as error:
-            raise ConfigError(f"training.init_from: {start} does not fit the settings of model: {error}") from error
-        model.calibration = given.model.calibration
-    elif not resume:
+        _copy_weights(given.model, model, start)
+    elif not resumed:
         model.load_pretrained_parts()
-    return Checkpoint(model, tokenizer, config.generation, config.name)
+    card = (output / CARD).read_text(encoding="utf-8") if resumed else card_head(config, given)
+    return Checkpoint(model, tokenizer, config.generation, config.name, card, _held_out(config, given))
+
+
+def _held_out(config: Config, given: Checkpoint | None) -> list[str] | None:
+    """Keys of the radiographs with masks that neither this run nor, as far as it says, `given` is trained on."""
+    before = None if given is None else given.held_out
+    if config.data.segmentation is None:
+        return before
+    keys = map(study_key, held_out(segmented_studies(config.data.segmentation)))
+    return [key for key in keys if before is None or key in before]
+
+
+def _copy_weights(given: XR2Text, model: XR2Text, start: str) -> None:
+    """Weights and calibration. Raises ConfigError where `model` is another than that of the checkpoint `start`."""
+    if given.config.findings != model.config.findings:
+        raise ConfigError(f"training.init_from: {start} predicts other findings than model.findings names")
+    try:
+        model.load_state_dict(given.state_dict())
+    except RuntimeError as error:
+        differing = _changes(given.config, model.config).items()
+        words = "; ".join(f"{name} is {now!r}, and {there!r} there" for name, (there, now) in differing)
+        raise ConfigError(f"training.init_from: {start} does not fit the settings of model: {words}") from error
+    model.calibration = given.calibration
+
+
+def _keep_search(config: Config, before: GenerationConfig) -> None:
+    """What the config does not say of the search is as it was before."""
+    for name in GenerationConfig.model_fields.keys() - config.generation.model_fields_set:
+        setattr(config.generation, name, getattr(before, name))
 
 
 def _check_resumed(config: Config) -> None:
-    """What decides the model and the order of the studies must be as it was; a batch that was halved stays so."""
+    """What decides the model, its loss and the order of the studies must be as it was, MAY_CHANGE aside. A batch that
+    was halved stays so."""
     file, settings = Path(config.output) / "config.yaml", config.training
-    saved, kept = load_config(file), load_config(file).training
-    for name, same in (
-        ("model", saved.model == config.model),
-        ("training.curriculum", kept.curriculum == settings.curriculum),
-        ("training.seed", kept.seed == settings.seed),
-        (
-            "training.batch_size times gradient_accumulation_steps",
-            kept.studies_per_update == settings.studies_per_update,
-        ),
-    ):
-        if not same:
-            raise ConfigError(f"--resume: {name} differs from that in {file}")
-    settings.batch_size, settings.gradient_accumulation_steps = kept.batch_size, kept.gradient_accumulation_steps
+    before = load_config(file)
+    _keep_search(config, before.generation)
+    if before.training.studies_per_update == settings.studies_per_update:
+        for name in ("batch_size", "gradient_accumulation_steps"):
+            setattr(settings, name, getattr(before.training, name))
+    wrong = [
+        f"{name} is {new!r}, and {old!r} in {file}"
+        for name, (old, new) in _changes(before, config).items()
+        if name not in MAY_CHANGE or (name.startswith("data.") and name != "data.cache" and None in (old, new))
+    ]
+    if wrong:
+        raise ConfigError(
+            f"--resume: {'; '.join(wrong)}. What may change: {', '.join(sorted(MAY_CHANGE))}, and training.batch_size "
+            "where its product with gradient_accumulation_steps stays"
+        )
 
 
-def start_output(config: Config, checkpoint: Checkpoint, accelerator: Accelerator) -> None:
-    """The run's folder with its resolved settings and tokenizer; opens the trackers."""
+def _changes(before: Settings, now: Settings) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ, by their dotted names: before and now."""
+    old, new = (pd.json_normalize(settings.model_dump()).to_dict("records")[0] for settings in (before, now))
+    return {name: (old.get(name), value) for name, value in new.items() if old.get(name) != value}
+
+
+def start_output(config: Config, checkpoint: Checkpoint, resumed: bool, accelerator: Accelerator) -> None:
+    """The run's folder with its resolved settings and tokenizer; opens the trackers. Of a resumed run, the settings
+    begin with a line for each that was another before."""
     output = Path(config.output)
     if accelerator.is_main_process:
-        save_config(config, output / "config.yaml")
+        file, lines = output / "config.yaml", []
+        if resumed:
+            lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("# until ")]
+            changes = _changes(load_config(file), config).items()
+            lines += [f"# until {datetime.now():%Y-%m-%d %H:%M}: {name}: {before!r}" for name, (before, _) in changes]
+        save_config(config, file, lines)
         checkpoint.tokenizer.save_pretrained(output / "tokenizer")
+        (output / CARD).write_text(checkpoint.card, encoding="utf-8")
     if config.training.report_to:
-        flat = pd.json_normalize(config.model_dump()).iloc[0].items()
+        flat = pd.json_normalize(config.model_dump()).to_dict("records")[0].items()
         shown = {name: value if isinstance(value, int | float) else str(value) for name, value in flat}
         shown = {name: value for name, value in shown.items() if name not in PLACES}
         logs = {"wandb": {"dir": str(output / "trackers")}}  # it would write into the working folder

@@ -1,22 +1,28 @@
 """What a run can be resumed from, and how it is asked to stop.
 
-A state is a folder RUN/states/step-N. It gets its name only once it is whole, so a run that is killed at any moment
-leaves the state before.
+A state is a folder RUN/states/step-N with digests of its files. It gets its name only once it is whole, so a run that
+is killed at any moment leaves the state before.
 """
 
 import errno
+import hashlib
+import json
 import logging
 import math
 import os
 import shutil
 import signal
+import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from xr2text.config import ConfigError
@@ -24,6 +30,10 @@ from xr2text.errors import XR2TextError
 from xr2text.model.findings import FindingCalibration
 
 KEPT = 2  # states, the last ones
+DIGESTS = "digests.json"  # of a state: file, SHA-256 of its content
+RANDOM = "random_states"  # how the names of the files begin without which a run resumes, if not to the same bits
+LAUNCHERS = {"ACCELERATE_DYNAMO_BACKEND", "TORCHELASTIC_RUN_ID"}  # what accelerate's and torch's set for a process
+PARENT = os.getppid()  # as this process began
 
 # BART's embedding is shared with its output; accelerate warns of that, which it restores rightly, at every saved state.
 logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
@@ -40,11 +50,12 @@ class Progress:
     Attributes:
         total_updates: of the weights, in the whole run.
         processes, batch_size: that share the run, and of each.
+        radiographs: to train on.
         epoch: finished epochs.
         batch: batches of this epoch already seen by each process.
         updates: of the weights, so far.
         totals: sums over this epoch's batches, by name.
-        best_score: of the validations so far.
+        best: score and negative loss of the best validation so far; of equal scores the lower loss is better.
         calibration: of the finding head, as fitted by the last validation.
         seconds: of training, over all sessions.
     """
@@ -52,11 +63,12 @@ class Progress:
     total_updates: int = 1
     processes: int = 1
     batch_size: int = 1
+    radiographs: int = 0
     epoch: int = 0
     batch: int = 0
     updates: int = 0
     totals: dict[str, float | torch.Tensor] = field(default_factory=dict)
-    best_score: float = -math.inf
+    best: tuple[float, float] = (-math.inf, -math.inf)
     calibration: FindingCalibration = field(default_factory=FindingCalibration)
     seconds: float = 0.0
 
@@ -71,7 +83,12 @@ class Progress:
 
     def load_state_dict(self, state: dict) -> None:
         """Raises StateError for a run of other batches, in which the studies would come in another order."""
-        for name, what in (("processes", "processes"), ("batch_size", "radiographs in a batch")):
+        names = {
+            "processes": "processes",
+            "batch_size": "radiographs in a batch",
+            "radiographs": "training radiographs",
+        }
+        for name, what in names.items():
             if state[name] != getattr(self, name):
                 raise StateError(f"--resume: the run is of {state[name]} {what}, and here are {getattr(self, name)}")
         kept = {"total_updates": self.total_updates}  # a longer run may go on from a shorter one
@@ -80,10 +97,16 @@ class Progress:
 
 class StopRequest:
     """Turns SIGTERM and Ctrl-C into a request that the loop answers by saving and stopping; a second Ctrl-C interrupts.
-    A context manager, which gives the signals back their former handlers."""
+    The end of the launcher that started this process is such a request, too, since it hands no signals on. A context
+    manager, which gives the signals back their former handlers."""
 
     def __init__(self):
         self.asked = False
+
+    @property
+    def due(self) -> bool:
+        """Whether the run is to stop."""
+        return self.asked or (os.getppid() != PARENT and not LAUNCHERS.isdisjoint(os.environ))
 
     def __enter__(self) -> "StopRequest":
         self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -104,14 +127,70 @@ def saved_states(output: Path) -> list[Path]:
     return sorted((output / "states").glob("step-*"))
 
 
-def states_to_resume(output: Path, resume: bool) -> list[Path]:
-    """The run's saved states, none for a new run. Raises ConfigError where `resume` and the folder do not agree."""
-    states = saved_states(output)
+@contextmanager
+def only_run(output: Path, cache: str | None = None) -> Iterator[None]:
+    """Within, no other run may write the folder `output`; of several processes the first holds it for all.
+
+    Raises:
+        ConfigError: another run does, or it or the folder `cache` cannot be written.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    for setting, folder in (("output", output), ("data.cache", cache or output)):
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise ConfigError(f"{setting} {folder} cannot be written: {error}; choose another folder") from error
+    lock, owner = FileLock(output / ".lock", timeout=0), output / ".owner"
+    try:
+        lock.acquire()
+    except Timeout as error:
+        other = owner.read_text() if owner.is_file() else "another process"
+        raise ConfigError(f"{output} is in use: {other} trains there; choose another output, or wait") from error
+    try:
+        owner.write_text(f"process {os.getpid()} of {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M}")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def state_to_resume(output: Path, resume: bool) -> tuple[Path | None, list[str]]:
+    """The newest state that is whole, None where the run starts from the beginning, and what is to be said of it.
+
+    Raises:
+        ConfigError: there are states, and `resume` is not asked for.
+        StateError: there are states, and none is whole.
+    """
+    states, notes = saved_states(output), []
     if states and not resume:
         raise ConfigError(f"{output} holds a run already: --resume goes on with it; or choose another output")
-    if resume and not states:
-        raise ConfigError(f"--resume: there is no saved state in {output / 'states'}")
-    return states
+    if not states:
+        return None, [f"no state is saved in {output}: the run starts from the beginning"] if resume else []
+    for state in reversed(states):
+        damaged = _damaged_files(state)
+        if all(name.startswith(RANDOM) for name in damaged):
+            what = f"{state.name} has lost its random states: the run goes on, but not to the same weights bit for bit"
+            taken = [f"{note}: the run goes on from {state.name}" for note in notes]
+            return state, [*taken, what] if damaged else taken
+        notes.append(f"{state.name} is damaged ({', '.join(damaged[:3])})")
+    raise StateError(f"--resume: no state of {output} is whole: {'; '.join(notes)}")
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _damaged_files(state: Path) -> list[str]:
+    """Files of a state that are missing or not what was written."""
+    try:
+        digests = json.loads((state / DIGESTS).read_text())
+    except (OSError, ValueError):
+        return [DIGESTS]
+    return [name for name, digest in digests.items() if not (state / name).is_file() or _digest(state / name) != digest]
 
 
 def save_state(accelerator: Accelerator, output: Path, progress: Progress) -> None:
@@ -133,6 +212,9 @@ def save_state(accelerator: Accelerator, output: Path, progress: Progress) -> No
         raise StateError(f"the training state could not be written to {final}: {error}; {left}") from error
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
+        files = [file for file in sorted(draft.rglob("*")) if file.is_file()]
+        digests = {file.relative_to(draft).as_posix(): _digest(file) for file in files}
+        (draft / DIGESTS).write_text(json.dumps(digests, indent=1))
         shutil.rmtree(final, ignore_errors=True)
         os.replace(draft, final)
         for old in saved_states(output)[:-KEPT]:

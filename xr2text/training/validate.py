@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from xr2text.config import Config
 from xr2text.data.dataset import collate
 from xr2text.data.study import DataError
-from xr2text.evaluation.clinical import score_clinical, score_head
+from xr2text.evaluation.clinical import MIN_POSITIVES, score_clinical, score_head
 from xr2text.evaluation.language import score_language
 from xr2text.model.checkpoint import Checkpoint
 from xr2text.model.findings import FindingCalibration
@@ -34,6 +34,7 @@ from xr2text.training.state import Progress
 
 SAMPLES = 3  # of the scored reports, shown in the training report
 LEAST_POSITIVES = 8  # below, a finding's best threshold would be chance: it takes the one that suits all together
+SCORE_DIGITS = 3  # of the score: where two epochs differ by less, the one with the lower validation loss is kept
 TEMPERATURES = torch.logspace(-0.7, 0.7, 57)  # 0.2 to 5
 THRESHOLDS = torch.linspace(0.02, 0.8, 79)
 
@@ -44,6 +45,9 @@ class Validator:
     Args:
         checkpoint: with the model that is trained.
         average: of its weights; None: there is none.
+
+    Raises:
+        DataError: a chosen metric cannot be computed on these validation studies.
     """
 
     def __init__(
@@ -56,32 +60,37 @@ class Validator:
     ):
         self.config, self.data, self.checkpoint, self.average = config, data, checkpoint, average
         self.accelerator = accelerator
+        labels = data.val.finding_labels  # [N, F]
+        scored = ((labels == 1).sum(0) >= MIN_POSITIVES) & (labels == 0).any(0)  # [F]
+        if "finding_auc" in config.training.metric_for_best_model and not scored.any():
+            raise DataError(
+                f"metric_for_best_model: finding_auc needs a finding with {MIN_POSITIVES} validation studies that have "
+                "it and one that does not; choose among combined, findings_f1 and findings_f1_5"
+            )
         self.loader, self.scored_loader = (make_loader(part, config, accelerator) for part in (data.val, data.scored))
 
     def __call__(self, progress: Progress) -> tuple[dict[str, float], list[Sample]]:
-        """Scores by name, of which "score" decides the best epoch, and on the main process the first scored reports.
-
-        Raises:
-            DataError: a chosen metric cannot be computed.
-        """
+        """Scores by name, of which "score" decides the best epoch, and on the main process the first scored reports."""
         model, settings = self._evaluated_model(), self.config.training
         model.calibration = progress.calibration
         loss, logits, labels = predict(model, self.loader, self.accelerator)
         scores = {"validation ce": loss}
         if settings.losses.findings:
-            fitted = fit_calibration(logits, labels, self.config.model.findings)
+            kept = None if settings.init_from is None else progress.calibration
+            fitted = fit_calibration(logits, labels, self.config.model.findings, kept)
             progress.calibration = model.calibration = self.checkpoint.model.calibration = fitted
             tables = (pd.DataFrame(values, columns=self.config.model.findings) for values in (labels, logits.sigmoid()))
             auc = None if labels.isnan().all() else score_head(*tables).mean_auc
-            if auc is None and "finding_auc" in settings.metric_for_best_model:
-                raise DataError("metric_for_best_model: finding_auc needs 15 validation studies that have a finding")
             scores["finding_auc"] = math.nan if auc is None else auc
-        best = Checkpoint(model, self.checkpoint.tokenizer, self.config.generation, self.config.name)
+        start = self.checkpoint
+        best = Checkpoint(model, start.tokenizer, self.config.generation, self.config.name, start.card, start.held_out)
         reports = write_reports(best.generator, self.scored_loader, self.accelerator)
         scores |= self._score(reports)
-        scores["score"] = sum(scores[name] for name in settings.metric_for_best_model)
-        if scores["score"] > progress.best_score:
-            progress.best_score = scores["score"]
+        if empty := sum(not report.findings for report in reports.values()):
+            self.accelerator.print(f"{empty} of {len(reports)} written reports have no findings section")
+        scores["score"] = round(sum(scores[name] for name in settings.metric_for_best_model), SCORE_DIGITS)
+        if (scores["score"], -loss) > progress.best:
+            progress.best = scores["score"], -loss
             if self.accelerator.is_main_process:
                 best.save_pretrained(Path(self.config.output) / "best")
         samples = self._samples(model, reports) if self.accelerator.is_main_process else []
@@ -172,10 +181,21 @@ def _bar(loader: DataLoader, what: str, accelerator: Accelerator) -> tqdm:
     return tqdm(loader, desc=what, disable=not accelerator.is_local_main_process, leave=False, mininterval=2)
 
 
-def fit_calibration(logits: torch.Tensor, labels: torch.Tensor, findings: list[str]) -> FindingCalibration:
-    """Of a finding head with logits [N, F], on labels [N, F], NaN where not known."""
-    temperature = fit_temperature(logits, labels)
-    return FindingCalibration(temperature, fit_thresholds((logits / temperature).sigmoid(), labels, findings))
+def fit_calibration(
+    logits: torch.Tensor, labels: torch.Tensor, findings: list[str], kept: FindingCalibration | None = None
+) -> FindingCalibration:
+    """Of a finding head with logits [N, F], on labels [N, F], NaN where not known; see LEAST_POSITIVES.
+
+    Args:
+        kept: an earlier calibration, of which stays what there are too few positives to fit anew.
+    """
+    enough = (labels == 1).sum(0) >= LEAST_POSITIVES  # [F]
+    temperature = kept.temperature if kept is not None and not enough.any() else fit_temperature(logits, labels)
+    thresholds = fit_thresholds((logits / temperature).sigmoid(), labels, findings)
+    if kept is not None:
+        rare = [name for name, common in zip(findings, enough.tolist(), strict=True) if not common]
+        thresholds |= {name: kept.thresholds.get(name, 0.5) for name in rare}
+    return FindingCalibration(temperature, thresholds)
 
 
 def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:

@@ -3,6 +3,7 @@ import json
 import pandas as pd
 import pytest
 
+from xr2text.data.sources.layout import hashed_split
 from xr2text.data.study import DataError
 
 ROWS = [
@@ -56,6 +57,20 @@ def test_faults_are_named(tmp_path, write, load, change, words):
     write([ROWS[0], ROWS[1] | change, ROWS[2]])
     with pytest.raises(DataError, match=words):
         load("manifest", tmp_path)
+
+
+@pytest.mark.parametrize("count", [2, 10, 24])
+def test_a_small_table_without_a_split_has_studies_for_training_and_for_validation(tmp_path, write, load, count):
+    """Named so that the hash has none of them for validation."""
+    names = [name for name in map(str, range(200)) if hashed_split(name) == "train"][:count]
+    rows = [{"id": name, "image": f"{name}.png", "findings": "Clear."} for name in names]
+    rows[0]["findings"] = ""
+    write(rows)
+    splits = load("manifest", tmp_path)
+    assert len(splits["val"]) == max(1, count // 10) and len(splits["train"]) == count - len(splits["val"])
+    assert all(study.findings for study in splits["val"])
+    write([row | {"split": "train"} for row in rows])
+    assert not load("manifest", tmp_path)["val"]  # as the table says
 
 
 def test_missing_parts_are_named(tmp_path, load):

@@ -1,7 +1,7 @@
 """Public data layouts on disk, a file here for each. `data.source` names the layout, `data.root` its place.
 
 Where a layout has no split, 80 % of the patients are for training, 10 % for validation and 10 % for testing, decided by
-each patient's name alone. A patient or a study in two splits is an error.
+each patient's name alone. A patient or a study in two splits is an error, and so is an image that a study lists twice.
 
 With `data.cache`, the studies are kept in a file there, from which they are mapped, not loaded:
 
@@ -107,6 +107,8 @@ def _each_in_one_split(config: DataConfig, studies: Iterable[Study], faults: Fau
         elif seen.setdefault(study.id, split) != split:
             words = f"stands in two splits: {seen[study.id]} and {split}"
             faults.add("two splits", f"{source}: study {study.id!r} {words}")
+        if again := next((image for image in study.images if study.images.count(image) > 1), None):
+            faults.add("duplicate image", f"{source}: study {study.id!r} lists {again} more than once")
         first, before = patients.setdefault(study.patient, (study.id, split))
         if before != split and first != study.id:
             words = f"stands in two splits: study {first!r} in {before}, study {study.id!r} in {split}"

@@ -3,9 +3,11 @@
 ROOT    manifest.csv or manifest.jsonl, a folder that holds one, or any .csv, .tsv or .jsonl file
 A row for each image, paths relative to it: id, image, findings; if there: impression, indication, comparison, patient,
 view (frontal, PA, AP, lateral or LL), split (train, val, test). In JSON lines, image and view may be lists.
+Where no row names a split and so few patients leave none for validation, some are taken for it.
 """
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from xr2text.config import DataConfig
@@ -25,10 +27,26 @@ def manifest_studies(root: Path, config: DataConfig, faults: Faults) -> Iterator
     studies: dict[str, list[dict[str, str]]] = {}
     for row in _rows(path):
         studies.setdefault(row["id"], []).append(row)
-    return (_study(path, rows, faults) for rows in studies.values())
+    split_of = _splits(list(studies.values()))
+    return (_study(path, rows, split_of, faults) for rows in studies.values())
 
 
-def _study(path: Path, rows: list[dict[str, str]], faults: Faults) -> Study:
+def _splits(studies: list[list[dict[str, str]]]) -> Callable[[str], str]:
+    """A function from a patient to the split where the table names none: by hash, and if that leaves nobody for
+    validation, a tenth of the patients who have findings, at least one, for it."""
+    split_of = {_patient(rows[0]): rows[0]["split"] or hashed_split(_patient(rows[0])) for rows in studies}
+    if "val" not in split_of.values() and not any(rows[0]["split"] for rows in studies):
+        reported = {_patient(rows[0]) for rows in studies if rows[0]["findings"].strip()}
+        chosen = sorted(reported, key=lambda patient: hashlib.sha256(patient.encode()).digest())
+        split_of |= dict.fromkeys(chosen[: max(1, len(split_of) // 10)], "val")
+    return split_of.__getitem__
+
+
+def _patient(row: dict[str, str]) -> str:
+    return row["patient"] or row["id"]
+
+
+def _study(path: Path, rows: list[dict[str, str]], split_of: Callable[[str], str], faults: Faults) -> Study:
     first = rows[0]
     for name in ("patient", "split", "findings", "impression"):
         if any(row[name] != first[name] for row in rows):
@@ -41,8 +59,8 @@ def _study(path: Path, rows: list[dict[str, str]], faults: Faults) -> Study:
         if row["view"].lower() not in _VIEWS:
             faults.add("bad entry", f"{path}: view is {row['view']!r}; accepted: {', '.join(filter(None, _VIEWS))}")
         images.append(ImageFile(image, _VIEWS.get(row["view"].lower())))
-    patient = first["patient"] or first["id"]
-    split = first["split"] or hashed_split(patient)
+    patient = _patient(first)
+    split = first["split"] or split_of(patient)
     if split not in SPLITS:
         faults.add("bad entry", f"{path}: split is {split!r}; accepted: {', '.join(SPLITS)}, or nothing")
         split = "train"
