@@ -4,11 +4,13 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.imaging.read import radiograph_from_array
 from xr2text.inference.gate import (
+    CLASSES,
     DOUBTFUL,
     PASSES,
     REFUSED,
@@ -143,3 +145,10 @@ def test_a_gate_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "gate" / "gate.safetensors").write_bytes(b"half a file")
     with pytest.raises(CheckpointError, match="no gate that can be read"):
         Gate.load(tmp_path / "gate")
+
+
+def test_a_lateral_view_is_told_from_a_frontal_one(gate, monkeypatch):
+    assert not gate.is_lateral(phantom(3))
+    probabilities = torch.tensor([[float(name == "lateral") for name in CLASSES]])
+    monkeypatch.setattr(gate, "judge", lambda pooled: (probabilities, torch.ones(1)))
+    assert gate.is_lateral(phantom(3))

@@ -3,7 +3,9 @@ import math
 import pytest
 import torch
 
-from xr2text.training.validate import fit_calibration, fit_temperature, fit_thresholds
+from xr2text.model.findings import FindingCalibration
+from xr2text.training.card import findings_table
+from xr2text.training.validate import fit_calibration, fit_temperature, fit_thresholds, measure_finding
 
 
 def test_the_temperature_undoes_overconfidence():
@@ -26,3 +28,27 @@ def test_thresholds_give_the_best_f1_and_rare_findings_share_one():
     assert chosen["rare"] > 0.1
     calibration = fit_calibration(probabilities.logit(), labels, ["common", "rare"])
     assert set(calibration.thresholds) == {"common", "rare"} and calibration.temperature > 0
+
+
+def test_how_well_a_finding_is_known_is_measured_with_intervals():
+    torch.manual_seed(0)
+    labels = torch.tensor([1.0] * 40 + [0.0] * 160 + [math.nan] * 30)
+    probabilities = torch.cat([torch.full((30,), 0.8), torch.full((10,), 0.1), torch.full((160,), 0.2), torch.rand(30)])
+    known = measure_finding(probabilities, labels, 0.5)
+    assert (known.positives, known.negatives) == (40, 160) and known.assessed
+    assert known.sensitivity == [0.75, 0.598, 0.858], "Wilson's, as tables have it for 30 of 40"
+    assert known.specificity[0] == 1 and 0.97 < known.specificity[1] < 1
+    assert known.auc[0] == pytest.approx(0.75) and known.auc[1] < 0.75 < known.auc[2]
+    chance = measure_finding(torch.rand(200), torch.tensor([1.0, 0.0] * 100), 0.5)
+    assert chance.auc[1] < 0.5 < chance.auc[2] and not chance.assessed
+    rare = measure_finding(torch.tensor([0.9, 0.1, 0.2]), torch.tensor([1.0, 0.0, 0.0]), 0.5)
+    assert rare.auc == [1, 1, 1] and not rare.assessed
+    none = measure_finding(torch.rand(3), torch.zeros(3), 0.5)
+    assert none.sensitivity is None and none.auc is None and not none.assessed
+
+
+def test_the_card_has_what_was_measured():
+    labels, logits = torch.tensor([[1.0], [0.0]] * 20), torch.tensor([[2.0], [-2.0]] * 20)
+    table = findings_table(fit_calibration(logits, labels, ["nodule"]))
+    assert "| nodule | 20 | 1.00 (0.84 to 1.00) | 1.00 (0.84 to 1.00) | 1.00 (1.00 to 1.00) | yes |" in table
+    assert findings_table(FindingCalibration()) == ""

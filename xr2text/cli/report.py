@@ -22,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     also = "documents to write also: pdf, fhir (a DiagnosticReport), dicom-sr (a DICOM Structured Report)"
     add("--also", nargs="+", default=[], choices=("pdf", "fhir", "dicom-sr"), metavar="DOCUMENT", help=also)
     add("--identity", action="store_true", help="the Structured Report names the patient as the DICOM file does")
+    setting = "a finding as a person sees it, in every file: NAME=present or NAME=absent; the report follows"
+    add("--finding", action="append", default=[], type=set_finding, metavar="NAME=STATE", help=setting)
     add("--force", action="store_true", help="also where a file may be no frontal chest radiograph")
     add_checkpoint(parser)
 
@@ -46,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
             contents.append(_content(file))
             yield contents[-1]
 
-    reports = Reporter.from_pretrained(args.checkpoint).reports(images(), force=args.force)
+    reporter = Reporter.from_pretrained(args.checkpoint)
+    reports = reporter.reports(images(), force=args.force, findings=dict(args.finding))
     refused = 0
     for file, name, report in tqdm(zip(files, unique_names(files), reports, strict=True), "", len(files), unit="file"):
         content = contents.popleft()
@@ -69,6 +72,14 @@ def run(args: argparse.Namespace) -> int:
     if refused:
         print(f"{refused} of {len(files)} files without all that was asked for", file=sys.stderr)
     return 1 if refused else 0
+
+
+def set_finding(text: str) -> tuple[str, str]:
+    """ "pleural effusion=present" -> its name and state, for argparse."""
+    name, mark, state = text.rpartition("=")
+    if not mark or state not in ("present", "absent"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=present or NAME=absent")
+    return name.strip(), state
 
 
 def _content(file: Path) -> bytes | Path:

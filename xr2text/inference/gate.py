@@ -133,6 +133,10 @@ class Gate(nn.Module):
             raise DoubtfulImageError(result.reason)
         return result.radiograph, (*result.notes, *filter(None, [result.reason]))
 
+    def is_lateral(self, radiograph: Radiograph) -> bool:
+        """Whether it is more likely a lateral view than anything else."""
+        return int(self._classify(radiograph)[0].argmax()) == LATERAL
+
     def _verdict(self, probabilities: torch.Tensor, distance: float) -> tuple[str, str]:
         settings = self.settings
         if probabilities[0] >= settings.sure and distance <= settings.far:
