@@ -3,7 +3,8 @@
     python app.py [--mcp]
 
 Environment: XR2TEXT_CHECKPOINT names the checkpoint, a folder or a model on the Hugging Face hub; XR2TEXT_USER and
-XR2TEXT_PASSWORD ask for a login; gradio's own variables (GRADIO_SERVER_NAME, GRADIO_SERVER_PORT, ...) hold.
+XR2TEXT_PASSWORD ask for a login; XR2TEXT_CORRECTIONS names a folder that corrections are kept in; gradio's own
+variables (GRADIO_SERVER_NAME, GRADIO_SERVER_PORT, ...) hold.
 """
 
 import argparse
@@ -12,14 +13,17 @@ import os
 import signal
 import threading
 
+from xr2text.cli.options import lasting_imports
 from xr2text.errors import XR2TextError
 from xr2text.files import shipped
-from xr2text.inference.reporter import Reporter
-from xr2text.phantom.drawing import draw_phantom
-from xr2text.ui.endpoints import MAX_FILE_SIZE
-from xr2text.ui.examples import Examples
-from xr2text.ui.page import CSS, THEME, build_page
-from xr2text.ui.uploads import upload_folder
+
+with lasting_imports():
+    from xr2text.inference.reporter import Reporter
+    from xr2text.phantom.drawing import draw_phantom
+    from xr2text.ui.endpoints import MAX_FILE_SIZE
+    from xr2text.ui.examples import Examples
+    from xr2text.ui.page import CSS, THEME, build_page
+    from xr2text.ui.uploads import upload_folder
 
 SESSIONS = 24  # whose radiographs are kept at a time
 
@@ -34,7 +38,7 @@ def load_reporter() -> Reporter:
     if importlib.util.find_spec("spaces"):  # on a ZeroGPU Space each report asks for the GPU
         import spaces
 
-        reporter.report = spaces.GPU(reporter.report)
+        reporter.report, reporter.rewrite = spaces.GPU(reporter.report), spaces.GPU(reporter.rewrite)
     return reporter
 
 

@@ -1,9 +1,9 @@
 """The page as a reader has it, in headless Chromium; as a command, the README's picture of it.
 
-    python -m benchmarks.page benchmarks/page.png [--file RADIOGRAPH] [--checkpoint DIR]
+    python -m benchmarks.page benchmarks/page.png [--phone benchmarks/phone.png] [--examples DIR] [--checkpoint DIR]
 
-Needs Chromium and its driver (Debian: apt install chromium chromium-driver) and requirements-dev.txt. Without a file,
-the radiograph is a phantom.
+Needs Chromium and its driver (Debian: apt install chromium chromium-driver) and requirements-dev.txt. The radiograph is
+one of NIH ChestX-ray14 (Wang et al., CVPR 2017; provided by the NIH Clinical Center), which may be shown.
 """
 
 import argparse
@@ -17,29 +17,30 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
-import numpy as np
 from selenium import webdriver
 from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from benchmarks.common import CHECKPOINT
-from xr2text.phantom.drawing import draw_phantom
+from xr2text.ui.examples import PUBLIC
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS, ANSWER_SECONDS = 120, 60
+EXAMPLE = f"NIH {Path(next(iter(PUBLIC))).stem}"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-def start_app(folder: Path, checkpoint: str) -> tuple[subprocess.Popen, str, float]:
-    """The app, its address, and the seconds until its page answers. `folder` takes its log and uploads."""
+def start_app(folder: Path, checkpoint: str, **variables: str) -> tuple[subprocess.Popen, str, float]:
+    """The app, its address, and the seconds until its page answers. `folder` takes its log and uploads;
+    `variables` are added to its environment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {
         **os.environ, "XR2TEXT_CHECKPOINT": checkpoint, "GRADIO_SERVER_NAME": "127.0.0.1",
         "GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(folder / "uploads"),
+        **variables,
     }  # fmt: skip
     started = time.monotonic()
     with (folder / "log.txt").open("w") as log:
@@ -55,7 +56,7 @@ def start_app(folder: Path, checkpoint: str) -> tuple[subprocess.Popen, str, flo
 
 
 class PageReader:
-    """A reader who chooses a file, presses the button, and reads what the page says.
+    """A reader who opens a file and reads what the page says.
 
     Args:
         url: the page's address.
@@ -70,58 +71,50 @@ class PageReader:
         options.binary_location = browser
         for switch in (
             "headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-first-run", "hide-scrollbars",
-            "window-size=1280,1000", f"user-data-dir={folder}",
+            "window-size=1280,800", f"user-data-dir={folder}",
         ):  # fmt: skip
             options.add_argument(f"--{switch}")
         self.browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
         self.browser.get(url)
-        self.empty = False  # whether the last file was no image
-        self._until(lambda: self._find("#file input[type=file]"))
+        self._until(lambda: self._ready == "empty")
 
     def ask(self, file: Path) -> tuple[str, str]:
         """("report", its text) or ("refused", the sentence)."""
-        if self.empty:
-            self._press()  # the page then asks for a file, which differs from what it will say of this one
-        answer = self._answer(lambda: self._find("#file input[type=file]").send_keys(str(file)))
-        self.empty = not answer.startswith("Radiograph of")
-        if self.empty:
-            return "refused", answer
-        self._until(lambda: self._ready == "image")
-        answer = self._press()
-        if not answer.startswith("Report written"):
-            return "refused", answer
-        self._until(lambda: self._ready == "report")
-        sentences = self.browser.find_elements(By.CSS_SELECTOR, "#reader .sentence")
-        return "report", "\n".join(sentence.text for sentence in sentences)
+        self._find("#reader .files").send_keys(str(file))
+        return self._answer()
 
-    def save_picture(self, file: Path) -> None:
-        """The whole page, as it stands."""
-        time.sleep(2)  # the overlay fades in
-        height = self.browser.execute_script("return document.documentElement.scrollHeight")
-        self.browser.set_window_size(1280, height + 140)
-        time.sleep(1)
+    def show_example(self, name: str) -> tuple[str, str]:
+        """As `ask`, of an example on the empty page."""
+        selector = f"#reader .example[aria-label$='{name}']"
+        self._until(lambda: self._find(selector))
+        self._find(selector).click()
+        return self._answer()
+
+    def light_up(self, number: int) -> None:
+        """Goes into a sentence, whose place then lights up."""
+        self.browser.find_elements(By.CSS_SELECTOR, "#reader .words")[number].click()
+
+    def save_picture(self, file: Path, width: int = 1280, height: int = 800) -> None:
+        """What stands on a screen of that size; below 600 pixels, a phone's."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        time.sleep(1)  # the page is laid out anew
         self.browser.save_screenshot(str(file))
 
     def close(self) -> None:
         self.browser.quit()
 
-    def _press(self) -> str:
-        return self._answer(self._find("#generate").click)
-
-    def _answer(self, act: Callable[[], None]) -> str:
-        """What the page says next."""
-        former = self._status
-        act()
-        self._until(lambda: self._status not in ("", former))
-        return self._status
-
-    @property
-    def _status(self) -> str:
-        return self._find("#status").text
+    def _answer(self) -> tuple[str, str]:
+        """What the page says of a file, once it is done with it."""
+        self._until(lambda: self._ready)
+        if self._ready != "report":
+            return "refused", self._find("#reader-status b").text
+        words = self.browser.find_elements(By.CSS_SELECTOR, "#reader .words")
+        return "report", "\n".join(sentence.text for sentence in words)
 
     @property
     def _ready(self) -> str:
-        return self._find("#reader .reader").get_attribute("data-ready")
+        return self._find("#reader .room").get_attribute("data-ready")
 
     def _find(self, selector: str):
         return self.browser.find_element(By.CSS_SELECTOR, selector)
@@ -134,20 +127,24 @@ class PageReader:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture", type=Path)
-    parser.add_argument("--file", type=Path, help="a radiograph in place of the phantom")
+    parser.add_argument("--phone", type=Path, help="also a picture of it on a phone")
+    parser.add_argument("--examples", type=Path, help="a folder with the public examples, where there is no network")
     parser.add_argument("--checkpoint", default=CHECKPOINT)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        file = args.file
-        if file is None:
-            file = folder / "phantom.png"
-            cv2.imwrite(str(file), np.round(draw_phantom(0, 1024).pixels * 255).astype(np.uint8))
-        app, url, _ = start_app(folder, str(Path(args.checkpoint).resolve()))
+        for file in PUBLIC if args.examples else ():
+            (folder / "cache" / "xr2text").mkdir(parents=True, exist_ok=True)
+            shutil.copy(args.examples / file, folder / "cache" / "xr2text" / file)
+        cache = {"XDG_CACHE_HOME": str(folder / "cache")} if args.examples else {}
+        app, url, _ = start_app(folder, str(Path(args.checkpoint).resolve()), **cache)
         try:
             reader = PageReader(url, folder / "browser")
-            print("\n".join(reader.ask(file.resolve())))
+            print("\n".join(reader.show_example(EXAMPLE)))
+            reader.light_up(0)
             reader.save_picture(args.picture)
+            if args.phone:
+                reader.save_picture(args.phone, 390, 844)
             reader.close()
         finally:
             app.terminate()

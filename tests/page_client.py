@@ -12,8 +12,8 @@ def send(address, path, caller=requests):
 
 
 def body(path):
-    """What /report takes: a file's path, and not to force."""
-    return {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, False]}
+    """What /report takes: a file's path, not to force, and no findings."""
+    return {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, False, None]}
 
 
 def ask(address, path, caller=requests):

@@ -18,32 +18,38 @@ class Page:
     def __init__(self, browser, address):
         self.browser = browser
         browser.get(address)
-        self.until(lambda: browser.find_elements(By.CSS_SELECTOR, "#file input[type=file]"))
+        self.until(lambda: self.ready == "empty")
 
     def until(self, condition):
         ignored = ("StaleElementReferenceException", "NoSuchElementException")
         kinds = [getattr(errorhandler, name) for name in ignored]
-        return WebDriverWait(self.browser, SECONDS, ignored_exceptions=kinds).until(lambda _: condition())
+        return WebDriverWait(self.browser, SECONDS, 0.05, ignored_exceptions=kinds).until(lambda _: condition())
 
     def find(self, selector):
         return self.browser.find_element(By.CSS_SELECTOR, selector)
 
-    @property
-    def status(self):
-        return self.find("#status").text
+    def all(self, selector):
+        return self.browser.find_elements(By.CSS_SELECTOR, selector)
 
     @property
-    def report(self):
-        return [self.find(f"#{name} textarea").get_property("value") for name in ("findings", "impression")]
+    def status(self):
+        return self.find("#reader-status").text
+
+    @property
+    def words(self):
+        """The sentences' texts."""
+        return [words.text for words in self.all("#reader .words")]
 
     @property
     def ready(self):
-        """What the viewer shows: "empty", "image" or "report"; "" while it loads."""
-        return self.find("#reader .reader").get_attribute("data-ready")
+        """What the reading room shows: "empty", "image" or "report"; "" while it is at work."""
+        return self.find("#reader .room").get_attribute("data-ready")
 
     @property
-    def width(self):
-        return self.browser.execute_script("return document.documentElement.scrollWidth")
+    def size(self):
+        """Width and height of all that can be scrolled to."""
+        script = "const page = document.documentElement; return [page.scrollWidth, page.scrollHeight]"
+        return self.browser.execute_script(script)
 
     def pixels(self):
         """[h, w, 3] of the picture as it is drawn."""
@@ -53,7 +59,7 @@ class Page:
 
     @property
     def sentences(self):
-        return self.browser.find_elements(By.CSS_SELECTOR, "#reader .sentence")
+        return self.all("#reader .sentence")
 
     @property
     def files(self):
@@ -64,9 +70,23 @@ class Page:
         """A click from the keyboard's side: the pointer hovers nowhere."""
         self.browser.execute_script("document.querySelector(arguments[0]).click()", selector)
 
-    def upload(self, path):
-        self.find("#file input[type=file]").send_keys(str(path))
+    def read(self, *paths):
+        """Opens files and waits for what the page makes of them."""
+        self.find("#reader .files").send_keys("\n".join(map(str, paths)))
+        self.until(lambda: self.ready)
 
-    def generate(self):
-        self.find("#generate").click()
-        self.until(lambda: "Report written" in self.status and self.ready == "report")
+    def batch(self, *paths):
+        """Gives files to the worklist."""
+        self.press("[role=tab][data-view=batch]")
+        self.find("#worklist .files").send_keys("\n".join(map(str, paths)))
+
+    def set_finding(self, name, state):
+        """Presses a button of a finding's row and waits for the new report."""
+        self.browser.execute_script(SET, name, state)
+        self.until(lambda: self.ready == "report")
+
+
+SET = """
+const rows = [...document.querySelectorAll("#reader .finding")];
+rows.find((row) => row.querySelector(".name").textContent === arguments[0]).querySelector(`.${arguments[1]}`).click();
+"""

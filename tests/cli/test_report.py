@@ -88,6 +88,20 @@ def test_a_doubtful_image_needs_force(run, png, tmp_path, monkeypatch, capsys):
     assert "It is strange." in (tmp_path / "out" / "phantom" / "report.txt").read_text()
 
 
+def test_a_finding_is_set_for_every_file(make_tiny, run, png, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(png, "--finding", "nodule=maybe")
+    assert "is not NAME=present or NAME=absent" in capsys.readouterr().err
+    assert run(png, "--finding", "nodule=present") == 2
+    assert "no finding head" in capsys.readouterr().err
+    make_tiny(("nodule",)).save_pretrained(tmp_path / "with findings")
+    arguments = [str(png), "--out", str(tmp_path / "out"), "--checkpoint", str(tmp_path / "with findings")]
+    assert main(["report", *arguments, "--finding", "nodule=present"]) == 0
+    written = json.loads((tmp_path / "out" / "phantom" / "report.json").read_text())
+    assert written["findings_seen"][0]["set_by_person"] == "present"
+    assert "Findings set by a person: nodule present." in (tmp_path / "out" / "phantom" / "report.txt").read_text()
+
+
 def test_what_cannot_begin_ends_in_words(run, png, tmp_path, capsys):
     assert main(["report", str(png), "--out", str(tmp_path), "--checkpoint", "/no/such"]) == 2
     assert "/no/such" in capsys.readouterr().err

@@ -1,15 +1,21 @@
 import json
+from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import pytest
 from example_report import make_report
 from PIL import Image
+from pydicom import Dataset
+from pydicom.uid import ComputedRadiographyImageStorage
+from pypdf import PdfReader
 
 from xr2text.anatomy import REGION_NAMES
-from xr2text.export.files import write_report
-from xr2text.export.source import Source
+from xr2text.export.files import document, write_report
+from xr2text.export.source import IDENTITY, REFERENCES, STUDY, Source
 from xr2text.export.text import NOTICE, report_json, report_text
 from xr2text.inference.confidence import FindingReading
+from xr2text.model.findings import FindingMeasure
 
 
 def test_the_text_reads_from_findings_to_notice():
@@ -17,9 +23,9 @@ def test_the_text_reads_from_findings_to_notice():
     parts = [
         "Findings:\nThe heart is normal. The lungs are clear.",
         "Impression:\nNo acute disease.",
+        "Written by example 0.1.0.",
         "Warning: The image is small.",
         NOTICE,
-        "Model: example 0.1.0",
     ]
     assert text == "\n\n".join(parts) + "\n"
     assert "not a medical device" in NOTICE
@@ -52,8 +58,11 @@ def test_an_edited_report_says_so_and_by_which_model_it_was_drafted():
         "text": "There is a mass.",
         "regions": {},
         "confidence": None,
+        "certainty": "written by a person",
     }
-    assert data["findings_seen"] == [{"name": "nodule", "probability": 0.6, "threshold": 0.5, "written": None}]
+    (seen,) = data["findings_seen"]
+    assert {"name": "nodule", "probability": 0.6, "threshold": 0.5, "written": None}.items() <= seen.items()
+    assert (seen["set_by_person"], seen["assessed"], seen["measure"]) == (None, True, None)
     assert len(data["doubts"]) == 1 and "nodule" in data["doubts"][0]
 
 
@@ -80,3 +89,32 @@ def test_what_is_not_asked_for_is_not_written_and_a_second_report_replaces_the_f
     assert [path.name for path in paths] == ["report.txt", "report.json"]
     assert sorted(tmp_path.iterdir()) == sorted(paths)
     assert "an older report" not in paths[0].read_text()
+
+
+def test_what_a_person_set_and_what_is_not_assessed_is_said_in_every_document(tmp_path):
+    measure = FindingMeasure(4, 290, (0.5, 0.2, 0.8), (0.9, 0.8, 0.95), None)
+    readings = [
+        FindingReading("nodule", 0.1, 0.5, "present", "present"),
+        FindingReading("mass", 0.1, 0.5, measure=measure),
+    ]
+    report = make_report(readings=readings)
+    first = replace(report.sentences[0], confidence=0.95, not_assessed=("mass",))
+    report = replace(report, sentences=(first, *report.sentences[1:]))
+    source = Source("0", dicom_header())
+    texts = [document(report, name, source) for name in ("txt", "json", "fhir", "dicom-sr")]
+    pdf = " ".join(page.extract_text() for page in PdfReader(BytesIO(document(report, "pdf"))).pages)
+    for text in (*(content.decode("utf-8", "replace") for content in texts), " ".join(pdf.split())):
+        assert "Findings set by a person: nodule present." in text
+        assert "not assessed by this model" in text.lower() and "mass" in text
+        assert "high confidence" not in text
+    seen = {one["name"]: one for one in json.loads(texts[1])["findings_seen"]}
+    assert seen["nodule"]["set_by_person"] == "present" and seen["mass"]["assessed"] is False
+    assert seen["mass"]["measure"]["sensitivity"] == [0.5, 0.2, 0.8]
+
+
+def dicom_header():
+    header = Dataset()
+    for name in (*REFERENCES, *STUDY, *IDENTITY):
+        setattr(header, name, "1.2.3" if name.endswith("UID") else "")
+    header.SOPClassUID = ComputedRadiographyImageStorage
+    return header

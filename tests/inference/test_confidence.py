@@ -1,31 +1,57 @@
+from dataclasses import replace
+
 import pytest
 from example_report import make_report
 
-from xr2text.inference.confidence import confidence_in_words, disagreements, read_findings, sentence_confidence
+from xr2text.inference.confidence import (
+    FindingError,
+    FindingReading,
+    check_set_findings,
+    confidence_in_words,
+    disagreements,
+    read_findings,
+    sentence_confidence,
+    spoken_of,
+)
+from xr2text.inference.report import Sentence
+from xr2text.model.findings import FindingMeasure
 
 PROBABILITIES = {"cardiomegaly": 0.7, "pleural effusion": 0.05, "nodule": 0.4, "edema": 0.01}
 THRESHOLDS = {"cardiomegaly": 0.3, "pleural effusion": 0.2, "edema": 0.2}
 
+KNOWN = FindingMeasure(40, 250, (0.8, 0.65, 0.9), (0.9, 0.86, 0.93), (0.9, 0.85, 0.95))
+RARE = FindingMeasure(3, 290, (0.3, 0.1, 0.8), (0.9, 0.86, 0.93), (0.7, 0.5, 0.9))
+
+
+def readings_of(text, changed=(), **all_of_them):
+    """The head's readings beside a text; `changed` has fields by name."""
+    changed = dict(changed)
+    heads = [
+        replace(FindingReading(name, p, THRESHOLDS.get(name, 0.5), **all_of_them), **changed.get(name, {}))
+        for name, p in PROBABILITIES.items()
+    ]
+    return read_findings(text, heads)
+
 
 def test_the_head_is_read_beside_the_report():
     text = "The heart is normal in size. There is a small pleural effusion. No pulmonary edema."
-    readings = {one.name: one for one in read_findings(text, PROBABILITIES, THRESHOLDS)}
+    readings = {one.name: one for one in readings_of(text)}
     assert list(readings) == list(PROBABILITIES)
     assert [one.written for one in readings.values()] == ["absent", "present", None, "absent"]
     assert [one.seen for one in readings.values()] == [True, False, False, False]  # a nodule's threshold is 0.5
     assert [one.disagrees for one in readings.values()] == [True, True, False, False]
-    assert read_findings("", {}, {}) == ()
+    assert read_findings("", ()) == ()
 
 
 def test_each_disagreement_is_told_in_a_sentence():
     text = "The heart is normal in size. There is a small pleural effusion."
-    told = disagreements(read_findings(text, PROBABILITIES | {"nodule": 0.8}, THRESHOLDS))
+    told = disagreements(readings_of(text, {"nodule": {"probability": 0.8}}))
     assert told == (
         "The report denies cardiomegaly; the finding head gives it 70% (it counts from 30%).",
         "The report does not speak of nodule; the finding head gives it 80% (it counts from 50%).",
         "The report says pleural effusion; the finding head gives it 5% (it counts from 20%).",
     )
-    assert disagreements(read_findings("Cardiomegaly.", PROBABILITIES, THRESHOLDS)) == ()
+    assert disagreements(readings_of("Cardiomegaly.")) == ()
 
 
 @pytest.mark.parametrize(
@@ -39,7 +65,7 @@ def test_each_disagreement_is_told_in_a_sentence():
     ],
 )
 def test_a_sentence_is_as_sure_as_what_it_says_of_findings(sentence, confidence):
-    assert sentence_confidence(sentence, 0.9, PROBABILITIES) == pytest.approx(confidence)
+    assert sentence_confidence(sentence, 0.9, readings_of(sentence)) == pytest.approx(confidence)
 
 
 def test_confidence_has_three_words():
@@ -63,8 +89,56 @@ def test_an_edited_report_keeps_the_regions_of_what_was_left_as_it_was():
 
 
 def test_an_edited_report_is_compared_with_the_head_anew():
-    report = make_report(readings=read_findings("The heart is normal.", PROBABILITIES, THRESHOLDS))
+    report = make_report(readings=readings_of("The heart is normal."))
     assert any("denies cardiomegaly" in one for one in report.doubts)
     edited = report.with_text("There is cardiomegaly.", report.impression)
     assert not any("cardiomegaly" in one for one in edited.doubts)
     assert edited.finding_readings[0].probability == 0.7 and edited.finding_readings[0].threshold == 0.3
+
+
+def test_what_a_person_has_set_counts_and_not_what_the_head_sees():
+    text = "The heart is normal in size. There is a small pleural effusion."
+    changed = {"cardiomegaly": {"set_to": "absent"}, "pleural effusion": {"set_to": "present"}}
+    readings = {one.name: one for one in readings_of(text, changed)}
+    assert [readings[name].seen for name in changed] == [False, True]
+    assert disagreements(tuple(readings.values())) == ()
+    said = disagreements(readings_of("The heart is normal in size.", {"cardiomegaly": {"set_to": "present"}}))
+    assert said == ("The report denies cardiomegaly; a person has set it to present.",)
+    assert sentence_confidence("There is cardiomegaly.", 0.6, readings_of("", changed)) == 0.6
+
+
+def test_a_sentence_is_told_from_what_a_person_set():
+    readings = readings_of("", {"nodule": {"set_to": "present"}, "edema": {"measure": RARE}})
+    for sentence, expected in (
+        ("There is a nodule.", {"as_set": ("nodule",)}),
+        ("There is no nodule or edema.", {"against_set": ("nodule",), "not_assessed": ("edema",)}),
+        ("The heart is normal in size.", {}),
+    ):
+        assert {group: names for group, names in spoken_of(sentence, readings).items() if names} == expected
+
+
+def test_only_what_the_model_has_can_be_set():
+    assert check_set_findings(None, ["nodule"]) == {}
+    assert check_set_findings({"nodule": "present"}, ["nodule"]) == {"nodule": "present"}
+    for findings, known, words in (
+        ({"noodle": "present"}, ["nodule", "mass"], "accepted: nodule, mass"),
+        ({"nodule": "maybe"}, ["nodule"], "present or absent; 'nodule' was set to 'maybe'"),
+        ({"nodule": "present"}, [], "no finding head"),
+    ):
+        with pytest.raises(FindingError, match=words):
+            check_set_findings(findings, known)
+
+
+def test_what_is_not_assessed_is_never_sure_and_disagrees_with_nothing():
+    assert KNOWN.assessed and not RARE.assessed
+    assert not replace(KNOWN, positives=9).assessed and not replace(KNOWN, auc=(0.7, 0.59, 0.8)).assessed
+    assert not replace(KNOWN, auc=None).assessed
+    text = "The heart is normal in size."
+    assert disagreements(readings_of(text, measure=RARE)) == () != disagreements(readings_of(text, measure=KNOWN))
+    assert sentence_confidence(text, 0.9, readings_of(text, measure=RARE)) == 0.9
+    assert Sentence(text, "findings", {}, 0.9).certainty == "high confidence"
+    assert Sentence(text, "findings", {}, 0.9, ("nodule",)).certainty == "not assessed by this model: nodule"
+    assert Sentence(text, "findings", {}, 0.9, (), ("nodule",)).certainty == "as a person set: nodule"
+    both = Sentence(text, "findings", {}, 0.9, ("mass",), (), ("nodule",)).certainty
+    assert both == "against what a person set: nodule; not assessed by this model: mass"
+    assert Sentence(text, "findings", {}).certainty == "written by a person"

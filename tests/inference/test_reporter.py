@@ -11,8 +11,10 @@ from PIL import Image
 
 from xr2text.anatomy import REGION_NAMES
 from xr2text.imaging.radiograph import ImageError, Radiograph
+from xr2text.inference.confidence import FindingError
 from xr2text.inference.reporter import Reporter, free_cores
 from xr2text.model.checkpoint import CheckpointError
+from xr2text.model.findings import FindingCalibration, FindingMeasure
 from xr2text.phantom.drawing import draw_phantom
 
 
@@ -191,3 +193,45 @@ def test_a_file_that_is_no_image_is_refused(reporter, tmp_path):
     (tmp_path / "text.png").write_text("not an image")
     with pytest.raises(ImageError):
         reporter.report(tmp_path / "text.png")
+
+
+@pytest.fixture(scope="module")
+def with_findings(make_tiny):
+    checkpoint = make_tiny(("cardiomegaly", "pleural effusion"))
+    checkpoint.model.calibration = FindingCalibration(1.0, {}, {"cardiomegaly": FindingMeasure(2, 9, None, None, None)})
+    return Reporter(checkpoint)
+
+
+def test_the_report_follows_what_a_person_sets(with_findings, film, monkeypatch):
+    model, presence = with_findings.model, []
+    head = model.finding_presence
+    monkeypatch.setattr(model, "finding_presence", lambda logits: presence.append(head(logits)) or presence[-1])
+    plain = with_findings.report(film)
+    for state in ("present", "absent"):
+        presence.clear()
+        report = with_findings.report(film, findings={"pleural effusion": state})
+        assert {float(given[0, 1]) for given in presence} == {float(state == "present")}, "what the decoder reads"
+        assert all(0 < given[0, 0] < 1 for given in presence)
+        heart, effusion = report.finding_readings
+        assert report.set_findings == {"pleural effusion": state} and effusion.seen == (state == "present")
+        assert (heart.set_to, heart.probability) == (None, pytest.approx(plain.finding_readings[0].probability))
+        assert effusion.probability == pytest.approx(plain.finding_readings[1].probability), "the head's, as before"
+    assert plain.set_findings == {} and not heart.assessed and effusion.assessed
+    with pytest.raises(FindingError, match="accepted: cardiomegaly, pleural effusion"):
+        with_findings.report(film, findings={"effusion": "present"})
+
+
+def test_a_report_is_written_anew_without_its_radiograph(with_findings, film):
+    plain, setting = with_findings.report(film), {"cardiomegaly": "present"}
+    bare = replace(plain, radiograph=replace(plain.radiograph, pixels=np.empty((0, 0), np.float32)))
+    rewritten, expected = with_findings.rewrite(bare, setting), with_findings.report(film, findings=setting)
+    assert (rewritten.findings, rewritten.impression) == (expected.findings, expected.impression)
+    assert [one.set_to for one in rewritten.finding_readings] == ["present", None]
+    np.testing.assert_array_equal(rewritten.grid_maps, plain.grid_maps)
+    assert rewritten.warnings == plain.warnings
+    for one, other in zip(rewritten.sentences, expected.sentences, strict=True):
+        assert one.text == other.text and one.confidence == pytest.approx(other.confidence, abs=1e-5)
+    back = with_findings.rewrite(rewritten, {})
+    assert (back.findings, back.set_findings) == (plain.findings, {})
+    (batched,) = with_findings.reports([film], findings=setting)
+    assert batched.findings == expected.findings

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from xr2text.config import ConfigError
 from xr2text.model.checkpoint import Checkpoint, CheckpointError
-from xr2text.model.findings import FindingCalibration
+from xr2text.model.findings import FindingCalibration, FindingMeasure
 
 
 @pytest.fixture
@@ -57,7 +57,9 @@ def test_its_card_stays_with_it(tiny_checkpoint, tmp_path):
 
 def test_a_calibration_is_kept(make_tiny, tmp_path):
     checkpoint = make_tiny(("cardiomegaly",))
-    checkpoint.model.calibration = FindingCalibration(1.7, {"cardiomegaly": 0.31})
+    checkpoint.model.calibration = FindingCalibration(
+        1.7, {"cardiomegaly": 0.31}, {"cardiomegaly": FindingMeasure(12, 80, [0.8, 0.7, 0.9], None, [0.9, 0.8, 0.95])}
+    )
     checkpoint.save_pretrained(tmp_path / "kept")
     assert Checkpoint.from_pretrained(tmp_path / "kept").model.calibration == checkpoint.model.calibration
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from xr2text.model.findings import FindingCalibration
+from xr2text.training.card import findings_table
 from xr2text.training.report import best_epoch
-from xr2text.training.validate import fit_calibration, fit_temperature, fit_thresholds
+from xr2text.training.validate import fit_calibration, fit_temperature, fit_thresholds, measure_finding
 
 
 def test_the_temperature_undoes_overconfidence():
@@ -38,7 +39,8 @@ def test_what_too_few_studies_show_is_kept():
     labels[:20, 0], labels[40:42, 1] = 1, 1
     names = ["common", "rare"]
     two = slice(19, 41)  # with one positive each
-    assert fit_calibration(probabilities[two].logit(), labels[two], names, kept) == kept
+    few = fit_calibration(probabilities[two].logit(), labels[two], names, kept)
+    assert (few.temperature, few.thresholds) == (kept.temperature, kept.thresholds)
     fitted = fit_calibration(probabilities.logit(), labels, names, kept)
     assert fitted.thresholds["rare"] == 0.07 and 0.1 < fitted.thresholds["common"] < 0.3
     assert fitted.temperature == fit_temperature(probabilities.logit(), labels) != 1.3
@@ -47,3 +49,27 @@ def test_what_too_few_studies_show_is_kept():
 def test_of_equal_scores_the_lower_loss_is_the_best_epoch():
     history = pd.DataFrame({"epoch": [1, 2, 3, 4], "score": [0.1, 0.2, 0.2, 0.2], "validation ce": [1, 3, 2, 2]})
     assert best_epoch(history)["epoch"] == 3
+
+
+def test_how_well_a_finding_is_known_is_measured_with_intervals():
+    torch.manual_seed(0)
+    labels = torch.tensor([1.0] * 40 + [0.0] * 160 + [math.nan] * 30)
+    probabilities = torch.cat([torch.full((30,), 0.8), torch.full((10,), 0.1), torch.full((160,), 0.2), torch.rand(30)])
+    known = measure_finding(probabilities, labels, 0.5)
+    assert (known.positives, known.negatives) == (40, 160) and known.assessed
+    assert known.sensitivity == [0.75, 0.598, 0.858], "Wilson's, as tables have it for 30 of 40"
+    assert known.specificity[0] == 1 and 0.97 < known.specificity[1] < 1
+    assert known.auc[0] == pytest.approx(0.75) and known.auc[1] < 0.75 < known.auc[2]
+    chance = measure_finding(torch.rand(200), torch.tensor([1.0, 0.0] * 100), 0.5)
+    assert chance.auc[1] < 0.5 < chance.auc[2] and not chance.assessed
+    rare = measure_finding(torch.tensor([0.9, 0.1, 0.2]), torch.tensor([1.0, 0.0, 0.0]), 0.5)
+    assert rare.auc == [1, 1, 1] and not rare.assessed
+    none = measure_finding(torch.rand(3), torch.zeros(3), 0.5)
+    assert none.sensitivity is None and none.auc is None and not none.assessed
+
+
+def test_the_card_has_what_was_measured():
+    labels, logits = torch.tensor([[1.0], [0.0]] * 20), torch.tensor([[2.0], [-2.0]] * 20)
+    table = findings_table(fit_calibration(logits, labels, ["nodule"]))
+    assert "| nodule | 20 | 1.00 (0.84 to 1.00) | 1.00 (0.84 to 1.00) | 1.00 (1.00 to 1.00) | yes |" in table
+    assert findings_table(FindingCalibration()) == ""

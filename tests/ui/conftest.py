@@ -11,7 +11,7 @@ from dicom_files import dataset, file_bytes
 from example_report import make_report
 from PIL import Image
 
-from xr2text.inference.confidence import FindingReading
+from xr2text.inference.confidence import FindingReading, check_set_findings
 from xr2text.inference.gate import DoubtfulImageError
 from xr2text.inference.reporter import Reporter
 from xr2text.phantom.drawing import draw_phantom
@@ -24,18 +24,31 @@ class InstantReporter:
 
     model_name = "example 0.1.0"
     doubt = ""
+    gate = None
 
     def __init__(self):
         self.asked = []
 
-    def report(self, radiograph, force=False, max_time=None):
+    def report(self, radiograph, force=False, max_time=None, findings=None):
         self.asked.append(radiograph)
         if self.doubt and not force:
             raise DoubtfulImageError(self.doubt)
-        readings = (FindingReading("cardiomegaly", 0.7, 0.3, "absent"),)
+        readings = (FindingReading("cardiomegaly", 0.7, 0.3, "absent"), FindingReading("nodule", 0.1, 0.5))
         report = make_report(radiograph.pixels.shape, warnings=(self.doubt,) if self.doubt else (), readings=readings)
         sentences = tuple(replace(sentence, confidence=0.9) for sentence in report.sentences)
         return replace(report, radiograph=radiograph, sentences=sentences)
+
+    def rewrite(self, report, findings, max_time=None):
+        """The heart's sentence and readings follow; nothing else changes."""
+        check_set_findings(findings, ["cardiomegaly", "nodule"])
+        enlarged = findings.get("cardiomegaly") == "present"
+        text = "The heart is enlarged." if enlarged else "The heart is normal."
+        return replace(
+            report,
+            findings=f"{text} The lungs are clear.",
+            sentences=(replace(report.sentences[0], text=text), *report.sentences[1:]),
+            finding_readings=tuple(replace(one, set_to=findings.get(one.name)) for one in report.finding_readings),
+        )
 
 
 @pytest.fixture

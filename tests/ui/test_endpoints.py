@@ -34,6 +34,16 @@ def test_the_named_endpoints(address, png, not_an_image, uploads, caplog):
     assert "jane" not in caplog.text and not uploads()
 
 
+def test_findings_are_set_by_programs_too(address, page, png, real_reporter, uploads):
+    client = Client(address, verbose=False)
+    assert client.predict(api_name="/info")["not_assessed"] == []
+    with pytest.raises(AppError, match="no finding head"):
+        client.predict(handle_file(png), False, {"nodule": "present"}, api_name="/report")
+    with pytest.raises(AppError, match="sent as an object"):
+        client.predict(handle_file(png), False, ["nodule"], api_name="/report")
+    assert not uploads()
+
+
 def test_an_image_beyond_the_limit_is_refused(address, tmp_path):
     Image.new("1", (10_000, 5_001)).save(tmp_path / "wide.png")
     answered, text = ask(address, send(address, tmp_path / "wide.png").json()[0])
@@ -48,7 +58,7 @@ def test_nobody_passes_the_queue_by(page, address):
             assert requests.post(f"{address}gradio_api/run/predict", json=data, timeout=30).status_code == 404
 
 
-def late(*_):
+def late(*_, **__):
     time.sleep(0.5)
     raise ImageError("Nobody waits for this any more.")
 

@@ -8,7 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from xr2text.imaging.read import read_radiograph
-from xr2text.ui.examples import PHANTOM_SIZE, PUBLIC, Examples, fetch
+from xr2text.ui.examples import CREDIT, PHANTOM_SIZE, PUBLIC, Example, Examples, fetch
 
 CONTENT = b"stands in for a radiograph"
 NAMES = list(PUBLIC)
@@ -89,8 +89,8 @@ def test_the_phantom_is_offered_at_once_and_the_public_ones_once_they_came(serve
     assert list(slow.offered) == ["Synthetic phantom"]
     slow.fetching.join()
     assert list(slow.offered) == ["Synthetic phantom"]
-    assert read_radiograph(slow.offered["Synthetic phantom"]).height == PHANTOM_SIZE
+    assert read_radiograph(slow.offered["Synthetic phantom"].content).height == PHANTOM_SIZE
     examples = Examples(tmp_path / "b", server)
     examples.fetching.join()
     assert list(examples.offered) == ["Synthetic phantom", "NIH 00000001_000", "NIH 00027426_000"]
-    assert examples.offered["NIH 00000001_000"] == CONTENT
+    assert examples.offered["NIH 00000001_000"] == Example(CONTENT, CREDIT)

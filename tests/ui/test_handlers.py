@@ -1,5 +1,7 @@
+import csv
 import json
 import zipfile
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from xr2text.anatomy import REGION_NAMES
 from xr2text.ui import handlers, session
+from xr2text.ui.session import Session
 
 
 @pytest.fixture
@@ -14,22 +17,40 @@ def opened(png):
     return session.open_radiograph(png.read_bytes())
 
 
-def assert_no_report(panel):
-    assert panel["opened"] is None and panel["reader"] is None
-    assert panel["findings"].value == panel["impression"].value == ""
-    assert panel["chart"] == panel["weights"] == panel["warnings"] == ""
-    assert not any(panel[f"save-{name}"].interactive for name in handlers.EXPORTS)
-    assert "studies" not in panel
+@pytest.fixture
+def read(reporter, opened):
+    """A session with a report on the page."""
+    return handlers.write_open(reporter, Session(opened))["session"]
 
 
-def test_a_radiograph_gives_a_report_with_everything_beside_it(reporter, opened):
-    panel = handlers.write_panel(reporter, False, opened, [])
-    assert "Report written by example 0.1.0" in panel["status"]
-    assert panel["findings"].value == "The heart is normal. The lungs are clear." and panel["findings"].interactive
-    assert all(name in panel["weights"] for name in REGION_NAMES) and "cardiomegaly" in panel["chart"]
-    assert "denies cardiomegaly" in panel["warnings"]
-    assert len(panel["reader"]["sentences"]) == 3 and len(panel["reader"]["regions"]) == 7
-    assert [study.label for study in panel["studies"]] == [panel["shown"]] and "jane" not in panel["shown"]
+def value(answer, part="reader"):
+    return answer[part].value
+
+
+def opened_file(reporter, path, write=True, session=None):
+    return list(handlers.open_files(reporter, session or Session(), [str(path)], "frontal", write))
+
+
+def test_a_file_is_shown_at_once_and_then_its_report(reporter, png):
+    film, report = opened_file(reporter, png)
+    assert value(film)["busy"] and not value(film)["label"] and "256 × 320" in value(film)["status"]["text"]
+    assert not png.exists()
+    shown = value(report)
+    assert "Report written by example 0.1.0" in shown["status"]["text"] and shown["busy"] == ""
+    assert [one["text"] for one in shown["sentences"]] == [
+        "The heart is normal.", "The lungs are clear.", "No acute disease.",
+    ]  # fmt: skip
+    assert any("denies cardiomegaly" in doubt for doubt in shown["doubts"])
+    assert len(shown["weights"]) == len(REGION_NAMES) and shown["findings"][0]["name"] == "cardiomegaly"
+    assert shown["history"] == [shown["label"]] and "jane" not in str(shown)
+    assert [study.label for study in report["session"].studies] == [shown["label"]]
+
+
+def test_the_reader_may_have_the_report_wait(reporter, png):
+    (film,) = opened_file(reporter, png, write=False)
+    assert not reporter.asked and value(film)["busy"] == ""
+    assert value(handlers.write_open(reporter, film["session"]))["sentences"]
+    assert value(handlers.write_open(reporter, Session()))["status"]["text"] == handlers.CHOOSE
 
 
 def test_a_file_is_decoded_once(reporter, png, monkeypatch):
@@ -37,129 +58,193 @@ def test_a_file_is_decoded_once(reporter, png, monkeypatch):
     decodings = []
     read = session.read_radiograph
     monkeypatch.setattr(session, "read_radiograph", lambda content: decodings.append(content) or read(content))
-    panel = handlers.show_upload(str(png))
-    for _ in range(2):
-        panel = handlers.write_panel(reporter, False, panel["opened"], [])
-        for name in ("txt", "json", "png"):
-            handlers.export(name, panel["opened"], panel["shown"], "", "")
+    answer = opened_file(reporter, png)[-1]
+    answer = handlers.write_open(reporter, answer["session"])
+    for name in ("txt", "json", "png"):
+        assert handlers.save(answer["session"], value(answer)["label"], name)
     assert len(decodings) == 1 and len(reporter.asked) == 2
     first, second = reporter.asked
     assert first.pixels.dtype == np.float32 and np.array_equal(first.pixels, second.pixels)
 
 
-def test_each_file_of_a_report_is_made_when_it_is_asked_for(reporter, opened, saved):
-    panel = handlers.write_panel(reporter, False, opened, [])
-    possible = {name for name in handlers.EXPORTS if panel[f"save-{name}"].interactive}
+def test_each_file_of_a_report_is_made_when_it_is_asked_for(read, saved):
+    label = read.opened.label
+    possible = {name for name, (_, can) in handlers.reader_value(read)["saves"].items() if can}
     assert possible == {"txt", "json", "png", "pdf", "fhir"}
-    report = panel["opened"].report
-    typed = panel["opened"], panel["shown"], report.findings, report.impression
-    files = {name: handlers.export(name, *typed) for name in ("txt", "json", "png", "pdf", "fhir")}
+    files = {name: handlers.save(read, label, name) for name in possible}
     written = json.loads(saved(files["json"]))
-    assert written["findings"] == report.findings and written["sha256"] == opened.source.sha256
+    assert written["findings"] == read.opened.bare.findings and written["sha256"] == read.opened.source.sha256
     assert saved(files["pdf"]).startswith(b"%PDF") and saved(files["png"]).startswith(b"\x89PNG")
-    assert [file["name"] for file in files.values()] == [
-        "report.txt", "report.json", "overlay.png", "report.pdf", "report.fhir.json",
+    assert files["fhir"]["name"] == "report.fhir.json"
+    assert handlers.save(read, "another", "txt") is None is handlers.save(read, label, "exe")
+
+
+def test_what_is_edited_is_what_is_saved_and_can_be_undone(reporter, read, saved):
+    label = read.opened.label
+    answer = handlers.edit(read, label, "There is a nodule. The lungs are clear.", "A nodule.")
+    edited, shown = answer["session"], value(answer)
+    assert "edited" in shown["status"]["text"] and shown["edits"] == "Yours: 2 written, 2 taken out." and shown["undo"]
+    assert [(one["text"], one["by"]) for one in shown["sentences"]] == [
+        ("There is a nodule.", "person"), ("The lungs are clear.", "model"), ("A nodule.", "person"),
     ]  # fmt: skip
-    assert handlers.export("txt", None, "", "", "") is None
+    text = saved(handlers.save(edited, label, "txt")).decode()
+    assert "There is a nodule." in text and "Drafted by example 0.1.0 and edited" in text
+    assert edited.studies[-1].bare is edited.opened.bare
+    assert "session" not in handlers.edit(edited, label, "There is a nodule. The lungs are clear.", "A nodule.")
+    back = handlers.undo(edited, label)["session"]
+    assert back.opened.bare is read.opened.bare and "session" not in handlers.undo(back, label)
+    typed = handlers.edit(edited, label, read.opened.bare.findings, read.opened.bare.impression)["session"]
+    assert not typed.opened.bare.edited and typed.opened.bare.sentences[0].region == "heart"
 
 
-def test_an_edited_report_is_what_is_saved(reporter, opened, saved):
-    panel = handlers.write_panel(reporter, False, opened, [])
-    typed = panel["shown"], "There is a nodule.", "A nodule."
-    answer = handlers.apply_edit(panel["opened"], *typed, panel["studies"])
-    edited = answer["opened"]
-    assert "edited" in answer["status"] and edited.report.edited and answer["studies"] == [edited]
-    assert answer["reader"]["sentences"][0] == {
-        "text": "There is a nodule.", "section": "findings", "weights": [], "region": None, "confidence": None,
-    }  # fmt: skip
-    assert "Warnings" in answer["warnings"]
-    for study in (edited, panel["opened"]):  # also where the edit has not reached the session yet
-        text = saved(handlers.export("txt", study, *typed)).decode()
-        assert "There is a nodule." in text and "Drafted by example 0.1.0 and edited" in text
-    assert handlers.apply_edit(edited, *typed, answer["studies"]) == {}
-    again = handlers.write_panel(reporter, False, edited, [])
-    assert again["findings"].value == panel["findings"].value, "the model's text comes back"
-
-
-def test_a_text_never_gets_into_the_report_of_another_study(reporter, opened):
+def test_a_text_never_gets_into_the_report_of_another_study(read):
     """Text that was typed before the page had turned to another study."""
-    panel = handlers.write_panel(reporter, False, opened, [])
-    typed = "an earlier study", "There is a nodule.", "A nodule."
-    assert handlers.apply_edit(panel["opened"], *typed, panel["studies"]) == {}
-    assert handlers.export("txt", panel["opened"], *typed) is None
+    assert "session" not in handlers.edit(read, "an earlier study", "There is a nodule.", "A nodule.")
+    assert "session" not in handlers.edit(Session(), "", "There is a nodule.", "A nodule.")
 
 
-def test_an_upload_shows_its_radiograph_and_leaves_no_file(png):
-    panel = handlers.show_upload(str(png))
-    assert "256 × 320" in panel["status"] and not png.exists()
-    assert panel["reader"]["regions"] == panel["reader"]["sentences"] == []
-    assert panel["findings"].value == panel["weights"] == "" and not panel["findings"].interactive
+def test_the_report_follows_a_finding_that_is_set_and_keeps_what_a_person_wrote(reporter, read):
+    label = read.opened.label
+    session = handlers.edit(read, label, "The heart is normal. There is a scar.", "No acute disease.")["session"]
+    answer = handlers.set_finding(reporter, session, label, "cardiomegaly", "present")
+    shown = value(answer)
+    assert [(one["text"], one["by"], one["changed"]) for one in shown["sentences"]] == [
+        ("The heart is enlarged.", "model", True), ("There is a scar.", "person", False),
+        ("No acute disease.", "model", False),
+    ]  # fmt: skip
+    assert shown["findings"][0] | {"set": "present", "seen": True} == shown["findings"][0]
+    assert "Cardiomegaly is set to present" in shown["status"]["text"]
+    assert shown["edits"].startswith("Yours: cardiomegaly set to present;")
+    assert answer["session"].opened.bare.set_findings == {"cardiomegaly": "present"}
+    both = handlers.set_finding(reporter, answer["session"], label, "nodule", "absent")["session"]
+    assert both.opened.bare.set_findings == {"cardiomegaly": "present", "nodule": "absent"}
+    back = handlers.set_finding(reporter, both, label, "cardiomegaly", "")["session"]
+    assert back.opened.bare.set_findings == {"nodule": "absent"}
+    assert back.opened.bare.findings == "The heart is normal. There is a scar."
+    undone = handlers.undo(back, label)["session"]
+    assert undone.opened.bare.findings == "The heart is enlarged. There is a scar."
+    for finding, state, words in (("noodle", "present", "accepted: cardiomegaly"), ("nodule", "maybe", "present or")):
+        refused = handlers.set_finding(reporter, back, label, finding, state)
+        assert words in value(refused)["status"]["text"] and "session" not in refused
 
 
-def test_what_cannot_be_read_is_said_in_words(reporter, png, not_an_image):
+def test_what_cannot_be_read_is_said_in_words(reporter, read, png, not_an_image):
     png.unlink()
     for path, words in ((png, "no longer there"), (not_an_image, "not an accepted image")):
-        panel = handlers.show_upload(str(path))
-        assert 'role="alert"' in panel["status"] and words in panel["status"]
-        assert_no_report(panel)
-    panel = handlers.write_panel(reporter, False, None, [])
-    assert "Choose a radiograph first" in panel["status"]
-    assert_no_report(panel)
+        (answer,) = opened_file(reporter, path, session=read)
+        assert words in value(answer)["status"]["text"] and value(answer)["status"]["tone"] == "bad"
+        assert answer["session"].opened is None and "sentences" not in value(answer)
+        assert answer["session"].studies == read.studies
 
 
 def test_a_doubtful_image_waits_for_a_click(reporter, opened, png):
     reporter.doubt = "It is strange."
-    panel = handlers.write_panel(reporter, False, opened, [])
-    assert "It is strange." in panel["status"] and panel["go-on"].visible and "studies" not in panel
-    assert panel["opened"].report is None and panel["reader"]["image"] and not panel["findings"].interactive
-    panel = handlers.write_panel(reporter, True, panel["opened"], [])
-    assert "It is strange." in panel["warnings"] and not panel["go-on"].visible and len(panel["studies"]) == 1
-    *_, last = handlers.run_batch(reporter, [str(png)], [])
-    assert "It is strange. Read it alone" in last["table"]
+    answer = handlers.write_open(reporter, Session(opened))
+    said = value(answer)["status"]
+    assert "It is strange." in said["text"] and said["ask"] and "session" not in answer
+    answer = handlers.write_open(reporter, Session(opened), force=True)
+    assert "It is strange." in value(answer)["doubts"] and len(answer["session"].studies) == 1
+    *_, last = handlers.read_batch(reporter, Session(), [str(png)])
+    assert "It is strange. Read it alone" in value(last, "worklist")["rows"][0]["text"]
 
 
-def test_a_batch_goes_on_past_a_bad_file_and_leaves_none(reporter, png, not_an_image, saved):
+def test_a_batch_goes_on_past_a_bad_file_and_leaves_none(reporter, read, png, not_an_image, saved):
     again = png.with_name("again.png")
     again.write_bytes(png.read_bytes())
     files = (png, not_an_image, again)
-    *steps, last = handlers.run_batch(reporter, list(map(str, files)), [])
-    assert [f"Radiograph {k} of 3" in step["batch-status"] for k, step in enumerate(steps, start=1)] == [True] * 3
-    assert "2 of 3 radiographs have a report" in last["batch-status"]
-    assert [study is None for study in last["results"]] == [False, True, False] and len(last["studies"]) == 2
-    assert "No report: This file is not an accepted image" in last["table"]
-    assert not any(path.exists() for path in files)
-    with zipfile.ZipFile(BytesIO(saved(handlers.export_batch(last["results"])))) as zipped:
-        names = zipped.namelist()
-    assert last["save-zip"].interactive and handlers.export_batch([None]) is None
+    first, *steps, last = handlers.read_batch(reporter, read, list(map(str, files)))
+    assert "Reading 3 files" in value(first, "worklist")["status"]["text"]
+    assert [value(step, "worklist")["status"]["text"] for step in steps] == [
+        "Radiograph 1 of 3 …",
+        "Radiograph 3 of 3 …",
+    ]
+    view, after = value(last, "worklist"), last["session"]
+    assert "2 of 3 have a report" in view["status"]["text"] and not any(path.exists() for path in files)
+    assert [row["state"] for row in view["rows"]] == ["report", "refused", "report"]
+    assert max(view["rows"], key=lambda row: row["need"])["state"] == "refused"
+    assert view["rows"][0]["seen"] == ["cardiomegaly 70%"] and view["rows"][0]["image"].startswith("data:image/png")
+    assert after.opened is read.opened and len(after.studies) == 3
+    with zipfile.ZipFile(BytesIO(saved(handlers.save_batch(after, "zip")))) as zipped:
+        names, table = zipped.namelist(), zipped.read("findings.csv").decode()
     assert "01/report.txt" in names and "03/report.pdf" in names and not any("jane" in name for name in names)
+    rows = list(csv.DictReader(table.splitlines()))
+    assert {(row["number"], row["finding"], row["set_by"]) for row in rows} == {
+        (number, finding, "model") for number in "13" for finding in ("cardiomegaly", "nodule")
+    }
+    assert saved(handlers.save_batch(after, "csv")).decode() == table and handlers.save_batch(Session(), "zip") is None
 
 
 @pytest.mark.parametrize("count", [0, handlers.MAX_BATCH + 1])
 def test_a_batch_has_its_limits(reporter, png, count):
-    (only,) = handlers.run_batch(reporter, [str(png)] * count, [])
-    assert 'role="alert"' in only["batch-status"] and not only["table"] and not only["save-zip"].interactive
+    (only,) = handlers.read_batch(reporter, Session(), [str(png)] * count)
+    assert value(only, "worklist")["status"]["tone"] == "bad" and not value(only, "worklist")["rows"]
     assert png.exists() == (count == 0)
 
 
 def test_a_batch_that_is_left_leaves_no_file(reporter, png):
-    steps = handlers.run_batch(reporter, [str(png)], [])
+    steps = handlers.read_batch(reporter, Session(), [str(png)])
     next(steps)
     steps.close()
     assert not png.exists()
 
 
-def test_a_study_of_the_history_comes_back(reporter, opened):
-    studies = handlers.write_panel(reporter, False, opened, [])["studies"]
-    label = studies[0].label
-    panel = handlers.reopen(studies, label)
-    assert panel["history"] == panel["shown"] == label and handlers.reopen(studies, "another") == {}
-    assert panel["opened"] is studies[0] and panel["findings"].value == studies[0].report.findings
-    assert handlers.compared(studies, label) == panel["reader"] and handlers.compared(studies, "another") is None
-    assert "Choose a radiograph" in handlers.write_panel(reporter, False, studies[0], studies)["status"]
+def test_a_row_of_a_batch_opens_and_what_is_changed_there_stands_in_the_batch(reporter, png, not_an_image, saved):
+    *_, last = handlers.read_batch(reporter, Session(), [str(not_an_image), str(png)])
+    answer = handlers.open_row(last["session"], 1)
+    assert value(answer)["step"] == "Film 2 of 2" and value(answer)["sentences"]
+    changed = handlers.set_finding(reporter, answer["session"], value(answer)["label"], "cardiomegaly", "present")
+    assert value(changed, "worklist")["rows"][1]["edited"] and value(changed)["step"] == "Film 2 of 2"
+    table = saved(handlers.save_batch(changed["session"], "csv")).decode()
+    assert "cardiomegaly,0.7000,0.3,1,person" in table
+    for number in (-1, 0, 2):
+        assert "session" not in handlers.open_row(last["session"], number)
 
 
-def test_a_row_of_a_batch_opens_its_radiograph(reporter, opened):
-    study = handlers.write_panel(reporter, False, opened, [])["opened"]
-    panel = handlers.open_row([None, study], 1)
-    assert panel["opened"] is study and panel["tabs"].selected == "read"
-    assert handlers.open_row([None, study], 0) == handlers.open_row([None, study], 2) == {}
+def test_a_study_of_the_history_comes_back_and_stands_beside_another(read):
+    label = read.studies[0].label
+    answer = handlers.reopen(handlers.close(read)["session"], label)
+    assert value(answer)["label"] == label and answer["session"].opened.bare is read.studies[0].bare
+    assert "session" not in handlers.reopen(read, "another")
+    assert handlers.compared(read, label).value["sentences"] == value(answer)["sentences"]
+    assert handlers.compared(read, "another").value is None
+    again = handlers.write_open(None, replace(read, opened=read.studies[0]))
+    assert value(again)["status"]["text"] == handlers.CHOOSE, "an earlier study's pixels are gone"
+
+
+def test_a_frontal_and_its_lateral_are_one_study(reporter, make_dicom, png):
+    def open_both(first, second):
+        return list(handlers.open_files(reporter, Session(), [str(first), str(second)], "frontal", True))
+
+    *_, last = open_both(make_dicom("a", ViewPosition="LL"), make_dicom("b", ViewPosition="PA"))
+    study = last["session"].opened
+    assert study.decoded.view != "lateral" and study.lateral.decoded.view == "lateral"
+    assert handlers.UNREAD_LATERAL in value(last)["status"]["details"], "this reporter reads frontal views alone"
+    two = make_dicom("c", ViewPosition="LL"), make_dicom("d", ViewPosition="PA", StudyInstanceUID="1.2")
+    first, *_, last = open_both(*two)
+    assert value(first)["view"] == "batch"
+    assert last["session"].opened is None and len(last["session"].batch) == 2, "two studies are a batch"
+
+
+def test_a_lateral_view_is_added_to_the_study_that_is_open(reporter, read, make_dicom):
+    path = make_dicom("lateral", ViewPosition="LL")
+    answers = list(handlers.open_files(reporter, read, [str(path)], "lateral", True))
+    assert answers[-1]["session"].opened.lateral.decoded.view == "lateral"
+    assert np.array_equal(answers[-1]["session"].opened.grey, read.opened.grey)
+
+
+def test_a_reporter_that_reads_lateral_views_is_given_them(reporter, read, make_dicom, monkeypatch):
+    given, report = [], reporter.report
+    monkeypatch.setattr(type(reporter), "takes_lateral", True)
+    monkeypatch.setattr(
+        reporter, "report", lambda film, lateral=None, **rest: given.append(lateral) or report(film, **rest)
+    )
+    list(handlers.open_files(reporter, read, [str(make_dicom("lateral", ViewPosition="LL"))], "lateral", True))
+    assert given[0].view == "lateral" and given[0].pixels.max() <= 1
+
+
+def test_the_files_of_one_study_are_one_row_of_a_batch(reporter, make_dicom):
+    paths = [make_dicom("lateral", ViewPosition="LL"), make_dicom("frontal", ViewPosition="PA"),
+             make_dicom("other", ViewPosition="PA", StudyInstanceUID="1.2")]  # fmt: skip
+    *_, last = handlers.read_batch(reporter, Session(), list(map(str, paths)))
+    assert [row.name for row in last["session"].batch] == ["lateral + frontal", "other"]
+    assert last["session"].batch[0].opened.lateral is not None and last["session"].batch[0].opened.bare

@@ -1,12 +1,36 @@
+import secrets
+
 import gradio as gr
+import requests
 
 from xr2text.export.text import NOTICE
+from xr2text.ui.uploads import NOT_SENT, UNREADABLE
 
 
 def test_the_page_bears_its_notice_and_model(page, real_reporter):
-    texts = " ".join(str(block.value) for block in page.blocks.values() if isinstance(block, gr.HTML))
+    texts = " ".join(block.html_template for block in page.blocks.values() if isinstance(block, gr.HTML))
     assert NOTICE in texts and real_reporter.model_name in texts and "right is on the left" in texts
 
 
 def test_nothing_is_reported_home(page):
     assert page.analytics_enabled is False
+
+
+def test_an_event_that_is_none_of_the_pages_is_refused_in_words(address, page):
+    """Who sends other data than the page's scripts do is told so."""
+    config = page.get_config_file()
+    room = next(part["id"] for part in config["components"] if part["props"].get("elem_id") == "reader")
+    event = next(one["id"] for one in config["dependencies"] if [room, "sent"] in map(list, one["targets"]))
+    for data in ({"paths": ["/etc/passwd"], "where": "frontal", "write": True}, {"paths": 3}, None):
+        answer = ask_event(address, event, room, data)
+        assert '"success":false' in answer.replace(" ", "") and "passwd" not in answer
+        assert any(words in answer for words in (NOT_SENT, UNREADABLE))
+
+
+def ask_event(address, number, part, data):
+    """What the queue answers to an event of a part of the page."""
+    session = secrets.token_hex(8)
+    body = {"data": [None], "fn_index": number, "event_data": data, "trigger_id": part, "session_hash": session}
+    requests.post(f"{address}gradio_api/queue/join", json=body, timeout=30)
+    with requests.get(f"{address}gradio_api/queue/data?session_hash={session}", stream=True, timeout=30) as answer:
+        return next(line for line in answer.iter_lines(decode_unicode=True) if "process_completed" in line)

@@ -11,17 +11,25 @@ from xr2text.imaging.radiograph import ImageError
 from xr2text.imaging.read import read_radiograph
 from xr2text.phantom.drawing import draw_phantom
 from xr2text.ui import handlers
-from xr2text.ui.session import KEPT, open_radiograph, remember, write_report
+from xr2text.ui.session import KEPT, VERSIONS, Session, open_radiograph, write_report
 
 
 def test_a_session_keeps_its_last_studies_without_the_decoded_radiographs(reporter, png):
     study = write_report(reporter, open_radiograph(png.read_bytes()), "a label")
-    kept = []
+    session = Session()
     for number in range(KEPT + 3):
-        kept = remember(kept, replace(study, label=str(number)))
-    assert [one.label for one in kept] == [str(number) for number in range(3, KEPT + 3)]
-    assert all(one.decoded is None for one in kept)
-    assert remember(kept, replace(study, label="5", bare=None))[-1].report is None
+        session = session.show(replace(study, label=str(number)))
+    assert [one.label for one in session.studies] == [str(number) for number in range(3, KEPT + 3)]
+    assert all(one.decoded is None for one in session.studies) and session.opened.decoded is not None
+    assert session.show(replace(study, label="5", versions=())).studies[-1].report is None
+    assert session.find("9").label == "9" and session.find("0") is None
+
+
+def test_a_report_can_be_gone_back_from_so_many_times(reporter, png):
+    study = write_report(reporter, open_radiograph(png.read_bytes()), "a label")
+    for number in range(VERSIONS + 5):
+        study = study.edited(f"Version {number}.", "")
+    assert len(study.versions) == VERSIONS and study.undone().bare.findings == f"Version {VERSIONS + 3}."
 
 
 def test_a_report_is_written_of_the_pixels_of_the_file(reporter, make_dicom):
@@ -32,12 +40,17 @@ def test_a_report_is_written_of_the_pixels_of_the_file(reporter, make_dicom):
 
 
 def test_a_report_that_takes_too_long_is_given_up_in_words(reporter, png, monkeypatch):
-    def late(radiograph, force, max_time):
+    study = write_report(reporter, open_radiograph(png.read_bytes()), "a label")
+
+    def late(*_, max_time=None, **__):
         raise TimeoutError(f"after {max_time}")
 
     monkeypatch.setattr(reporter, "report", late)
     with pytest.raises(ImageError, match="given up after 60 seconds"):
         write_report(reporter, open_radiograph(png.read_bytes()), "a label")
+    monkeypatch.setattr(reporter, "rewrite", late)
+    with pytest.raises(ImageError, match="given up after 60 seconds"):
+        study.rewritten(reporter, {"nodule": "present"})
 
 
 def test_a_large_radiograph_is_kept_small(reporter):
@@ -53,10 +66,9 @@ def test_a_large_radiograph_is_kept_small(reporter):
 def test_a_structured_report_refers_to_the_image_that_it_was_written_of(reporter, make_dicom, saved):
     image = make_dicom()
     study = write_report(reporter, open_radiograph(image.read_bytes()), "a label")
-    panel = handlers.reopen([study], "a label")
-    assert all(panel[f"save-{name}"].interactive for name in handlers.EXPORTS)
-    file = handlers.export("dicom-sr", study, "a label", study.bare.findings, study.bare.impression)
-    document = dcmread(BytesIO(saved(file)))
+    session = Session().show(study)
+    assert all(possible for _, possible in handlers.saves(study).values())
+    document = dcmread(BytesIO(saved(handlers.save(session, "a label", "dicom-sr"))))
     (series,) = document.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
     assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == dcmread(image).SOPInstanceUID
     assert document.PatientName == "" and not any(word in str(study.source.header) for word in IDENTITY)

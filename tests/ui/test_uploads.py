@@ -5,11 +5,13 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
+import gradio as gr
+import pytest
 import requests
 from page_client import ask, send
 
 import app
-from xr2text.ui.uploads import NOT_SENT, UNREADABLE, sweep, upload_folder
+from xr2text.ui.uploads import NOT_SENT, UNREADABLE, sent_paths, sweep, upload_folder
 
 SENTENCES = (
     NOT_SENT, UNREADABLE, "No file was sent.", "The file is no longer there; please choose it again.",
@@ -34,6 +36,15 @@ def test_the_uploads_go_with_their_process(tmp_path, monkeypatch):
         assert folder.parent == tmp_path / "new" and os.environ["GRADIO_TEMP_DIR"] == str(folder)
         (folder / "upload.png").write_bytes(b"content")
     assert not folder.exists()
+
+
+def test_an_event_names_uploads_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    inside = str(tmp_path / "uploads" / "a" / "film.png")
+    assert sent_paths([inside]) == [inside] and sent_paths([]) == []
+    for paths in (["/etc/passwd"], [f"{tmp_path}/uploads/../other.png"], ["a\0b"], "film.png", [None], [{}]):
+        with pytest.raises(gr.Error):
+            sent_paths(paths)
 
 
 def test_equal_files_of_two_readers_are_two_files(address, png, uploads):

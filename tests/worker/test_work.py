@@ -125,7 +125,7 @@ class Reporter:
     def __init__(self, error=None):
         self.error = error
 
-    def report(self, image):
+    def report(self, image, lateral=None):
         if self.error:
             raise self.error
         return make_report()

@@ -30,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choices = ("pdf", "fhir", "dicom-sr")
     add("--also", nargs="+", action="extend", default=[], choices=choices, metavar="DOCUMENT", help=also)
     add("--identity", action="store_true", help="the Structured Report names the patient as the DICOM file does")
+    setting = "a finding as a person sees it, in every file: NAME=present or NAME=absent; the report follows"
+    add("--finding", action="append", default=[], type=set_finding, metavar="NAME=STATE", help=setting)
     add("--force", action="store_true", help="also where a file may be no frontal chest radiograph")
     add_checkpoint(parser)
 
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             yield contents[-1], args.lateral
 
     reporter = Reporter.from_pretrained(args.checkpoint, None if state is None else state.device)
-    reports = reporter.reports(images(), force=args.force)
+    reports = reporter.reports(images(), force=args.force, findings=dict(args.finding))
     folders = ReportFolders(args.out)
     refused = 0
     for file, report in tqdm(zip(files, reports, strict=True), "", len(files), unit="file"):
@@ -94,6 +96,14 @@ def run(args: argparse.Namespace) -> int:
     if refused:
         print(f"{refused} of {len(files)} files without all that was asked for", file=sys.stderr)
     return 1 if refused else 0
+
+
+def set_finding(text: str) -> tuple[str, str]:
+    """ "pleural effusion=present" -> its name and state, for argparse."""
+    name, mark, state = text.rpartition("=")
+    if not mark or state not in ("present", "absent"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=present or NAME=absent")
+    return name.strip(), state
 
 
 def _content(file: Path) -> bytes | Path:

@@ -12,11 +12,11 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from xr2text.export.source import ExportError, Source
-from xr2text.export.text import NOT_WRITTEN, NOTICE, origin
+from xr2text.export.text import NOT_WRITTEN, NOTICE, notes
 from xr2text.imaging.dicom import quietly
 
 if TYPE_CHECKING:
-    from xr2text.inference.reporter import Report
+    from xr2text.inference.report import Report
 
 SERIES_NUMBER = 9001
 MANUFACTURER = "XR2Text"
@@ -66,7 +66,7 @@ def structured_report(
         ]  # fmt: skip
         section.ContentSequence = [written]
         content.append(section)
-    note = " ".join([origin(report), *(f"Warning: {warning}" for warning in report.warnings), NOTICE])
+    note = " ".join([*notes(report), NOTICE])
     comments = sr.ContainerContentItem(codes.DCM.Comment, relationship_type="CONTAINS")
     comments.ContentSequence = [sr.TextContentItem(codes.DCM.Comment, note, relationship_type="CONTAINS")]
     root.ContentSequence = [*content, comments]

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 
-from xr2text.export.text import NOT_WRITTEN, NOTICE, origin, report_text
+from xr2text.export.text import NOT_WRITTEN, NOTICE, notes, report_text
 
 if TYPE_CHECKING:
-    from xr2text.inference.reporter import Report
+    from xr2text.inference.report import Report
 
 LOINC = "http://loinc.org"
 CATEGORY = "http://terminology.hl7.org/CodeSystem/v2-0074"
@@ -32,7 +32,7 @@ def diagnostic_report(report: "Report", issued: datetime | None = None) -> Diagn
     """
     issued = issued or datetime.now(UTC)
     texts = {"findings": report.findings or NOT_WRITTEN, "impression": report.impression or NOT_WRITTEN}
-    notes = [origin(report), *report.warnings]
+    said = notes(report)
     device = {
         "resourceType": "Device",
         "id": "model",
@@ -47,12 +47,12 @@ def diagnostic_report(report: "Report", issued: datetime | None = None) -> Diagn
             "code": {"coding": [{"system": LOINC, "code": code, "display": display}], "text": section},
             "device": {"reference": "#model"},
             "valueString": texts[section],
-            "note": [{"text": note} for note in notes],
+            "note": [{"text": note} for note in said],
         }
         for section, (code, display) in SECTIONS.items()
     ]
     sections = [f"<b>{section.capitalize()}</b><br/>{escape(text)}" for section, text in texts.items()]
-    paragraphs = "".join(f"<p>{content}</p>" for content in (*sections, *map(escape, (*notes, NOTICE))))
+    paragraphs = "".join(f"<p>{content}</p>" for content in (*sections, *map(escape, (*said, NOTICE))))
     return DiagnosticReport.model_validate({
         "resourceType": "DiagnosticReport",
         "text": {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{paragraphs}</div>'},

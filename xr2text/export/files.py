@@ -18,7 +18,7 @@ from xr2text.export.text import report_json, report_text
 from xr2text.files import atomic_write
 
 if TYPE_CHECKING:
-    from xr2text.inference.reporter import Report
+    from xr2text.inference.report import Report
 
 FILES = {
     "txt": "report.txt", "json": "report.json", "png": "overlay.png", "maps": "maps.npz", "pdf": "report.pdf",

@@ -9,12 +9,11 @@ from fpdf import FPDF
 from fpdf.enums import XPos, YPos
 from PIL import Image
 
-from xr2text.export.text import NOT_WRITTEN, NOTICE, origin
-from xr2text.inference.confidence import confidence_in_words
+from xr2text.export.text import NOT_WRITTEN, NOTICE, origin, unknown
 from xr2text.inference.overlay import render_overlay
 
 if TYPE_CHECKING:
-    from xr2text.inference.reporter import Report
+    from xr2text.inference.report import Report
 
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"  # DejaVu, which has the letters of most languages
 GREY = 90
@@ -56,11 +55,10 @@ def report_pdf(report: "Report", made: date | None = None) -> bytes:
         write(whole or NOT_WRITTEN)
         for sentence in report.sentences:
             if sentence.section == section and sentence.confidence is not None:
-                certainty = confidence_in_words(sentence.confidence)
-                write(f"– {sentence.text}  [{sentence.region}; confidence {certainty}]", 8, grey=GREY, gap=0)
+                write(f"– {sentence.text}  [{sentence.region}; {sentence.certainty}]", 8, grey=GREY, gap=0)
         page.ln(3)
-    if report.doubts:
+    if doubts := (*unknown(report), *report.doubts):
         write("Warnings", 12, bold=True, gap=1)
-        for line in report.doubts:
+        for line in doubts:
             write(f"– {line}", 9, gap=0.5)
     return bytes(page.output())

@@ -1,33 +1,59 @@
 """A report as text to read and as JSON to compute with, and the words that every document has in common."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from xr2text.anatomy import REGION_NAMES
 
 if TYPE_CHECKING:
-    from xr2text.inference.reporter import Report
+    from xr2text.inference.report import Report
+    from xr2text.model.findings import FindingMeasure
 
 NOTICE = "Research software, not a medical device. Not for clinical decisions."
 NOT_WRITTEN = "(none written)"
 
 
 def origin(report: "Report") -> str:
-    """Who wrote it, in a sentence."""
-    if report.edited:
-        return f"Drafted by {report.model} and edited by a person."
-    return f"Written by {report.model}."
+    """Who wrote it, and what of it a person has set."""
+    how = ("Drafted", " and edited by a person") if report.edited else ("Written", "")
+    who = f"{how[0]} by {report.model}{how[1]}."
+    states = [f"{name} {state}" for name, state in report.set_findings.items()]
+    return f"{who} Findings set by a person: {', '.join(states)}." if states else who
+
+
+def unknown(report: "Report") -> tuple[str, ...]:
+    """A sentence on what the report speaks of and the model does not know well enough; none where there is nothing."""
+    names = dict.fromkeys(name for sentence in report.sentences for name in sentence.not_assessed)
+    return (f"Not assessed by this model, whatever the text says of it: {', '.join(names)}.",) if names else ()
+
+
+def notes(report: "Report") -> tuple[str, ...]:
+    """What every document says beside the text."""
+    return (origin(report), *unknown(report), *(f"Warning: {warning}" for warning in report.warnings))
 
 
 def report_text(report: "Report") -> str:
-    """Findings, Impression, any warnings, the notice and the model's name, one paragraph each."""
+    """Findings, Impression, notes and the notice, one paragraph each."""
     return "\n\n".join([
         f"Findings:\n{report.findings or NOT_WRITTEN}",
         f"Impression:\n{report.impression or NOT_WRITTEN}",
-        *(f"Warning: {warning}" for warning in report.warnings),
-        *((origin(report),) if report.edited else ()),
-        NOTICE,
-        f"Model: {report.model}\n",
+        *notes(report),
+        f"{NOTICE}\n",
     ])  # fmt: skip
+
+
+def measure_words(measure: "FindingMeasure") -> str:
+    """How well the head knows a finding, in one line."""
+
+    def share(name: str, interval: Sequence[float] | None) -> str:
+        if interval is None:
+            return f"{name} unknown"
+        value, low, high = interval
+        return f"{name} {value:.0%} ({low:.0%} to {high:.0%})"
+
+    cases = f"{measure.positives} of {measure.positives + measure.negatives} validation studies had it"
+    return f"{share('sensitivity', measure.sensitivity)}, {share('specificity', measure.specificity)}; {cases}"
 
 
 def report_json(report: "Report", sha256: str | None = None, file: str | None = None) -> dict[str, Any]:
@@ -49,6 +75,7 @@ def report_json(report: "Report", sha256: str | None = None, file: str | None = 
                 "regions": {name: float(weight) for name, weight in sentence.region_weights.items()},
                 "lateral": sentence.lateral_weight,
                 "confidence": sentence.confidence,
+                "certainty": sentence.certainty,
             }
             for sentence in report.sentences
         ],
@@ -59,12 +86,16 @@ def report_json(report: "Report", sha256: str | None = None, file: str | None = 
                 "probability": reading.probability,
                 "threshold": reading.threshold,
                 "written": reading.written,
+                "set_by_person": reading.set_to,
+                "assessed": reading.assessed,
+                "measure": None if reading.measure is None else asdict(reading.measure),
             }
             for reading in report.finding_readings
         ],
         "lateral_view": report.lateral is not None,
         "model": report.model,
         "edited": report.edited,
+        "origin": origin(report),
         "warnings": list(report.warnings),
         "doubts": list(report.doubts),
         "file": file,

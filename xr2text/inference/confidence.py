@@ -1,62 +1,102 @@
 """Confidence: how sure each sentence of a report is, and where report and finding head disagree."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
+from xr2text.errors import XR2TextError
+from xr2text.model.findings import FindingMeasure
 from xr2text.text.findings.labeler import find_mentions, label_report, label_sides
 
 HIGH, MODERATE = 0.8, 0.5  # confidence from which a sentence's is called so; below MODERATE it is low
-_WRITTEN = {1: "present", 0: "absent", -1: "uncertain"}
+PRESENT, ABSENT = "present", "absent"
+_WRITTEN = {1: PRESENT, 0: ABSENT, -1: "uncertain"}
+
+
+class FindingError(XR2TextError, ValueError):
+    """A finding that cannot be set; the message says why, in words for the reader."""
 
 
 @dataclass(frozen=True)
 class FindingReading:
-    """One finding of the finding head, beside what the report says of it."""
+    """One finding of the finding head, beside what the report says of it and what a person has set."""
 
     name: str
     probability: float  # that it is present, calibrated, in [0, 1]
     threshold: float  # from which it counts as present
-    written: str | None  # what the report says: "present", "uncertain", "absent", or None where it is silent
+    written: str | None = None  # what the report says: "present", "uncertain", "absent", or None where it is silent
+    set_to: str | None = None  # PRESENT or ABSENT as a person has set it; None: as the head sees it
+    measure: FindingMeasure | None = None  # how well the head knows it; None where nobody has measured
 
     @property
     def seen(self) -> bool:
-        """Whether the head counts it as present."""
-        return self.probability >= self.threshold
+        """Whether it counts as present, to a person or else to the head."""
+        return self.set_to == PRESENT if self.set_to else self.probability >= self.threshold
+
+    @property
+    def assessed(self) -> bool:
+        """Whether the head knows it well enough to be relied on at all."""
+        return self.measure is None or self.measure.assessed
 
     @property
     def disagrees(self) -> bool:
-        """Whether the report asserts what the head does not see, or leaves out or denies what it sees."""
-        return self.seen != (self.written in ("present", "uncertain"))
+        """Whether the report asserts what is not seen, or leaves out or denies what is. A finding that is not assessed
+        and that nobody has set says nothing against a report."""
+        known = self.assessed or self.set_to is not None
+        return known and self.seen != (self.written in (PRESENT, "uncertain"))
 
 
-def read_findings(
-    text: str, probabilities: Mapping[str, float], thresholds: Mapping[str, float]
-) -> tuple[FindingReading, ...]:
-    """The head's findings beside a report's text; a finding that has no threshold has 0.5."""
+def check_set_findings(findings: Mapping[str, str] | None, known: Iterable[str]) -> dict[str, str]:
+    """What a person has set, by finding. Raises FindingError for an unknown name or state."""
+    known = list(known)
+    for name, state in (findings or {}).items():
+        if not known:
+            raise FindingError("This model has no finding head, so no finding can be set.")
+        if name not in known:
+            raise FindingError(f"{name!r} is no finding of this model; accepted: {', '.join(known)}.")
+        if state not in (PRESENT, ABSENT):
+            raise FindingError(f"A finding is set to {PRESENT} or {ABSENT}; {name!r} was set to {state!r}.")
+    return dict(findings or {})
+
+
+def read_findings(text: str, readings: Iterable[FindingReading]) -> tuple[FindingReading, ...]:
+    """The readings beside a report's text."""
     labels = label_report(text)
     labels |= {name: label for name, label in label_sides(text).items() if label}
     written = {name: _WRITTEN[label] for name, label in labels.items()}
-    return tuple(
-        FindingReading(name, probability, thresholds.get(name, 0.5), written.get(name))
-        for name, probability in probabilities.items()
-    )
+    return tuple(replace(reading, written=written.get(reading.name)) for reading in readings)
 
 
-def sentence_confidence(sentence: str, likelihood: float, probabilities: Mapping[str, float]) -> float:
+def sentence_confidence(sentence: str, likelihood: float, readings: Iterable[FindingReading]) -> float:
     """How likely a sentence is true, in [0, 1], as far as the model knows.
 
     What a sentence says of a finding has the head's probability p where it asserts it, and 1 - p where it denies it;
-    the least of these counts. A sentence that speaks of no finding of the head has `likelihood`.
+    the least of these counts. A sentence that speaks of no finding of the head has `likelihood`, and so has one whose
+    findings a person has set or the head does not know.
 
     Args:
         likelihood: geometric mean of the probabilities of the sentence's tokens.
     """
+    counted = {reading.name: reading.probability for reading in readings if reading.assessed and not reading.set_to}
     said = [
-        1 - probabilities[mention.finding] if mention.status == "absent" else probabilities[mention.finding]
+        1 - counted[mention.finding] if mention.status == ABSENT else counted[mention.finding]
         for mention in find_mentions(sentence)
-        if mention.finding in probabilities
+        if mention.finding in counted
     ]
     return min(said, default=likelihood)
+
+
+def spoken_of(sentence: str, readings: Iterable[FindingReading]) -> dict[str, tuple[str, ...]]:
+    """The findings that a sentence speaks of and the model cannot vouch for: "not_assessed", "as_set" by a person, and
+    "against_set" where it says another thing than what was set."""
+    statuses = {mention.finding: mention.status for mention in find_mentions(sentence)}
+    groups: dict[str, list[str]] = {"not_assessed": [], "as_set": [], "against_set": []}
+    for reading in readings:
+        if reading.name in statuses and reading.set_to:
+            agrees = (reading.set_to == ABSENT) == (statuses[reading.name] == ABSENT)
+            groups["as_set" if agrees else "against_set"].append(reading.name)
+        elif reading.name in statuses and not reading.assessed:
+            groups["not_assessed"].append(reading.name)
+    return {group: tuple(names) for group, names in groups.items()}
 
 
 def confidence_in_words(confidence: float) -> str:
@@ -70,11 +110,13 @@ def disagreements(readings: tuple[FindingReading, ...]) -> tuple[str, ...]:
     for reading in sorted(readings, key=lambda reading: -abs(reading.probability - reading.threshold)):
         if not reading.disagrees:
             continue
-        head = f"the finding head gives it {reading.probability:.0%} (it counts from {reading.threshold:.0%})"
+        source = f"the finding head gives it {reading.probability:.0%} (it counts from {reading.threshold:.0%})"
+        if reading.set_to:
+            source = f"a person has set it to {reading.set_to}"
         if not reading.seen:
-            lines.append(f"The report says {reading.name}; {head}.")
+            lines.append(f"The report says {reading.name}; {source}.")
         elif reading.written is None:
-            lines.append(f"The report does not speak of {reading.name}; {head}.")
+            lines.append(f"The report does not speak of {reading.name}; {source}.")
         else:
-            lines.append(f"The report denies {reading.name}; {head}.")
+            lines.append(f"The report denies {reading.name}; {source}.")
     return tuple(lines)

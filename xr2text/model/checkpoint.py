@@ -123,8 +123,8 @@ class Checkpoint(ModelHubMixin, library_name="xr2text", tags=["chest-x-ray", "ra
             raise CheckpointError(f"{folder}: the tokenizer cannot be read: {error}") from error
         network = XR2Text(config, len(tokenizer)).eval()
         try:
-            network.calibration = FindingCalibration(**calibration)
-        except TypeError as error:
+            network.calibration = FindingCalibration.from_json(calibration)
+        except (TypeError, AttributeError) as error:
             raise CheckpointError(f"{where}: calibration: {error}") from error
         if _read_json(folder / PREPROCESSOR_FILE) != _preprocessor(network):
             raise CheckpointError(f"{folder}: {PREPROCESSOR_FILE} disagrees with the model's encoder and image size")

@@ -17,6 +17,25 @@ from xr2text.model.haqt_arr import VisualTokens
 from xr2text.text.findings.table import FINDING_REGIONS
 
 POOLED_DROPOUT = 0.2  # of the encoder's summary
+LEAST_CASES, LEAST_AUC = 10, 0.6  # below, a finding is not assessed
+Interval = list[float]  # a proportion or area, and the ends of its interval of 95 %
+
+
+@dataclass(frozen=True)
+class FindingMeasure:
+    """How well the head knows a finding, on validation studies; at its threshold, but for the area under the ROC curve.
+    None where there are no cases to tell by."""
+
+    positives: int
+    negatives: int
+    sensitivity: Interval | None
+    specificity: Interval | None
+    auc: Interval | None
+
+    @property
+    def assessed(self) -> bool:
+        """Whether it had cases enough and is told from chance."""
+        return self.positives >= LEAST_CASES and self.auc is not None and self.auc[1] >= LEAST_AUC
 
 
 @dataclass
@@ -26,10 +45,23 @@ class FindingCalibration:
     Attributes:
         temperature: that logits are divided by (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
         thresholds: probability from which each finding counts as present; 0.5 where a name is missing.
+        measures: how well each finding is known; empty where nobody has measured.
     """
 
     temperature: float = 1.0
     thresholds: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, FindingMeasure] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, data: dict) -> "FindingCalibration":
+        """The inverse of `dataclasses.asdict`. Raises TypeError for other keys."""
+        measures = {
+            name: FindingMeasure(
+                **{key: tuple(value) if isinstance(value, list) else value for key, value in one.items()}
+            )
+            for name, one in data.get("measures", {}).items()
+        }
+        return cls(**{**data, "measures": measures})
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits -> probabilities, the same shape."""

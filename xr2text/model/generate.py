@@ -3,7 +3,7 @@
 Shapes: B batch, Q context tokens, D width, T report tokens, V vocabulary, F findings.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -30,13 +30,16 @@ class GeneratedReports:
         reports: B pairs of findings and impression.
         token_ids: [B, T], `<findings>` first, padded by PAD.
         visual: tokens, region weights, maps and priors.
-        finding_logits: [B, F]; None without a finding head.
+        finding_logits: [B, F] that the decoder read: the head's, infinite where a person set the finding; None without
+            a finding head.
+        head_logits: [B, F], the head's own.
     """
 
     reports: list[ReportText]
     token_ids: torch.Tensor
     visual: VisualTokens
     finding_logits: torch.Tensor | None
+    head_logits: torch.Tensor | None
 
 
 class ReportGenerator:
@@ -52,28 +55,47 @@ class ReportGenerator:
         longest = int(FINDINGS_FRACTION * settings.max_tokens) if settings.impression else None
         self.rules = LogitsProcessorList([SectionLayout(*sections, longest), NoRepeatedSentence(sections, tokenizer)])
 
-    @torch.inference_mode()
     def generate(
         self,
         pixel_values: torch.Tensor,
         box: torch.Tensor | None = None,
         lateral: LateralImages | None = None,
         max_time: float | None = None,
+        findings: Mapping[str, str] | None = None,
     ) -> GeneratedReports:
-        """Images of both views, as `XR2Text.encode_image` takes them, -> reports.
+        """Images of both views, as `XR2Text.encode_image` takes them, -> reports; see `write`."""
+        with torch.inference_mode():
+            visual = self.model.encode_image(pixel_values, box, lateral)
+            head_logits = self.model.predict_findings(visual)
+        return self.write(visual, head_logits, max_time, findings)
+
+    @torch.inference_mode()
+    def write(
+        self,
+        visual: VisualTokens,
+        head_logits: torch.Tensor | None,
+        max_time: float | None = None,
+        findings: Mapping[str, str] | None = None,
+    ) -> GeneratedReports:
+        """Reports of studies that the model has seen.
 
         Args:
+            head_logits: the finding head's [B, F]; None without one.
             max_time: seconds after which the search stops at its next step, whatever it has by then.
+            findings: those that a person has set, to "present" or else "absent", for every report of the batch.
         """
-        visual = self.model.encode_image(pixel_values, box, lateral)
-        finding_logits = self.model.predict_findings(visual)
+        logits = head_logits
+        if findings:
+            names, logits = self.model.config.findings, head_logits.clone()
+            for name, state in findings.items():
+                logits[:, names.index(name)] = torch.inf if state == "present" else -torch.inf
         beams = self.settings.num_beams
         ids = self._search(
-            self.model.decoder_context(visual, finding_logits), num_beams=beams, early_stopping=beams > 1,
+            self.model.decoder_context(visual, logits), num_beams=beams, early_stopping=beams > 1,
             length_penalty=self.settings.length_penalty, max_time=max_time,
         )  # fmt: skip
         reports = [decode_report(self.tokenizer, row) for row in ids.tolist()]
-        return GeneratedReports(reports, ids, visual, finding_logits)
+        return GeneratedReports(reports, ids, visual, logits, head_logits)
 
     def _search(self, context: Context, **options) -> torch.Tensor:
         """Context -> token ids [B, T] without the start token."""

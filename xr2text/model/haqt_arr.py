@@ -5,6 +5,7 @@ region, Q = G + K*R, A attention heads, L lobes of a region's prior (Gaussians, 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -43,10 +44,10 @@ class VisualTokens:
     pooled: torch.Tensor | None = None
     lateral: LateralTokens | None = None
 
-    def select(self, rows: torch.Tensor) -> "VisualTokens":
-        """Those of some studies, `rows` of the batch [b] or bool [B]."""
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "VisualTokens":
+        """The same with every tensor changed, such as to some rows of the batch or to another device."""
         parts = {
-            name: value if value is None else value.select(rows) if name == "lateral" else value[rows]
+            name: value if value is None else value.each(change) if name == "lateral" else change(value)
             for name, value in vars(self).items()
         }
         return VisualTokens(**parts)

@@ -4,6 +4,7 @@ Shapes: B studies, M of them with a lateral radiograph, S image side, C encoder 
 width, H x W patch grid, N = H*W, L lateral queries.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -53,10 +54,9 @@ class LateralTokens:
     present: torch.Tensor
     map: torch.Tensor
 
-    def select(self, rows: torch.Tensor) -> "LateralTokens":
-        """Those of some studies."""
-        pooled = None if self.pooled is None else self.pooled[rows]
-        return LateralTokens(self.tokens[rows], pooled, self.present[rows], self.map[rows])
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "LateralTokens":
+        """The same with every tensor changed."""
+        return LateralTokens(**{name: value if value is None else change(value) for name, value in vars(self).items()})
 
 
 class LateralQueries(nn.Module):

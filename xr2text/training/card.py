@@ -10,6 +10,7 @@ from huggingface_hub import ModelCard
 
 from xr2text.config import TERMS, Config
 from xr2text.model.checkpoint import Checkpoint
+from xr2text.model.findings import LEAST_AUC, LEAST_CASES, FindingCalibration
 from xr2text.text.sections import ReportText
 from xr2text.training.data import TrainingData, make_loader
 from xr2text.training.report import best_epoch, write_table
@@ -41,7 +42,8 @@ def finish_run(config: Config, command: str, data: TrainingData, skipped: Skippe
     if accelerator.is_main_process:
         write_table(output / "validation_reports.csv", data.val, reports)
         history = pd.read_csv(output / "history.csv")
-        card = model_card(config, command, _studies(data, len(skipped.reasons)), history, list(reports.values()))
+        studies = _studies(data, len(skipped.reasons))
+        card = model_card(config, command, studies, history, list(reports.values()), checkpoint.model.calibration)
         checkpoint.save_pretrained(output / "checkpoint", card=checkpoint.card + card)
         print(f"checkpoint: {output / 'checkpoint'}")
         if skipped.reasons:
@@ -61,6 +63,26 @@ def _studies(data: TrainingData, skipped: int) -> str:
         "for validation": len(data.val),
     }
     return "; ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+
+
+def findings_table(calibration: FindingCalibration) -> str:
+    """How well each finding is known, as a Markdown table; empty where nobody has measured."""
+    if not calibration.measures:
+        return ""
+
+    def cell(interval: list[float] | None) -> str:
+        return "" if interval is None else "{:.2f} ({:.2f} to {:.2f})".format(*interval)
+
+    rows = [
+        f"| {name} | {measure.positives} | {cell(measure.sensitivity)} | {cell(measure.specificity)} | "
+        f"{cell(measure.auc)} | {'yes' if measure.assessed else 'no'} |"
+        for name, measure in sorted(calibration.measures.items(), key=lambda pair: -pair[1].positives)
+    ]
+    return "\n".join([
+        "\n**Findings.** Measured on the validation studies, 95 % intervals. Not assessed: fewer than "
+        f"{LEAST_CASES} cases, or an area under the ROC curve whose interval reaches below {LEAST_AUC}.\n",
+        "| finding | cases | sensitivity | specificity | AUC | assessed |", "|---|---:|---:|---:|---:|---|", *rows, "",
+    ])  # fmt: skip
 
 
 def card_head(config: Config, given: Checkpoint | None) -> str:
@@ -99,13 +121,17 @@ Research software, not a medical device: nothing that it writes may guide the ca
 """
 
 
-def model_card(config: Config, command: str, studies: str, history: pd.DataFrame, reports: list[ReportText]) -> str:
+def model_card(
+    config: Config, command: str, studies: str, history: pd.DataFrame, reports: list[ReportText],
+    calibration: FindingCalibration,
+) -> str:  # fmt: skip
     """The rest of a checkpoint's README.md, after `card_head`.
 
     Args:
         studies: that the model was trained and validated on, in words.
         history: history.csv of the run.
         reports: the generated ones of every validation study.
+        calibration: of the finding head, with its measures.
     """
     training, model = config.training, config.model
     best, seconds = best_epoch(history), history["seconds"].iloc[-1]
@@ -131,7 +157,7 @@ Sentences with a de-identified word ("XXXX") are left out of the training report
 | different reports / studies | {len(set(reports))} / {len(reports)} |
 | different findings sections / studies | {len(set(sections))} / {len(reports)} |
 | without a findings section | {sections.count("")} |
-
+{findings_table(calibration)}
 The validation studies chose the epoch, so these are a little flattering. Language and clinical scores against
 published systems are not part of this card.
 

@@ -85,7 +85,7 @@ class Objective(nn.Module):
             return {}
         rows = (labels != IGNORED).any(1).nonzero().squeeze(1)  # the decoder computes the studies with a report alone
         rows = rows if len(rows) else rows.new_zeros(1)
-        visual, labels = visual.select(rows), labels[rows]
+        visual, labels = visual.each(lambda values: values[rows]), labels[rows]
         known = None if finding_logits is None else finding_logits[rows]
         context = self.model.decoder_context(visual, known, batch["finding_labels"][rows])
         grounding = {}

@@ -92,7 +92,7 @@ class Progress:
             if state[name] != getattr(self, name):
                 raise StateError(f"--resume: the run is of {state[name]} {what}, and here are {getattr(self, name)}")
         kept = {"total_updates": self.total_updates}  # a longer run may go on from a shorter one
-        vars(self).update(state | kept | {"calibration": FindingCalibration(**state["calibration"])})
+        vars(self).update(state | kept | {"calibration": FindingCalibration.from_json(state["calibration"])})
 
 
 class StopRequest:

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, DistributedType
+from scipy.stats import binomtest
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
@@ -21,7 +22,7 @@ from xr2text.data.study import DataError
 from xr2text.evaluation.clinical import MIN_POSITIVES, score_clinical, score_head
 from xr2text.evaluation.language import score_language
 from xr2text.model.checkpoint import Checkpoint
-from xr2text.model.findings import FindingCalibration
+from xr2text.model.findings import FindingCalibration, FindingMeasure
 from xr2text.model.generate import ReportGenerator
 from xr2text.model.lateral import LateralImages
 from xr2text.model.xr2text import XR2Text
@@ -191,11 +192,44 @@ def fit_calibration(
     """
     enough = (labels == 1).sum(0) >= LEAST_POSITIVES  # [F]
     temperature = kept.temperature if kept is not None and not enough.any() else fit_temperature(logits, labels)
-    thresholds = fit_thresholds((logits / temperature).sigmoid(), labels, findings)
+    probabilities = (logits / temperature).sigmoid()
+    thresholds = fit_thresholds(probabilities, labels, findings)
+    measures = {
+        name: measure_finding(probabilities[:, column], labels[:, column], thresholds[name])
+        for column, name in enumerate(findings)
+    }
     if kept is not None:
-        rare = [name for name, common in zip(findings, enough.tolist(), strict=True) if not common]
-        thresholds |= {name: kept.thresholds.get(name, 0.5) for name in rare}
-    return FindingCalibration(temperature, thresholds)
+        for name in [name for name, common in zip(findings, enough.tolist(), strict=True) if not common]:
+            thresholds[name] = kept.thresholds.get(name, 0.5)
+            measures[name] = kept.measures.get(name, measures[name])
+    return FindingCalibration(temperature, thresholds, measures)
+
+
+def measure_finding(probabilities: torch.Tensor, labels: torch.Tensor, threshold: float) -> FindingMeasure:
+    """How well a head knows a finding: probabilities and labels [N], NaN where not known. Wilson's intervals of the two
+    proportions; of the area under the ROC curve that of Hanley and McNeil, Radiology 1982."""
+    positive, negative = probabilities[labels == 1], probabilities[labels == 0]
+
+    def proportion(right: torch.Tensor) -> list[float] | None:
+        if not len(right):
+            return None
+        interval = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
+        return _rounded(right.float().mean().item(), interval.low, interval.high)
+
+    auc = None
+    if len(positive) and len(negative):
+        above = (positive[:, None] > negative).sum() + (positive[:, None] == negative).sum() / 2
+        area = (above / (len(positive) * len(negative))).item()
+        pairs = (len(positive) - 1) * (area / (2 - area) - area**2)
+        pairs += (len(negative) - 1) * (2 * area**2 / (1 + area) - area**2)
+        error = 1.96 * math.sqrt((area * (1 - area) + pairs) / (len(positive) * len(negative)))
+        auc = _rounded(area, max(0.0, area - error), min(1.0, area + error))
+    shares = proportion(positive >= threshold), proportion(negative < threshold)
+    return FindingMeasure(len(positive), len(negative), *shares, auc)
+
+
+def _rounded(*values: float) -> list[float]:
+    return [round(value, 3) for value in values]
 
 
 def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:

@@ -9,6 +9,7 @@ from xr2text.export.source import source_of
 from xr2text.export.text import NOTICE, report_json
 from xr2text.imaging.radiograph import ACCEPTED, MAX_PIXELS, ImageError
 from xr2text.imaging.read import read_radiograph
+from xr2text.inference.confidence import FindingError
 from xr2text.inference.gate import DoubtfulImageError
 from xr2text.inference.reporter import Reporter
 from xr2text.ui.handlers import MAX_BATCH
@@ -30,6 +31,7 @@ def about(reporter: Reporter) -> dict[str, Any]:
         "image_size": config.image_size,
         "regions": list(REGION_NAMES),
         "findings": {name: thresholds.get(name, 0.5) for name in config.findings},
+        "not_assessed": [name for name, measure in reporter.model.calibration.measures.items() if not measure.assessed],
         "notice": NOTICE,
     }
 
@@ -46,19 +48,23 @@ def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
         in_turn: the queue that all who use the model share.
     """
 
-    def write(file: str, force: bool) -> dict:
+    def write(file: str, force: bool, findings: dict[str, str] | None = None) -> dict:
         content = read_once(file)
         radiograph = read_radiograph(content)
-        return report_json(report_in_time(reporter, radiograph, force), source_of(content, radiograph).sha256)
+        written = report_in_time(reporter, radiograph, force, findings)
+        return report_json(written, source_of(content, radiograph).sha256)
 
-    def report(file: str, force: bool = False) -> dict:
+    def report(file: str, force: bool = False, findings: dict | None = None) -> dict:
         if not file:
             raise refusal("No file was sent.")
+        if findings is not None and not isinstance(findings, dict):
+            delete([file])
+            raise refusal('Findings are sent as an object, such as {"pleural effusion": "present"}.')
         try:
-            return write(file, force)
+            return write(file, force, findings)
         except DoubtfulImageError as error:
             raise refusal(f"{error} Send force=true to have it all the same.") from error
-        except ImageError as error:
+        except (ImageError, FindingError) as error:
             raise refusal(str(error)) from error
 
     def report_batch(files: list[str], force: bool = False) -> list[dict]:
@@ -80,10 +86,12 @@ def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
 
     single, many, answer = upload(visible=False), upload(visible=False, file_count="multiple"), gr.JSON(visible=False)
     force = gr.Checkbox(False, label="force", visible=False)
+    findings = gr.JSON(None, label="findings", visible=False)
     gr.Button(visible=False).click(
-        report, [single, force], answer, api_name="report", **in_turn,
+        report, [single, force, findings], answer, api_name="report", **in_turn,
         api_description="A radiograph's file -> findings, impression, sentences with their regions, doubts, model; "
-        "with force also where it may be no frontal chest radiograph. The file is deleted once it is read.",
+        "with force also where it may be no frontal chest radiograph; findings such as {'pleural effusion': 'present'} "
+        "are as a person sees them, and the report follows. The file is deleted once it is read.",
     )  # fmt: skip
     gr.Button(visible=False).click(
         report_batch, [many, force], answer, api_name="report_batch", **in_turn,

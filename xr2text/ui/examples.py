@@ -2,12 +2,15 @@
 
 import logging
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pooch
 
+from xr2text.imaging.read import read_radiograph
+from xr2text.inference.overlay import draw_grey
 from xr2text.phantom.drawing import draw_phantom
 
 log = logging.getLogger(__name__)
@@ -19,10 +22,24 @@ PUBLIC = {
     "00027426_000.png": "sha256:c03ad7e574b14cf8442e61f9a4e849997b5e09f645ece069b714e5d4c5d8a2c2",
 }
 PHANTOM_SEED, PHANTOM_SIZE, PHANTOM_FINDINGS = 7, 768, ("cardiomegaly",)
+DRAWN = "Drawn by the program; no radiograph of a person."
+CREDIT = "NIH Clinical Center, ChestX-ray14 (Wang et al., CVPR 2017)."
+
+
+@dataclass(frozen=True)
+class Example:
+    """A file to try the page with, and where it is from."""
+
+    content: bytes
+    about: str
+
+    def thumbnail(self, side: int) -> np.ndarray:
+        """[h, w] uint8, with `side` pixels on its longer side."""
+        return draw_grey(read_radiograph(self.content).pixels, side)
 
 
 class Examples:
-    """`offered` has the files' contents by name: the phantom at once, the others as soon as a thread has fetched them.
+    """`offered` has them by name: the phantom at once, the others as soon as a thread has fetched them.
 
     Args:
         cache: where these are kept; None for the user's own place ("~/.cache/xr2text" on Linux, $XDG_CACHE_HOME is
@@ -34,7 +51,7 @@ class Examples:
         pooch.get_logger().setLevel(logging.WARNING)
         pixels = draw_phantom(PHANTOM_SEED, PHANTOM_SIZE, PHANTOM_FINDINGS).pixels
         phantom = cv2.imencode(".png", np.round(pixels * 255).astype(np.uint8))[1].tobytes()
-        self.offered = {"Synthetic phantom": phantom}
+        self.offered = {"Synthetic phantom": Example(phantom, DRAWN)}
         # A daemon, so that a connection that trickles cannot hold up the end of the process.
         self.fetching = threading.Thread(target=self._fetch_all, args=(cache, url, timeout), daemon=True)
         self.fetching.start()
@@ -43,7 +60,7 @@ class Examples:
         for name in PUBLIC:
             content = fetch(name, cache or pooch.os_cache("xr2text"), url, timeout)
             if content is not None:
-                self.offered = {**self.offered, f"NIH {Path(name).stem}": content}
+                self.offered = {**self.offered, f"NIH {Path(name).stem}": Example(content, CREDIT)}
 
 
 def fetch(name: str, cache: Path, url: str = URL, timeout: float = 3.0) -> bytes | None:

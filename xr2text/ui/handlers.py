@@ -1,116 +1,223 @@
-"""What the page's events do: by name, a value for each part that they change. The layout stands in `page`."""
+"""What the page's events do: the session in, and by name a value for each part that changes. The layout stands in
+`page`."""
 
 import base64
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from xr2text.errors import XR2TextError
 from xr2text.export.files import FILES, document
 from xr2text.imaging.radiograph import ACCEPTED, ImageError
 from xr2text.inference.gate import DoubtfulImageError
 from xr2text.inference.reporter import Reporter
-from xr2text.ui.panels import batch_table, findings_chart, message, warnings_list, weights_chart
-from xr2text.ui.session import Opened, open_radiograph, remember, write_report, zip_reports
+from xr2text.ui.corrections import CorrectionError, keep_correction
+from xr2text.ui.examples import Example
+from xr2text.ui.session import (
+    THUMBNAIL,
+    Opened,
+    Row,
+    Session,
+    findings_table,
+    open_radiograph,
+    pair,
+    write_report,
+    zip_reports,
+)
 from xr2text.ui.uploads import delete, read_once
-from xr2text.ui.viewer.viewer import view
+from xr2text.ui.viewer.viewer import film_view, map_views, picture, report_view
+from xr2text.ui.worklist import batch_rows, worklist_view
 
 MAX_BATCH = 30
-WELCOME = f"Drop a frontal chest radiograph ({ACCEPTED}), or take an example."
-CHOOSE = "Choose a radiograph first: drop a file above, or take an example."
-EXPORTS = {
-    "txt": "Save text", "pdf": "Save PDF", "json": "Save JSON", "png": "Save picture", "fhir": "Save FHIR",
-    "dicom-sr": "Save DICOM SR",
-}  # fmt: skip
-PANEL = (
-    "status", "opened", "shown", "reader", "findings", "impression", "chart", "weights", "warnings", "go-on",
-    *(f"save-{name}" for name in EXPORTS),
-)  # fmt: skip
+CHOOSE = f"Open a radiograph first ({ACCEPTED}), or take an example."
+EXPORTS = {"txt": "Text", "pdf": "PDF", "json": "JSON", "png": "Picture", "fhir": "FHIR", "dicom-sr": "DICOM SR"}
+NO_PAIR = "Two files that are no frontal and lateral view of one study are a batch."
+UNREAD_LATERAL = "The lateral view stands beside it; this checkpoint reads the frontal one alone."
+Answer = dict[str, Any]  # by the names of the page's parts
 
 
-def panel(status: str, opened: Opened | None, doubtful: bool = False) -> dict[str, Any]:
-    """A value for each part of PANEL; without a report the former one leaves the page.
+def status(text: str, tone: str = "", details: Iterable[str] = (), ask: str = "") -> dict[str, Any]:
+    """A line that stays, unlike a toast.
 
     Args:
-        doubtful: the reader is asked whether a report is to be written of this image.
+        tone: "", "good" or "bad".
+        ask: on a button that has the report written all the same.
     """
-    report = opened.report if opened else None
-    possible = set() if report is None else set(EXPORTS)
-    if opened is None or opened.source.header is None:
-        possible.discard("dicom-sr")
-    return {
-        "status": status,
-        "opened": opened,
-        "shown": opened.label if opened else "",
-        "reader": view(opened.grey if opened else None, report),
-        "findings": gr.Textbox(report.findings if report else "", interactive=report is not None),
-        "impression": gr.Textbox(report.impression if report else "", interactive=report is not None),
-        "chart": findings_chart(report.finding_readings) if report else "",
-        "weights": weights_chart(report.region_weights) if report else "",
-        "warnings": warnings_list(report.doubts) if report else "",
-        "go-on": gr.Button(visible=doubtful),
-        **{f"save-{name}": gr.Button(interactive=name in possible) for name in EXPORTS},
-    }
+    return {"text": text, "tone": tone, "details": list(details), "ask": ask}
 
 
-def show(content: bytes) -> dict[str, Any]:
-    """The radiograph of a file's content, and no choice in the history. Raises ImageError."""
-    opened = open_radiograph(content)
-    size = f"{opened.decoded.width} × {opened.decoded.height}"
-    return {**panel(message(f"Radiograph of {size} pixels. Press Generate report."), opened), "history": None}
+def reader_value(session: Session, said: dict[str, Any] | None = None, busy: str = "") -> dict[str, Any]:
+    """The report that is open and what is said of it. `busy`: what is being done meanwhile."""
+    opened = session.opened
+    value = {"label": "", "status": said, "busy": busy, "history": [study.label for study in session.studies]}
+    value["adds"] = opened is not None and opened.decoded is not None
+    value["turn"] = time.monotonic()  # so that the browser sees every answer, also one that changes nothing
+    if opened and opened.bare:
+        value |= report_view(opened.bare, opened.changed)
+        value |= {
+            "label": opened.label, "saves": saves(opened), "undo": len(opened.versions) > 1, "edits": edits(opened),
+            "kept": opened.kept, "step": _place(session),
+        }  # fmt: skip
+    return value
 
 
-def show_upload(path: str) -> dict[str, Any]:
-    """`show` of an upload, or what is wrong with it; its file is gone from then on, its input free for the next."""
+def _place(session: Session) -> str:
+    """Which of the batch is open."""
+    labels = [row.opened.label if row.opened else "" for row in session.batch]
+    label = session.opened.label
+    return f"Film {labels.index(label) + 1} of {len(labels)}" if label in labels else ""
+
+
+def _film(opened: Opened | None) -> dict[str, Any] | None:
+    return opened and film_view(opened.grey, opened.lateral and opened.lateral.grey, opened.credit)
+
+
+def _maps(opened: Opened | None) -> list[dict[str, Any]]:
+    return map_views(opened.report, opened.grey.shape) if opened else []
+
+
+def saves(opened: Opened) -> dict[str, tuple[str, bool]]:
+    """The label of each file, and whether it can be made."""
+    return {name: (text, name != "dicom-sr" or opened.source.header is not None) for name, text in EXPORTS.items()}
+
+
+def edits(opened: Opened) -> str:
+    """What a person has done to the report, in a sentence."""
+    version = opened.versions[-1]
+    drafted, stands = (
+        {(one.section, one.text) for one in report.sentences} for report in (version.draft, version.report)
+    )
+    parts = [f"{name} set to {state}" for name, state in version.draft.set_findings.items()]
+    if version.report.edited:
+        parts.append(f"{len(stands - drafted)} written, {len(drafted - stands)} taken out")
+    return f"Yours: {'; '.join(parts)}." if parts else "As the model wrote it."
+
+
+def open_files(reporter: Reporter, session: Session, paths: list[str], where: str, write: bool) -> Iterator[Answer]:
+    """One or two uploads were opened: their radiograph at once, then, with `write`, its report. Two that are no pair
+    are read as a batch. Their files are gone from then on.
+
+    Args:
+        where: "lateral": the file is the lateral view of the study that is open.
+    """
     try:
-        answer = show(read_once(path))
+        opened = [open_radiograph(read_once(path)) for path in paths]
     except ImageError as error:
-        answer = {**panel(message(str(error), "bad"), None), "history": None}
-    return {**answer, "file": None}
+        yield shown(session.show(None), status(str(error), "bad"))
+        return
+    finally:
+        delete(paths)
+    if len(opened) == 2:
+        paired = pair(reporter, *opened)
+        if paired is None:
+            yield {"reader": gr.HTML(value=reader_value(session, status(NO_PAIR)) | {"view": "batch"})}
+            yield from run_batch(reporter, session, [Row(f"Radiograph {k}", one) for k, one in enumerate(opened, 1)])
+            return
+        opened = [paired]
+    if where == "lateral" and session.opened and session.opened.decoded is not None:
+        opened = [replace(session.opened, lateral=opened[0])]
+    yield from open_study(reporter, session, opened[0], write)
 
 
-def write_panel(reporter: Reporter, force: bool, opened: Opened | None, studies: list[Opened]) -> dict[str, Any]:
-    """Generate report was pressed: the report, or why there is none; and the session's studies.
+def open_study(reporter: Reporter, session: Session, opened: Opened, write: bool) -> Iterator[Answer]:
+    """The radiograph at once, then, with `write`, its report."""
+    opened = replace(opened, versions=(), label="")
+    session = session.show(opened)
+    height, width = opened.decoded.pixels.shape
+    said = status(f"Radiograph of {width} × {height} pixels.", "", _about(reporter, opened))
+    yield shown(session, said, "Writing the report …" if write else "")
+    if write:
+        yield write_open(reporter, session)
+
+
+def _about(reporter: Reporter, opened: Opened) -> tuple[str, ...]:
+    return (UNREAD_LATERAL,) if opened.lateral and not reporter.takes_lateral else ()
+
+
+def shown(session: Session, said: dict[str, Any], busy: str = "") -> Answer:
+    """Another radiograph on the page, or none."""
+    opened = session.opened
+    room = gr.HTML(value=reader_value(session, said, busy), film=_film(opened), maps=_maps(opened))
+    return {"session": session, "reader": room}
+
+
+def write_open(reporter: Reporter, session: Session, force: bool = False) -> Answer:
+    """The report of the radiograph that is open, or why there is none.
 
     Args:
         force: the reader has said that a doubtful image is a frontal chest radiograph.
     """
+    opened = session.opened
     if opened is None or opened.decoded is None:
-        return panel(message(CHOOSE, "bad"), None)
+        return shown(session.show(None), status(CHOOSE, "bad"))
     start = time.perf_counter()
-    label = f"{time.strftime('%H:%M:%S')} · report {len(studies) + 1}"
+    label = f"{time.strftime('%H:%M:%S')} · report {len(session.studies) + 1}"
     try:
         opened = write_report(reporter, opened, label, force)
+    except DoubtfulImageError as error:
+        said = status(str(error), "bad", ask="Write the report all the same")
+        return {"reader": gr.HTML(value=reader_value(session, said))}
     except ImageError as error:
-        doubtful = isinstance(error, DoubtfulImageError)
-        return panel(message(str(error), "bad"), replace(opened, bare=None, label="") if doubtful else None, doubtful)
+        return shown(session.show(None), status(str(error), "bad"))
     took = f"Report written by {opened.bare.model} in {time.perf_counter() - start:.1f} s."
-    status = message(took, "good", opened.bare.warnings)
-    return {**panel(status, opened), "studies": remember(studies, opened)}
+    said = status(took, "good", (*opened.bare.warnings, *_about(reporter, opened)))
+    turned = opened.grey.shape != session.opened.grey.shape or (opened.grey != session.opened.grey).any()
+    session = session.show(opened)
+    film = {"film": _film(opened)} if turned else {}
+    return {"session": session, "reader": gr.HTML(value=reader_value(session, said), maps=_maps(opened), **film)}
 
 
-def apply_edit(
-    opened: Opened | None, shown: str, findings: str, impression: str, studies: list[Opened]
-) -> dict[str, Any]:
-    """The text was edited: sentences, warnings and files are those of the edited report from now on.
+def changed(session: Session, label: str, change: Any, words: str) -> Answer:
+    """The open study after `change`, a function of it, where it is that of `label`; another may have been opened since
+    the reader typed."""
+    opened = session.opened
+    if opened is None or opened.bare is None or opened.label != label:
+        return {"reader": gr.HTML(value=reader_value(session))}
+    try:
+        after = change(opened)
+    except XR2TextError as error:
+        return {"reader": gr.HTML(value=reader_value(session, status(str(error), "bad")))}
+    if after is opened:
+        return {"reader": gr.HTML(value=reader_value(session))}
+    session = session.show(after)
+    return {"session": session, "reader": gr.HTML(value=reader_value(session, status(words)))} | listed(session)
 
-    Args:
-        shown: label of the study on whose page the text was typed; another may have been opened meanwhile.
-    """
-    if opened is None or opened.bare is None or opened.label != shown:
-        return {}
-    edited = opened.edited(findings, impression)
-    if edited is opened:
-        return {}
-    return {
-        "status": message("The text is edited. Every file says so, and by which model it was drafted."),
-        "opened": edited,
-        "reader": view(edited.grey, edited.report),
-        "warnings": warnings_list(edited.bare.doubts),
-        "studies": [edited if study.label == shown else study for study in studies],
-    }
+
+def edit(session: Session, label: str, findings: str, impression: str) -> Answer:
+    """The text was edited: sentences, warnings and files are those of the edited report from now on."""
+    words = "The text is edited. Every file says so, and by which model it was drafted."
+    return changed(session, label, lambda opened: opened.edited(findings, impression), words)
+
+
+def set_finding(reporter: Reporter, session: Session, label: str, finding: str, state: str) -> Answer:
+    """A finding was set to `state`, or, where that is empty, is again as the head sees it: the report follows."""
+
+    def change(opened: Opened) -> Opened:
+        setting = {**opened.versions[-1].draft.set_findings, finding: state}
+        return opened.rewritten(reporter, {name: value for name, value in setting.items() if value})
+
+    words = f"{finding} is set to {state}" if state else f"{finding} is again as the model sees it"
+    return changed(session, label, change, f"{words[:1].upper()}{words[1:]}; the report is written anew from that.")
+
+
+def undo(session: Session, label: str) -> Answer:
+    return changed(session, label, Opened.undone, "The last change is undone.")
+
+
+def keep(folder: Path | None, session: Session, label: str) -> Answer:
+    """The report as it stands becomes a correction in `folder`."""
+
+    def change(opened: Opened) -> Opened:
+        if folder is None:
+            raise CorrectionError("This page keeps no corrections.")
+        keep_correction(folder, opened)
+        return replace(opened, kept=True)
+
+    return changed(session, label, change, "Kept as a correction: the pixels, the text and the findings you set.")
 
 
 def carried(name: str, content: bytes) -> dict[str, str]:
@@ -118,78 +225,93 @@ def carried(name: str, content: bytes) -> dict[str, str]:
     return {"name": name, "content": base64.b64encode(content).decode()}
 
 
-def export(name: str, opened: Opened | None, shown: str, findings: str, impression: str) -> dict[str, str] | None:
-    """One of EXPORTS, with the text as it stands on the page; `shown` as `apply_edit` has it."""
-    if opened is None or opened.bare is None or opened.label != shown:
+def save(session: Session, label: str, name: str) -> dict[str, str] | None:
+    """One of EXPORTS of the study of that label."""
+    opened = session.find(label)
+    if opened is None or opened.bare is None or name not in EXPORTS:
         return None
-    edited = opened.edited(findings, impression)
-    return carried(FILES[name], document(edited.report, name, edited.source))
+    return carried(FILES[name], document(opened.report, name, opened.source))
 
 
-def export_batch(results: list[Opened | None]) -> dict[str, str] | None:
-    return carried("reports.zip", zip_reports(results)) if any(results) else None
+def save_batch(session: Session, name: str) -> dict[str, str] | None:
+    if not any(row.opened for row in session.batch):
+        return None
+    if name == "csv":
+        return carried("findings.csv", findings_table(session.batch))
+    return carried("reports.zip", zip_reports(session.batch))
 
 
-def run_batch(reporter: Reporter, paths: list[str] | None, studies: list[Opened]) -> Iterator[dict[str, Any]]:
-    """Radiograph after radiograph; one that is refused has its sentence in the table. No file is left at the end."""
-    paths = paths or []
-    rows: list[tuple[str, str, str]] = []
-    results: list[Opened | None] = []
+def listed(session: Session, said: dict[str, Any] | None = None) -> Answer:
+    """The worklist as the session is; nothing where there is no batch."""
+    return {"worklist": gr.HTML(value=worklist_view(session.batch, said))} if session.batch or said else {}
 
-    def state(text: str, tone: str = "") -> dict[str, Any]:
-        return {
-            "files": None, "batch-status": message(text, tone), "table": batch_table(rows, results),
-            "results": list(results), "studies": studies,
-            "save-zip": gr.Button(interactive=tone == "good" and any(results)),
-        }  # fmt: skip
 
+def read_batch(reporter: Reporter, session: Session, paths: list[str]) -> Iterator[Answer]:
+    """Many uploads, one report after the other. No file is left at the end."""
     try:
         if not 0 < len(paths) <= MAX_BATCH:
-            yield state(f"Choose from 1 to {MAX_BATCH} files.", "bad")
+            yield listed(session, status(f"Choose from 1 to {MAX_BATCH} files.", "bad"))
             return
-        for number, path in enumerate(paths, start=1):
-            yield state(f"Radiograph {number} of {len(paths)} …")
-            name = str(path).replace("\\", "/").rsplit("/", 1)[-1]
-            try:
-                opened = open_radiograph(read_once(path))
-                opened = write_report(reporter, opened, f"{time.strftime('%H:%M:%S')} · batch {number}")
-            except ImageError as error:
-                hint = " Read it alone to have a report all the same." if isinstance(error, DoubtfulImageError) else ""
-                rows.append((name, f"No report: {error}{hint}", ""))
-                results.append(None)
-                continue
-            studies = remember(studies, opened)
-            count = len(opened.bare.doubts)
-            result = f"Report written, {count} warning{'' if count == 1 else 's'}" if count else "Report written"
-            rows.append((name, result, opened.bare.impression))
-            results.append(studies[-1])
-        written = sum(opened is not None for opened in results)
-        yield state(f"{written} of {len(paths)} radiographs have a report. Choose a row to open it.", "good")
+        yield listed(session, status(f"Reading {len(paths)} files …"))
+        yield from run_batch(reporter, session, batch_rows(paths))
     finally:
         delete(paths)
 
 
-def open_row(results: list[Opened | None], row: int) -> dict[str, Any]:
-    """A radiograph of the batch comes to the page, and the page to it."""
-    opened = results[row] if row < len(results) else None
-    if opened is None:
-        return {}
-    status = message(f"Radiograph {row + 1} of the batch.")
-    return {**panel(status, opened), "history": None, "tabs": gr.Tabs(selected="read")}
+def run_batch(reporter: Reporter, session: Session, rows: list[Row]) -> Iterator[Answer]:
+    """Study after study; one that is refused has its sentence in the list. Rows of one study are one."""
+    session = replace(session, batch=tuple(rows))
+    for place, row in enumerate(rows):
+        if row.opened is None:
+            continue
+        yield {"session": session, **listed(session, status(f"Radiograph {place + 1} of {len(rows)} …"))}
+        label = f"{time.strftime('%H:%M:%S')} · batch {place + 1}"
+        try:
+            after = replace(row, opened=write_report(reporter, row.opened, label))
+            kept = session.opened
+            session = replace(session.show(after.opened), opened=kept)
+            after = replace(after, opened=session.studies[-1])
+        except ImageError as error:
+            hint = " Read it alone to have a report all the same." if isinstance(error, DoubtfulImageError) else ""
+            after = replace(row, opened=None, refusal=f"{error}{hint}")
+        session = replace(session, batch=(*session.batch[:place], after, *session.batch[place + 1 :]))
+    written = sum(row.opened is not None for row in session.batch)
+    said = status(f"{written} of {len(rows)} have a report. Open one, then ↓ and ↑ go through them.", "good")
+    yield {"session": session, "reader": gr.HTML(value=reader_value(session)), **listed(session, said)}
 
 
-def labels_of(studies: list[Opened]) -> list[str]:
-    return [study.label for study in studies]
+def open_row(session: Session, number: int) -> Answer:
+    """A study of the batch comes to the page."""
+    row = session.batch[number] if 0 <= number < len(session.batch) else None
+    if row is None or row.opened is None or row.opened.bare is None:
+        return {"reader": gr.HTML(value=reader_value(session))}
+    return shown(session.show(row.opened), status(f"Radiograph {number + 1} of the batch: {row.name}"))
 
 
-def reopen(studies: list[Opened], label: str | None) -> dict[str, Any]:
+def reopen(session: Session, label: str) -> Answer:
     """A study of the history comes back to the page."""
-    for study in studies:
-        if study.label == label:
-            return {**panel(message(f"Opened again: {label}."), study), "history": label}
-    return {}
+    study = session.find(label)
+    if study is None:
+        return {"reader": gr.HTML(value=reader_value(session))}
+    return shown(session.show(study), status(f"Opened again: {label}."))
 
 
-def compared(studies: list[Opened], label: str | None) -> dict[str, Any] | None:
-    """The view of a study of the history."""
-    return next((view(study.grey, study.report) for study in studies if study.label == label), None)
+def close(session: Session) -> Answer:
+    return shown(session.show(None), status(""))
+
+
+def compared(session: Session, label: str) -> gr.HTML:
+    """A study of the history, to be seen beside another."""
+    study = session.find(label)
+    if study is None:
+        return gr.HTML(value=None, film=None, maps=[])
+    value = {"label": label, "status": status(""), **report_view(study.bare)}
+    return gr.HTML(value=value, film=_film(study), maps=_maps(study))
+
+
+def example_cards(examples: Mapping[str, Example]) -> list[dict[str, str]]:
+    """The examples as thumbnails."""
+    return [
+        {"name": name, "about": example.about, "image": picture(example.thumbnail(THUMBNAIL))}
+        for name, example in examples.items()
+    ]

@@ -1,9 +1,13 @@
 """What one session of the page keeps: the studies that were read in it, in memory and nowhere else."""
 
+import csv
 import io
 import zipfile
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
+import cv2
 import numpy as np
 
 from xr2text.export.files import FILES, document
@@ -12,14 +16,25 @@ from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.imaging.read import read_radiograph
 from xr2text.imaging.transform import Geometry
 from xr2text.inference.overlay import draw_grey
-from xr2text.inference.reporter import Report, Reporter
+from xr2text.inference.report import Report
+from xr2text.inference.reporter import Reporter
 
 LONG_SIDE = 1024  # pixels of a radiograph as it is shown and kept
+THUMBNAIL = 112  # pixels
 KEPT = 8  # studies of a session
+VERSIONS = 30  # of a report, that can be gone back to
 REPORT_SECONDS = 60  # in which a report is written or given up
 ZIPPED = ("txt", "json", "png", "pdf", "fhir")
 LEVELS = 65535  # in 16 bits a radiograph that waits for its report takes half the memory, and no file has finer steps
 NO_PIXELS = np.empty((0, 0), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Version:
+    """A report without pixels: the model's draft, and what stands there now; the same where nobody has edited it."""
+
+    draft: Report
+    report: Report
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,66 +45,207 @@ class Opened:
         grey: [h, w] uint8, the radiograph as it is drawn, LONG_SIDE on its longer side.
         source: what documents say of its file.
         decoded: the radiograph for a report to be written of, pixels uint16; None of an earlier study.
-        bare: the report without pixels, which `grey` holds; None before it is written.
+        versions: of its report, the last one that which stands there; empty before it is written.
         label: by which the history names it; no file name, which may be a patient's.
+        lateral: the lateral view of the study.
+        credit: where it is from, of an example.
+        kept: its report is kept as a correction.
     """
 
     grey: np.ndarray
     source: Source
     decoded: Radiograph | None = None
-    bare: Report | None = None
+    versions: tuple[Version, ...] = ()
     label: str = ""
+    lateral: "Opened | None" = None
+    credit: str = ""
+    kept: bool = False
+
+    @cached_property
+    def thumbnail(self) -> np.ndarray:
+        """[h, w] uint8, THUMBNAIL on its longer side."""
+        scale = THUMBNAIL / max(self.grey.shape)
+        return cv2.resize(self.grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+    @property
+    def bare(self) -> Report | None:
+        """The report as it stands, without pixels."""
+        return self.versions[-1].report if self.versions else None
 
     @property
     def report(self) -> Report | None:
         """The report, on the radiograph as it is drawn."""
         if self.bare is None:
             return None
-        pixels = self.grey.astype(np.float32) / 255
-        geometry = Geometry.fit(*pixels.shape, self.bare.geometry.size)
-        return replace(self.bare, radiograph=replace(self.bare.radiograph, pixels=pixels), geometry=geometry)
+        radiograph, geometry = _drawn(self.grey, self.bare.radiograph, self.bare.geometry)
+        report = replace(self.bare, radiograph=radiograph, geometry=geometry)
+        if self.bare.lateral is None:
+            return report
+        lateral, geometry = _drawn(self.lateral.grey, self.bare.lateral, self.bare.lateral_geometry)
+        return replace(report, lateral=lateral, lateral_geometry=geometry)
+
+    @property
+    def changed(self) -> set[tuple[str, str]]:
+        """(section, text) of the sentences that the model wrote anew when a finding was last set."""
+        if len(self.versions) < 2 or self.versions[-1].draft is self.versions[-2].draft:
+            return set()
+        before, now = ({(one.section, one.text) for one in version.report.sentences} for version in self.versions[-2:])
+        return now - before
 
     def edited(self, findings: str, impression: str) -> "Opened":
         """The same with a person's text; itself where that is the text that stands there."""
-        bare = self.bare.with_text(findings, impression)
-        return self if bare is self.bare else replace(self, bare=bare)
+        draft = self.versions[-1].draft
+        report = draft.with_text(findings, impression)
+        if (report.findings, report.impression) == (self.bare.findings, self.bare.impression):
+            return self
+        return self._with(Version(draft, report))
+
+    def undone(self) -> "Opened":
+        """As it was before the last change of text or findings; itself where there was none."""
+        return replace(self, versions=self.versions[:-1], kept=False) if len(self.versions) > 1 else self
+
+    def _with(self, version: Version) -> "Opened":
+        return replace(self, versions=(*self.versions, version)[-VERSIONS:], kept=False)
+
+    def rewritten(self, reporter: Reporter, findings: Mapping[str, str]) -> "Opened":
+        """The same, written anew with these findings set; a person's sentences stay. Raises ImageError where it takes
+        too long, FindingError for what this model does not have."""
+        former = self.versions[-1]
+        try:
+            draft = reporter.rewrite(former.draft, findings, REPORT_SECONDS)
+        except TimeoutError:
+            raise ImageError(GIVEN_UP) from None
+        return self._with(Version(draft, draft.with_text(*carry_over(former, draft))))
 
 
-def report_in_time(reporter: Reporter, radiograph: Radiograph, force: bool = False) -> Report:
+GIVEN_UP = f"The report was given up after {REPORT_SECONDS} seconds; please try again."
+
+
+def carry_over(former: Version, draft: Report) -> tuple[str, str]:
+    """A new draft's two sections with what a person had changed in the former one: what was deleted stays away, and
+    what was written follows the sentence that it followed, or ends the section."""
+    sections = []
+    for section in ("findings", "impression"):
+        before, after, text = (
+            [sentence.text for sentence in report.sentences if sentence.section == section]
+            for report in (former.draft, former.report, draft)
+        )
+        text = [sentence for sentence in text if sentence in after or sentence not in before]
+        for previous, sentence in zip([None, *after], after, strict=False):
+            if sentence not in before and sentence not in text:
+                ahead = 0 if previous is None else len(text)
+                text.insert(text.index(previous) + 1 if previous in text else ahead, sentence)
+        sections.append(" ".join(text))
+    return sections[0], sections[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A study of a batch: its file's name, and its report or why there is none."""
+
+    name: str
+    opened: Opened | None = None
+    refusal: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """What a reader has open: one study, those read before, and a batch."""
+
+    opened: Opened | None = None
+    studies: tuple[Opened, ...] = ()
+    batch: tuple[Row, ...] = field(default=())
+
+    def show(self, opened: Opened | None) -> "Session":
+        """With this study on the page; one that has a report is remembered, in place of its former self. The oldest
+        leave."""
+        if opened is None or not opened.label:
+            return replace(self, opened=opened)
+        small = replace(opened, decoded=None, lateral=opened.lateral and replace(opened.lateral, decoded=None))
+        studies = [study for study in self.studies if study.label != opened.label]
+        rows = [
+            replace(row, opened=small) if row.opened and row.opened.label == opened.label else row for row in self.batch
+        ]
+        return Session(opened, (*studies, small)[-KEPT:], tuple(rows))
+
+    def find(self, label: str) -> Opened | None:
+        """The study of that label."""
+        rows = (row.opened for row in self.batch if row.opened)
+        return next((study for study in (self.opened, *self.studies, *rows) if study and study.label == label), None)
+
+
+def _drawn(grey: np.ndarray, radiograph: Radiograph, geometry: Geometry) -> tuple[Radiograph, Geometry]:
+    """A radiograph of the pixels that are drawn, and its geometry."""
+    pixels = grey.astype(np.float32) / 255
+    return replace(radiograph, pixels=pixels), Geometry.fit(*pixels.shape, geometry.size)
+
+
+def report_in_time(
+    reporter: Reporter, radiograph: Radiograph, force: bool = False, findings: Mapping[str, str] | None = None,
+    lateral: Radiograph | None = None,
+) -> Report:  # fmt: skip
     """`Reporter.report`, with an ImageError also where it takes longer than REPORT_SECONDS."""
     try:
-        return reporter.report(radiograph, force, REPORT_SECONDS)
+        return reporter.report(radiograph, lateral, force=force, max_time=REPORT_SECONDS, findings=findings)
     except TimeoutError:
-        raise ImageError(f"The report was given up after {REPORT_SECONDS} seconds; please try again.") from None
+        raise ImageError(GIVEN_UP) from None
 
 
-def open_radiograph(content: bytes) -> Opened:
+def open_radiograph(content: bytes, credit: str = "") -> Opened:
     """A file's radiograph, without a report. Raises ImageError."""
     radiograph = read_radiograph(content)
     pixels = np.round(radiograph.pixels * LEVELS).astype(np.uint16)
     grey, source = draw_grey(radiograph.pixels, LONG_SIDE), source_of(content, radiograph)
-    return Opened(grey, source, replace(radiograph, pixels=pixels))
+    return Opened(grey, source, replace(radiograph, pixels=pixels), credit=credit)
+
+
+def pair(reporter: Reporter, first: Opened, second: Opened) -> Opened | None:
+    """Two radiographs as one study, the lateral beside the frontal: exactly one of them is lateral, by its header or to
+    the gate, and no headers speak of two studies. Else None."""
+    studies = {opened.source.header.StudyInstanceUID for opened in (first, second) if opened.source.header}
+    views = [reporter.is_lateral(_floats(opened.decoded)) for opened in (first, second)]
+    if len(studies) > 1 or sum(views) != 1:
+        return None
+    return replace(second, lateral=first) if views[0] else replace(first, lateral=second)
+
+
+def _floats(radiograph: Radiograph) -> Radiograph:
+    return replace(radiograph, pixels=radiograph.pixels / np.float32(LEVELS))
 
 
 def write_report(reporter: Reporter, opened: Opened, label: str, force: bool = False) -> Opened:
-    """The same with a report of its decoded radiograph. `force` and errors as `report_in_time` has them."""
-    radiograph = replace(opened.decoded, pixels=opened.decoded.pixels / np.float32(LEVELS))
-    report = report_in_time(reporter, radiograph, force)
-    bare = replace(report, radiograph=replace(report.radiograph, pixels=NO_PIXELS))
-    return replace(opened, grey=draw_grey(report.radiograph.pixels, LONG_SIDE), bare=bare, label=label)
+    """The same with a report of its decoded radiographs. `force` and errors as `report_in_time` has them."""
+    lateral = opened.lateral and reporter.takes_lateral and _floats(opened.lateral.decoded)
+    report = report_in_time(reporter, _floats(opened.decoded), force, lateral=lateral or None)
+    side = report.lateral and replace(report.lateral, pixels=NO_PIXELS)
+    bare = replace(report, radiograph=replace(report.radiograph, pixels=NO_PIXELS), lateral=side)
+    grey = draw_grey(report.radiograph.pixels, LONG_SIDE)
+    return replace(opened, grey=grey, versions=(Version(bare, bare),), label=label, kept=False)
 
 
-def remember(studies: list[Opened], opened: Opened) -> list[Opened]:
-    """The session's studies with this one at the end, in place of a former one of its label; the oldest leave."""
-    earlier = [study for study in studies if study.label != opened.label]
-    return [*earlier, replace(opened, decoded=None)][-KEPT:]
-
-
-def zip_reports(results: list[Opened | None]) -> bytes:
-    """A ZIP with a folder for each report, named by its place in the batch."""
+def zip_reports(rows: tuple[Row, ...]) -> bytes:
+    """A ZIP with a folder for each report, named by its place in the batch, and the batch's findings."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for number, opened in enumerate(results, start=1):
+        archive.writestr("findings.csv", findings_table(rows))
+        for number, opened in enumerate((row.opened for row in rows), start=1):
             for name in ZIPPED if opened is not None else ():
                 archive.writestr(f"{number:02d}/{FILES[name]}", document(opened.report, name, opened.source))
     return content.getvalue()
+
+
+def findings_table(rows: tuple[Row, ...]) -> bytes:
+    """A CSV file: of each study of the batch, by its number and its file's SHA-256, a row for each finding."""
+    content = io.StringIO()
+    table = csv.writer(content)
+    table.writerow(
+        ["number", "sha256", "finding", "probability", "threshold", "present", "set_by", "assessed", "written"]
+    )
+    for number, opened in enumerate((row.opened for row in rows), start=1):
+        for reading in opened.bare.finding_readings if opened else ():
+            table.writerow([
+                number, opened.source.sha256, reading.name, f"{reading.probability:.4f}", reading.threshold,
+                int(reading.seen), "person" if reading.set_to else "model", int(reading.assessed),
+                reading.written or "",
+            ])  # fmt: skip
+    return content.getvalue().encode()

@@ -79,6 +79,17 @@ def refuse_other_files(page: gr.Blocks) -> None:
     page.preprocess_data = preprocess_in_words
 
 
+def sent_paths(paths: Any) -> list[str]:
+    """The paths of an event, each of which must be an upload of this page. Raises gr.Error where one is not."""
+    folder = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir(), "gradio")).resolve()
+    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+        raise gr.Error(UNREADABLE, print_exception=False)
+    for path in paths:
+        if "\0" in path or not Path(path).resolve().is_relative_to(folder):
+            raise gr.Error(NOT_SENT, print_exception=False)
+    return paths
+
+
 def read_once(path: str) -> bytes:
     """The content of an upload, whose file is then deleted. Raises ImageError where it is not there any more."""
     try:

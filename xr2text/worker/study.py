@@ -1,6 +1,5 @@
 """From the images of a study to the documents of its report."""
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -98,7 +97,7 @@ def answer(reporter: Reporter, images: Sequence[str], fetch: Callable[[str], byt
         except ImageError as error:
             reasons.append(str(error))
     films.sort(key=lambda film: film.taken, reverse=True)
-    laterals = [film for film in films if _is_lateral(reporter.gate, film.radiograph)] if len(films) > 1 else []
+    laterals = [film for film in films if reporter.is_lateral(film.radiograph)] if len(films) > 1 else []
     frontals = [film for film in films if film not in laterals] or films
     lateral = laterals[0] if laterals and frontals is not films else None
     report, read = None, None
@@ -107,7 +106,7 @@ def answer(reporter: Reporter, images: Sequence[str], fetch: Callable[[str], byt
             reasons.append("Another frontal radiograph of the study was read.")
             continue
         try:
-            report, with_lateral = _write(reporter, film.radiograph, lateral and lateral.radiograph)
+            report = reporter.report(film.radiograph, lateral and lateral.radiograph)
             read = film
         except ImageError as error:
             reasons.append(str(error))
@@ -115,25 +114,10 @@ def answer(reporter: Reporter, images: Sequence[str], fetch: Callable[[str], byt
         source = source_of(first, _DICOM, identity=True) if first else None
         return Answer(Refusal(tuple(dict.fromkeys(reasons)), reporter.model_name), source)
     if frontals is not films:
-        reasons += ["A lateral radiograph of the study was not read."] * (len(laterals) - with_lateral)
+        reasons += ["A lateral radiograph of the study was not read."] * (len(laterals) - (report.lateral is not None))
     notes = tuple(f"Another image of the study has no report: {reason}" for reason in dict.fromkeys(reasons))
     report = replace(report, warnings=(*report.warnings, *notes))
-    return Answer(report, read.source, lateral.source if with_lateral else None, tuple(reasons))
-
-
-def _is_lateral(gate: "Gate | None", radiograph: Radiograph) -> bool:
-    """By the file's header; where it does not say, by the gate."""
-    if radiograph.view is not None or gate is None:
-        return radiograph.view == "lateral"
-    return gate(radiograph).reason.startswith("This is a lateral view")
-
-
-def _write(reporter: Reporter, frontal: Radiograph, lateral: Radiograph | None) -> tuple["Report", bool]:
-    """The report, and whether it was written of the lateral view too, which not every reporter takes."""
-    if lateral is None or "lateral" not in inspect.signature(reporter.report).parameters:
-        return reporter.report(frontal), False
-    report = reporter.report(frontal, lateral=lateral)
-    return report, getattr(report, "lateral", lateral) is not None
+    return Answer(report, read.source, lateral.source if report.lateral is not None else None, tuple(reasons))
 
 
 def documents(

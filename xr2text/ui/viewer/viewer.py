@@ -1,10 +1,13 @@
-"""The viewer: one HTML component that draws a radiograph with its regions, and the report's sentences beside it.
+"""The viewer: one HTML component with a radiograph, its regions, and the report's sentences beside it.
 
-What it shows is drawn in the browser (viewer.js), so that window, zoom, regions and sentences answer at once. Nothing
-is computed there that the report does not hold: the maps are the model's attention, the strengths a sentence's weights.
+What it shows is drawn in the browser (film.js, report.js, room.js), so that window, zoom and sentences answer at once.
+Nothing is computed there that the report does not hold: the maps are the model's attention, the strengths a
+sentence's weights. It has four properties, which are sent again only where they change: `film`, `maps`, `examples`, and
+the value, which is the report.
 """
 
 import base64
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,54 +17,105 @@ import gradio as gr
 import numpy as np
 
 from xr2text.anatomy import REGION_NAMES, REGIONS
-from xr2text.inference.confidence import confidence_in_words
+from xr2text.export.text import measure_words
+from xr2text.imaging.radiograph import ACCEPTED
+from xr2text.inference.confidence import MODERATE, FindingReading
 from xr2text.inference.overlay import BLENDING
-from xr2text.inference.reporter import Report
+from xr2text.inference.report import Report, Sentence
 
 MAP_SIDE = 384  # pixels of a region's map as it is sent
-TEMPLATE, CSS, SCRIPT = (
-    Path(__file__).with_name(f"viewer.{suffix}").read_text("utf-8") for suffix in ("html", "css", "js")
+NOT_MEASURED = "How well the model knows it has not been measured."
+FIRST_FINDINGS = 6  # shown before the others are asked for
+TEMPLATE, CSS, *SCRIPTS = (
+    Path(__file__).with_name(name).read_text("utf-8")
+    for name in ("room.html", "room.css", "film.js", "report.js", "room.js")
 )
 
 
-def viewer(elem_id: str, empty: str, alone: bool = False) -> gr.HTML:
-    """The component; its value is what `view` gives, or None.
+def viewer(elem_id: str, empty: str, title: str = "", **properties: Any) -> gr.HTML:
+    """The component.
 
     Args:
         empty: shown where there is no radiograph.
-        alone: the report stands under the radiograph, for two viewers side by side.
+        title: of a viewer that only shows a study, by which it is chosen; without, radiographs are read in it.
+        properties: for the scripts: examples, keeping (what a reader is told of corrections), lateral.
     """
+    hint = f"{ACCEPTED}. Drop it, choose it or paste it; a frontal and its lateral together; or many, for a batch."
     template = TEMPLATE
-    fields = {"layout": " alone" if alone else "", "empty": empty, "opacity": f"{100 * BLENDING.opacity:.0f}"}
+    fields = {
+        "id": elem_id, "mode": "compare" if title else "read", "title": title, "empty": empty, "hint": hint,
+        "opacity": f"{100 * BLENDING.opacity:.0f}",
+    }  # fmt: skip
     for name, text in fields.items():
         template = template.replace(f"{{{name}}}", text)
     return gr.HTML(
-        html_template=template, css_template=CSS, js_on_load=SCRIPT, elem_id=elem_id, apply_default_css=False
-    )
+        html_template=template, css_template=CSS, js_on_load="\n".join(SCRIPTS), elem_id=elem_id,
+        apply_default_css=False, film=None, maps=[], blending=asdict(BLENDING), **properties,
+    )  # fmt: skip
 
 
-def view(grey: np.ndarray | None, report: Report | None = None) -> dict[str, Any] | None:
-    """What the viewer draws: the radiograph [h, w] uint8, and of its report the maps and sentences. Plain data."""
-    if grey is None:
-        return None
-    regions, sentences = [], []
-    if report is not None:
-        scale = MAP_SIDE / max(grey.shape)
-        maps = report.maps_at(*(max(1, round(side * scale)) for side in grey.shape))
-        for region, level in zip(REGIONS, maps, strict=True):
-            pixels = np.round(255 * np.clip(level, 0, 1)).astype(np.uint8)
-            regions.append({"name": region.name, "colour": region.colour, "map": _png(pixels)})
-    for sentence in report.sentences if report else ():
-        sentences.append({
-            "text": sentence.text,
-            "section": sentence.section,
-            "weights": [sentence.region_weights[name] for name in REGION_NAMES] if sentence.region_weights else [],
-            "region": sentence.region,
-            "confidence": None if sentence.confidence is None else confidence_in_words(sentence.confidence),
-        })  # fmt: skip
-    return {"image": _png(grey), "regions": regions, "sentences": sentences, "blending": asdict(BLENDING)}
+def film_view(grey: np.ndarray, lateral: np.ndarray | None = None, credit: str = "") -> dict[str, Any]:
+    """`film`: the radiographs [h, w] uint8, and what is said of where they are from."""
+    return {"image": picture(grey), "lateral": None if lateral is None else picture(lateral), "credit": credit}
 
 
-def _png(pixels: np.ndarray) -> str:
+def map_views(report: Report | None, shape: tuple[int, int]) -> list[dict[str, Any]]:
+    """`maps`: of each region its name, colour and attention, on a radiograph of `shape`."""
+    if report is None:
+        return []
+    scale = MAP_SIDE / max(shape)
+    maps = report.maps_at(*(max(1, round(side * scale)) for side in shape))
+    return [
+        {
+            "name": region.name,
+            "colour": region.colour,
+            "map": picture(np.round(255 * level.clip(0, 1)).astype(np.uint8)),
+        }
+        for region, level in zip(REGIONS, maps, strict=True)
+    ]
+
+
+def report_view(report: Report, changed: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+    """A report's part of the value; `changed` has (section, text) of the sentences that are to be marked so."""
+    readings = sorted(report.finding_readings, key=_rank)
+    seen = sum(reading.seen or reading.set_to is not None for reading in readings)
+    return {
+        "sentences": [
+            _sentence_view(sentence) | {"changed": (sentence.section, sentence.text) in changed}
+            for sentence in report.sentences
+        ],
+        "weights": [report.region_weights[name] for name in REGION_NAMES],
+        "findings": [
+            {
+                "name": reading.name, "probability": reading.probability, "threshold": reading.threshold,
+                "seen": reading.seen, "set": reading.set_to, "assessed": reading.assessed,
+                "measure": measure_words(reading.measure) if reading.measure else NOT_MEASURED,
+            }
+            for reading in readings
+        ],
+        "first": max(FIRST_FINDINGS, seen),
+        "doubts": report.doubts,
+    }  # fmt: skip
+
+
+def _rank(reading: FindingReading) -> tuple:
+    """What a person has set, what is seen, what is assessed; each by its probability."""
+    return reading.set_to is None, not (reading.seen and reading.assessed), not reading.assessed, -reading.probability
+
+
+def _sentence_view(sentence: Sentence) -> dict[str, Any]:
+    return {
+        "text": sentence.text,
+        "section": sentence.section,
+        "weights": [sentence.region_weights[name] for name in REGION_NAMES] if sentence.region_weights else [],
+        "region": sentence.region,
+        "certainty": sentence.certainty,
+        "by": "person" if sentence.confidence is None else "model",
+        "doubtful": sentence.confidence is not None
+        and (sentence.confidence < MODERATE or bool(sentence.not_assessed or sentence.against_set)),
+    }
+
+
+def picture(pixels: np.ndarray) -> str:
     """[h, w] uint8 as a data address."""
     return "data:image/png;base64," + base64.b64encode(cv2.imencode(".png", pixels)[1].tobytes()).decode()

@@ -1,17 +1,22 @@
-// A radiograph with its window, zoom and regions, and beside it the report's sentences. Runs once for each viewer of the
-// page. `element` is its root, `props.value` what `viewer.view` gave, `watch` calls when there is a new value. How regions
-// are laid over the radiograph stands in inference/overlay.py, whose settings come as `view.blending`.
-const find = (selector) => element.querySelector(selector);
+// A radiograph with its window, zoom and regions. `element` is the component's root; `props.film` and `props.maps` are what
+// `viewer.film_view` and `viewer.map_views` gave. How regions are laid over the radiograph stands in
+// inference/overlay.py, whose settings come as `props.blending`. The report beside it stands in report.js.
+const find = (selector) => element.querySelector(selector), all = (selector) => element.querySelectorAll(selector);
+const room = find(".room"), readonly = room.classList.contains("compare");
 const canvas = find("canvas"), context = canvas.getContext("2d");
 const level = find(".level"), width = find(".width"), opacity = find(".opacity");
 const state = {
-  view: null, grey: null, base: null, layers: [], shown: new Set(), hovered: null, sentence: null, region: null,
-  zoom: 1, x: 0, y: 0, invert: false,
+  film: null, maps: null, view: null, grey: null, base: null, regions: [], layers: [], shown: new Set(), hovered: null,
+  sentence: null, region: null, zoom: 1, x: 0, y: 0, invert: false, mode: "window", lateral: false,
 };
+const sentences = () => state.view?.sentences ?? [];
 // The regions that a sentence was written from: each has at least half the weight of the first.
-const placesOf = ({ weights }) => state.view.regions.filter((_, k) => weights[k] >= 0.5 * Math.max(...weights));
+const placesOf = ({ weights }) => state.regions.filter((_, k) => weights[k] >= 0.5 * Math.max(...weights));
 const namesOf = (sentence) => placesOf(sentence).map((region) => region.name).join(", ");
-const lit = () => state.hovered ?? state.sentence; // the sentence whose place is shown
+const lit = () => { // the sentence whose place is shown
+  const chosen = state.hovered ?? state.sentence;
+  return chosen !== null && sentences()[chosen]?.weights.length ? chosen : null;
+};
 
 const load = (source) => new Promise((done, failed) => {
   const image = new Image();
@@ -37,9 +42,13 @@ function pixelsOf(image, w = image.naturalWidth, h = image.naturalHeight) {
 function regionLayer(image, colour, { floor, outline }, grey) {
   const { width: w, height: h, data } = pixelsOf(image);
   const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+  const opaque = Uint8Array.from({ length: 256 }, (_, value) => Math.round(255 * Math.max(0, (value / 255 - floor) / (1 - floor))));
   const [layer, drawing] = newCanvas(w, h), out = drawing.createImageData(w, h);
-  for (let at = 0; at < out.data.length; at += 4) {
-    out.data.set([red, green, blue, Math.round(255 * Math.max(0, (data[at] / 255 - floor) / (1 - floor)))], at);
+  for (let at = 0; at < data.length; at += 4) {
+    out.data[at] = red;
+    out.data[at + 1] = green;
+    out.data[at + 2] = blue;
+    out.data[at + 3] = opaque[data[at]];
   }
   drawing.putImageData(out, 0, 0);
   const at = (x, y) => data[4 * (Math.min(h - 1, Math.floor(y * h)) * w + Math.min(w - 1, Math.floor(x * w)))];
@@ -48,17 +57,21 @@ function regionLayer(image, colour, { floor, outline }, grey) {
 
 // The line through the outermost pixels that reach a level.
 function edgeOf({ width: w, height: h, data }, level) {
-  const inside = (x, y) => x >= 0 && y >= 0 && x < w && y < h && data[4 * (y * w + x)] >= level;
-  const edge = (x, y) => inside(x, y) && !(inside(x - 1, y) && inside(x + 1, y) && inside(x, y - 1) && inside(x, y + 1));
+  const row = w + 2, inside = new Uint8Array(row * (h + 2)), edge = new Uint8Array(inside.length); // with a margin of 1
+  for (let y = 0, from = 0; y < h; y++) {
+    for (let to = (y + 1) * row + 1, end = to + w; to < end; to++, from += 4) inside[to] = data[from] >= level ? 1 : 0;
+  }
+  for (let at = row; at < inside.length - row; at++) {
+    edge[at] = inside[at] & ~(inside[at - 1] & inside[at + 1] & inside[at - row] & inside[at + row]);
+  }
   const line = new Path2D();
-  for (let y = 0; y < h; y++) {
-    for (let x = 0; x < w; x++) {
-      if (!edge(x, y)) continue;
-      for (const [i, j] of [[x + 1, y], [x - 1, y + 1], [x, y + 1], [x + 1, y + 1]]) {
-        if (!edge(i, j)) continue;
-        line.moveTo(x + 0.5, y + 0.5);
-        line.lineTo(i + 0.5, j + 0.5);
-      }
+  for (let at = row; at < inside.length - row; at++) {
+    if (!edge[at]) continue;
+    const x = at % row - 0.5, y = Math.floor(at / row) - 0.5;
+    for (const [step, i, j] of [[1, 1, 0], [row - 1, -1, 1], [row, 0, 1], [row + 1, 1, 1]]) {
+      if (!edge[at + step]) continue;
+      line.moveTo(x, y);
+      line.lineTo(x + i, y + j);
     }
   }
   return line;
@@ -83,12 +96,12 @@ function windowed() {
 
 // How strongly each region is drawn: by a sentence's weights, one region alone, or those that are switched on.
 function strengths() {
-  const { view, region, shown } = state, sentence = lit();
+  const { regions, region, shown } = state, sentence = lit();
   if (sentence !== null) {
-    const weights = view.sentences[sentence].weights, most = Math.max(...weights);
+    const weights = sentences()[sentence].weights, most = Math.max(...weights);
     return weights.map((weight) => weight / most);
   }
-  return view.regions.map((_, k) => (region === null ? shown.has(k) : region === k) ? 1 : 0);
+  return regions.map((_, k) => (region === null ? shown.has(k) : region === k) ? 1 : 0);
 }
 
 function draw() {
@@ -101,8 +114,8 @@ function draw() {
   context.globalCompositeOperation = "source-over";
   context.setTransform(...place);
   context.drawImage(base, 0, 0);
-  if (!layers.length) return;
-  const { mixing, outline_opacity: lineOpacity } = state.view.blending;
+  if (!layers.length || state.lateral) return;
+  const { mixing, outline_opacity: lineOpacity } = props.blending;
   const alpha = lit() === null ? opacity.value / 100 : Math.max(0.6, opacity.value / 100), shown = strengths();
   context.globalCompositeOperation = mixing;
   layers.forEach(({ layer }, k) => {
@@ -133,26 +146,26 @@ function drawLines(place, shown) {
 }
 
 function mark() {
-  const { view, region } = state, sentence = lit();
-  element.querySelectorAll(".sentence").forEach((item, i) => {
-    const fromRegion = region !== null && placesOf(view.sentences[i]).includes(view.regions[region]);
-    item.classList.toggle("lit", i === sentence || fromRegion);
-    item.setAttribute("aria-pressed", i === state.sentence);
+  const { regions, region } = state, sentence = lit();
+  all(".sentence").forEach((item) => {
+    const i = Number(item.dataset.number), said = sentences()[i];
+    const fromRegion = region !== null && said?.weights.length && placesOf(said).includes(regions[region]);
+    item.classList.toggle("lit", i === sentence || Boolean(fromRegion));
   });
-  element.querySelectorAll(".legend button.name").forEach((name, k) => {
+  all(".legend button.name").forEach((name, k) => {
     name.setAttribute("aria-pressed", region === null ? state.shown.has(k) : region === k);
   });
-  element.querySelectorAll(".legend button.only").forEach((only, k) => only.setAttribute("aria-pressed", region === k));
-  find(".place").textContent = sentence !== null && view.sentences[sentence].weights.length
-    ? `Written most from: ${namesOf(view.sentences[sentence])}.`
-    : region !== null ? `Only the ${view.regions[region].name}.` : "";
+  all(".legend button.only").forEach((only, k) => only.setAttribute("aria-pressed", region === k));
+  find(".place").textContent = sentence !== null
+    ? `Written most from: ${namesOf(sentences()[sentence])}.`
+    : region !== null ? `Only the ${regions[region].name}.` : "";
   canvas.dataset.sentence = sentence ?? "";
-  canvas.dataset.region = region === null ? "" : view.regions[region].name;
+  canvas.dataset.region = region === null ? "" : regions[region].name;
   draw();
 }
 
 function chooseSentence(i) {
-  state.sentence = state.sentence === i || !state.view.sentences[i].weights.length ? null : i;
+  state.sentence = i;
   state.region = null;
   mark();
 }
@@ -171,39 +184,19 @@ function button(className, text, label, action) {
 }
 
 function writeLegend() {
-  const legend = find(".legend");
-  legend.replaceChildren(...state.view.regions.map((region, k) => {
+  find(".legend").replaceChildren(...state.regions.map((region, k) => {
     const row = document.createElement("span");
     row.style.setProperty("--colour", region.colour);
-    row.append(
-      button("name", region.name, `Show ${region.name}`, () => {
-        if (state.region !== null || state.sentence !== null) state.region = state.sentence = null;
-        state.shown.has(k) ? state.shown.delete(k) : state.shown.add(k);
-        mark();
-      }),
-      button("only", "only", `Only ${region.name}`, () => chooseRegion(k)),
-    );
+    const share = state.view?.weights ? ` ${Math.round(100 * state.view.weights[k])} %` : "";
+    const name = button("name", `${region.name}${share}`, `Show ${region.name}`, () => {
+      if (state.region !== null || lit() !== null) state.region = state.sentence = null;
+      state.shown.has(k) ? state.shown.delete(k) : state.shown.add(k);
+      mark();
+    });
+    name.title = "How much the report drew on this region; all equal: 14 %";
+    row.append(name, button("only", "only", `Only ${region.name}`, () => chooseRegion(k)));
     return row;
   }));
-}
-
-function writeSentences() {
-  for (const section of ["findings", "impression"]) {
-    const items = state.view.sentences.map((sentence, i) => [sentence, i]).filter(([{ section: of }]) => of === section);
-    find(`.${section}`).replaceChildren(...items.map(([sentence, i]) => {
-      const item = button("sentence", sentence.text, "", () => chooseSentence(i));
-      const region = state.view.regions.find(({ name }) => name === sentence.region);
-      item.style.setProperty("--colour", region ? region.colour : "transparent");
-      item.classList.toggle("doubtful", sentence.confidence === "low");
-      const note = document.createElement("small");
-      note.textContent = sentence.confidence
-        ? `${namesOf(sentence)}; ${sentence.confidence} confidence` : "written by a person";
-      item.append(note);
-      item.addEventListener("mouseenter", () => { if (sentence.weights.length) { state.hovered = i; mark(); } });
-      item.addEventListener("mouseleave", () => { state.hovered = null; mark(); });
-      return item;
-    }));
-  }
 }
 
 function resetView() {
@@ -213,7 +206,7 @@ function resetView() {
   state.x = state.y = 0;
   state.invert = false;
   find(".invert").setAttribute("aria-pressed", "false");
-  if (state.grey) { windowed(); draw(); }
+  redraw();
 }
 
 function zoomBy(factor, x = 0.5, y = 0.5) {
@@ -224,79 +217,103 @@ function zoomBy(factor, x = 0.5, y = 0.5) {
   draw();
 }
 
-async function show() {
-  const view = props.value && typeof props.value === "object" ? props.value : null;
+// The radiograph and the maps that have come; gives whether a newer one has come meanwhile.
+async function showFilm() {
+  const film = props.film ?? null, maps = film ? props.maps ?? [] : [];
   const turn = (state.turn = (state.turn || 0) + 1);
-  element.querySelector(".reader").dataset.ready = "";
-  if (!view) {
-    Object.assign(state, { view: null, grey: null, base: null });
-    canvas.hidden = true;
-    find(".empty").hidden = false;
-    find(".legend").replaceChildren();
-    for (const section of ["findings", "impression"]) find(`.${section}`).replaceChildren();
-    element.querySelector(".reader").dataset.ready = "empty";
-    return;
+  const newFilm = film?.image !== state.film?.image || film?.lateral !== state.film?.lateral;
+  const newMaps = maps !== state.maps;
+  const [grey, lateral, ...images] = await Promise.all(
+    [film?.image, film?.lateral, ...(newMaps ? maps.map(({ map }) => map) : [])].map((image) => image && load(image)),
+  );
+  if (turn !== state.turn) return false;
+  canvas.hidden = !film;
+  find(".open").hidden = Boolean(film) || readonly && Boolean(film);
+  if (newFilm) {
+    Object.assign(state, { film, lateral: false, views: { frontal: grey, lateral }, region: null, sentence: null });
+    showView();
   }
-  const [grey, ...maps] = await Promise.all([view.image, ...view.regions.map(({ map }) => map)].map(load));
-  if (turn !== state.turn) return; // a newer view came meanwhile
-  const same = state.view && state.view.image === view.image;
-  Object.assign(state, { view, hovered: null, sentence: null, region: null });
-  if (!same) {
-    state.grey = pixelsOf(grey);
-    canvas.width = grey.naturalWidth;
-    canvas.height = grey.naturalHeight;
-    state.shown = new Set(view.regions.map((_, k) => k));
+  if (newMaps || newFilm) {
+    state.regions = maps;
+    state.maps = maps;
+    if (newMaps) state.layers = images.map((map, k) => regionLayer(map, maps[k].colour, props.blending, grey));
+    state.shown = new Set(maps.map((_, k) => k));
   }
-  state.layers = maps.map((map, k) => regionLayer(map, view.regions[k].colour, view.blending, grey));
-  if (same && !state.hadRegions) state.shown = new Set(view.regions.map((_, k) => k));
-  state.hadRegions = view.regions.length > 0;
-  canvas.hidden = false;
-  find(".empty").hidden = true;
-  writeLegend();
-  writeSentences();
-  same ? windowed() : resetView();
-  mark();
-  element.querySelector(".reader").dataset.ready = view.sentences.length ? "report" : "image";
+  return true;
 }
 
-for (const control of [level, width]) control.addEventListener("input", () => { if (state.grey) { windowed(); draw(); } });
-opacity.addEventListener("input", draw);
-find(".invert").addEventListener("click", (event) => {
-  state.invert = !state.invert;
-  event.currentTarget.setAttribute("aria-pressed", state.invert);
+// The frontal or the lateral radiograph on the stage.
+function showView() {
+  const image = state.views[state.lateral ? "lateral" : "frontal"];
+  state.grey = image ? pixelsOf(image) : null;
+  state.base = null;
+  if (image) [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+  room.classList.toggle("lateral", state.lateral);
+  resetView();
+}
+
+function redraw() {
   if (state.grey) { windowed(); draw(); }
-});
+}
+
+function chooseMode(mode) {
+  state.mode = mode;
+  canvas.dataset.mode = mode;
+  find(".mode.window").setAttribute("aria-pressed", mode === "window");
+  find(".mode.move").setAttribute("aria-pressed", mode === "move");
+}
+
+function toggleInvert() {
+  state.invert = !state.invert;
+  find(".invert").setAttribute("aria-pressed", state.invert);
+  redraw();
+}
+
+for (const control of [level, width]) control.addEventListener("input", redraw);
+opacity.addEventListener("input", draw);
+find(".mode.window").addEventListener("click", () => chooseMode("window"));
+find(".mode.move").addEventListener("click", () => chooseMode("move"));
+find(".invert").addEventListener("click", toggleInvert);
 find(".in").addEventListener("click", () => zoomBy(1.4));
 find(".out").addEventListener("click", () => zoomBy(1 / 1.4));
 find(".reset").addEventListener("click", resetView);
 canvas.addEventListener("wheel", (event) => {
-  if (!event.ctrlKey && !event.shiftKey && state.zoom === 1 && event.deltaY > 0) return; // the page scrolls on
   event.preventDefault();
   const box = canvas.getBoundingClientRect();
   zoomBy(event.deltaY < 0 ? 1.15 : 1 / 1.15, (event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
 }, { passive: false });
 let drag = null;
-canvas.addEventListener("pointerdown", (event) => { drag = { x: event.clientX, y: event.clientY, moved: false }; canvas.setPointerCapture(event.pointerId); });
+canvas.addEventListener("pointerdown", (event) => {
+  drag = { x: event.clientX, y: event.clientY, moved: false };
+  canvas.setPointerCapture(event.pointerId);
+});
 canvas.addEventListener("pointermove", (event) => {
   if (!drag) return;
   const dx = event.clientX - drag.x, dy = event.clientY - drag.y;
   if (Math.hypot(dx, dy) > 4) drag.moved = true;
-  if (!drag.moved || state.zoom === 1) return;
-  const scale = canvas.width / canvas.getBoundingClientRect().width / state.zoom;
-  state.x -= dx * scale;
-  state.y -= dy * scale;
+  if (!drag.moved) return;
+  if (state.mode === "window" && event.pointerType !== "touch") { // a finger scrolls the page
+    width.value = Number(width.value) + dx / 4;
+    level.value = Number(level.value) + dy / 4;
+    windowed();
+  } else {
+    const scale = canvas.width / canvas.getBoundingClientRect().width / state.zoom;
+    state.x -= dx * scale;
+    state.y -= dy * scale;
+  }
   Object.assign(drag, { x: event.clientX, y: event.clientY });
   draw();
 });
+canvas.addEventListener("pointercancel", () => { drag = null; });
 canvas.addEventListener("pointerup", (event) => {
   const clicked = drag && !drag.moved;
   drag = null;
-  if (!clicked || !state.view || !state.view.regions.length) return;
+  if (!clicked || !state.regions.length || state.lateral) return;
   const box = canvas.getBoundingClientRect();
   const x = (state.x + (event.clientX - box.left) / box.width * canvas.width / state.zoom) / canvas.width;
   const y = (state.y + (event.clientY - box.top) / box.height * canvas.height / state.zoom) / canvas.height;
   const values = state.layers.map(({ at }) => at(x, y)), most = Math.max(...values);
-  if (most >= 255 * state.view.blending.outline) chooseRegion(values.indexOf(most));
+  if (most >= 255 * props.blending.outline) chooseRegion(values.indexOf(most));
   else if (state.region !== null) chooseRegion(state.region);
 });
 canvas.addEventListener("keydown", (event) => {
@@ -308,6 +325,5 @@ canvas.addEventListener("keydown", (event) => {
   else if (moves[event.key] && state.zoom > 1) { state.x += moves[event.key][0]; state.y += moves[event.key][1]; draw(); }
   else return;
   event.preventDefault();
+  event.stopPropagation();
 });
-watch("value", show);
-show();

@@ -1,0 +1,145 @@
+"""What a report is: its text, the places that it was written from, and what is known of how far to rely on it.
+
+Shapes: H, W original height and width; h, w patch grid; K = 7 regions in the order of `anatomy.REGION_NAMES`; Q tokens,
+D width, F findings.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from xr2text.imaging.radiograph import Radiograph
+from xr2text.imaging.transform import Geometry
+from xr2text.inference.confidence import FindingReading, confidence_in_words, disagreements, read_findings
+from xr2text.model.haqt_arr import VisualTokens
+from xr2text.text.sections import split_sentences
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """One study as the decoder reads it: tokens of a batch of one, and the finding head's logits [1, F]."""
+
+    visual: VisualTokens
+    head_logits: torch.Tensor | None
+
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Encoded":
+        """The same with every tensor changed."""
+        return Encoded(self.visual.each(change), None if self.head_logits is None else change(self.head_logits))
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence of the report."""
+
+    text: str
+    section: str  # "findings" or "impression"
+    region_weights: dict[str, float]  # of what it was written from, by region; they sum to 1; empty: a person wrote it
+    lateral_weight: float = 0.0  # share of the lateral view in what it was written from, beside all regions
+    confidence: float | None = None  # how likely it is true, see `sentence_confidence`; None: a person wrote it
+    not_assessed: tuple[str, ...] = ()  # findings that it speaks of and the model does not know well enough
+    as_set: tuple[str, ...] = ()  # findings of which it says what a person has set
+    against_set: tuple[str, ...] = ()  # findings of which it says another thing than that
+
+    @property
+    def region(self) -> str | None:
+        """The region that it was written from most; None for a sentence that a person wrote."""
+        if not self.region_weights:
+            return None
+        return max(self.region_weights, key=self.region_weights.__getitem__)
+
+    @property
+    def certainty(self) -> str:
+        """In words, how far it is to be relied on. What the model does not know, it is never sure of."""
+        if self.confidence is None:
+            return "written by a person"
+        reasons = {
+            "against what a person set": self.against_set,
+            "not assessed by this model": self.not_assessed,
+            "as a person set": self.as_set,
+        }
+        said = [f"{reason}: {', '.join(names)}" for reason, names in reasons.items() if names]
+        return "; ".join(said) or f"{confidence_in_words(self.confidence)} confidence"
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """The report of one radiograph, and the places that it was written from.
+
+    Attributes:
+        findings, impression: the two sections.
+        sentences: of both sections, in order.
+        region_weights: the router's weight of each region, by name; they sum to 1.
+        grid_maps: [K, h, w] float32, attention of each region on the patch grid; each map sums to 1.
+        geometry: brings the maps to the original's pixels.
+        radiograph: what was read.
+        model: name and version of the model.
+        warnings: sentences that a reader of the report should know.
+        notes: those of them that are of the radiograph, whatever is written.
+        lateral: the lateral view that was read beside it; None: there was none.
+        lateral_geometry: brings `lateral_map` to its pixels.
+        finding_readings: the finding head's probabilities beside what the report says; empty without such a head.
+        edited: a person has changed the text since the model wrote it.
+        encoded: what the model saw, for `Reporter.rewrite`; None where a report was not kept for that.
+    """
+
+    findings: str
+    impression: str
+    sentences: tuple[Sentence, ...]
+    region_weights: dict[str, float]
+    grid_maps: np.ndarray
+    geometry: Geometry
+    radiograph: Radiograph
+    model: str
+    warnings: tuple[str, ...]
+    finding_readings: tuple[FindingReading, ...] = ()
+    edited: bool = False
+    encoded: Encoded | None = None
+    notes: tuple[str, ...] = ()
+    lateral: Radiograph | None = None
+    lateral_geometry: Geometry | None = None
+    lateral_map: np.ndarray | None = None  # [h, w] float32, attention to the lateral view; it sums to 1
+
+    @property
+    def set_findings(self) -> dict[str, str]:
+        """What a person has set: "present" or "absent" by finding."""
+        return {reading.name: reading.set_to for reading in self.finding_readings if reading.set_to}
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """The warnings, and where report and finding head disagree."""
+        return (*self.warnings, *disagreements(self.finding_readings))
+
+    def with_text(self, findings: str, impression: str) -> "Report":
+        """The report as a person has edited it: sentences that stand as they were keep their regions."""
+        findings, impression = " ".join(findings.split()), " ".join(impression.split())
+        if (findings, impression) == (self.findings, self.impression):
+            return self
+        written = {(sentence.section, sentence.text): sentence for sentence in self.sentences}
+        sentences = tuple(
+            written.get((section, text), Sentence(text, section, {}))
+            for section, whole in (("findings", findings), ("impression", impression))
+            for text in split_sentences(whole)
+        )
+        readings = read_findings(f"{findings}\n\n{impression}", self.finding_readings)
+        return replace(
+            self, findings=findings, impression=impression, sentences=sentences, finding_readings=readings, edited=True
+        )
+
+    @property
+    def maps(self) -> np.ndarray:
+        """[K, H, W] float32 on the original's pixels, each scaled so that its peak is 1."""
+        return self.maps_at(self.radiograph.height, self.radiograph.width)
+
+    def sentence_map(self, sentence: Sentence) -> np.ndarray:
+        """[h, w] float32, a sentence's place on the patch grid: the regions' maps by its weights; it sums to 1."""
+        return np.tensordot(np.array(list(sentence.region_weights.values()), np.float32), self.grid_maps, axes=1)
+
+    def maps_at(self, height: int, width: int, dtype: type = np.float32) -> np.ndarray:
+        """`maps` on the radiograph resized to [height, width], one region in memory at a time beside the result."""
+        maps = np.empty((len(self.grid_maps), height, width), dtype)
+        for k in range(len(maps)):
+            region = self.geometry.map_to_original(self.grid_maps[k : k + 1], (height, width))[0]
+            maps[k] = region / region.max()
+        return maps

@@ -1,0 +1,70 @@
+"""Corrections: what readers have set right, kept as a data set to train on, where whoever runs the page asks for it.
+
+ROOT/manifest.csv    a row for each image, see `xr2text.data.sources.manifest`, and what findings a person has set
+ROOT/images/         the radiographs' pixels, named by what they hold; nothing of a patient's identity
+"""
+
+import csv
+import hashlib
+import os
+import threading
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+
+import cv2
+
+from xr2text.errors import XR2TextError
+from xr2text.files import atomic_write
+from xr2text.ui.session import Opened
+
+VARIABLE = "XR2TEXT_CORRECTIONS"
+_COLUMNS = ("id", "image", "findings", "impression", "patient", "view", "split", "set_findings")
+_turn = threading.Lock()
+
+
+class CorrectionError(XR2TextError):
+    """A correction that could not be kept."""
+
+
+def corrections_folder() -> Path | None:
+    """Where corrections are kept; None: none are."""
+    folder = os.environ.get(VARIABLE)
+    return Path(folder) if folder else None
+
+
+def notice(folder: Path | None) -> str:
+    """What a reader is told of it; empty where nothing is kept."""
+    if folder is None:
+        return ""
+    return "This page keeps a radiograph's pixels and your report, to train on, when you press Keep as correction."
+
+
+def keep_correction(folder: Path, opened: Opened) -> None:
+    """Adds a study, or replaces what was kept of the same radiograph. Raises CorrectionError where the folder cannot be
+    written."""
+    name = hashlib.sha256(opened.grey.tobytes()).hexdigest()[:16]
+    images = [(f"images/{name}.png", opened.grey, "frontal")]
+    if opened.lateral:
+        images.append((f"images/{name}-lateral.png", opened.lateral.grey, "lateral"))
+    report = opened.bare
+    try:
+        for file, pixels, _ in images:
+            with atomic_write(folder / file) as draft:
+                draft.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+        split = "val" if int(name, 16) % 5 == 0 else "train"
+        states = "; ".join(f"{finding}={state}" for finding, state in report.set_findings.items())
+        rows = [(name, file, report.findings, report.impression, name, view, split, states) for file, _, view in images]
+        with _turn:
+            _replace(folder / "manifest.csv", name, rows)
+    except OSError as error:
+        raise CorrectionError(f"The correction could not be kept: {error.strerror}.") from None
+
+
+def _replace(path: Path, name: str, rows: Sequence[Sequence[str]]) -> None:
+    """The table with the rows of that id replaced by these."""
+    before = list(csv.reader(StringIO(path.read_text("utf-8"))))[1:] if path.is_file() else []
+    content = StringIO()
+    csv.writer(content).writerows([_COLUMNS, *(row for row in before if row[0] != name), *rows])
+    with atomic_write(path) as draft:
+        draft.write_text(content.getvalue(), encoding="utf-8")

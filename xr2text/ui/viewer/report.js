@@ -1,0 +1,164 @@
+// The report beside the radiograph: sentences that are edited where they are read, findings that a person sets, warnings.
+// What a person does is sent to the server, whose answer is shown: nothing here decides what the report says.
+let label = ""; // of the study that is shown
+
+function part(tag, className, text = "") {
+  return Object.assign(document.createElement(tag), { className, textContent: text });
+}
+
+function sentenceItem(sentence, i) {
+  const item = part("li", `sentence ${sentence.by}`);
+  item.dataset.number = i;
+  item.classList.toggle("doubtful", sentence.doubtful);
+  item.classList.toggle("changed", sentence.changed);
+  const region = state.regions.find(({ name }) => name === sentence.region);
+  item.style.setProperty("--colour", region ? region.colour : "transparent");
+  const note = [sentence.changed ? "changed" : "", sentence.weights.length && state.regions.length ? namesOf(sentence) : "",
+    sentence.certainty];
+  item.append(textBox(sentence.text, sentence.section), part("small", "", note.filter(Boolean).join("; ")));
+  if (!readonly) item.append(button("delete", "×", `Delete: ${sentence.text}`, () => { item.remove(); sendText(); }));
+  item.addEventListener("mouseenter", () => { state.hovered = i; mark(); });
+  item.addEventListener("mouseleave", () => { state.hovered = null; mark(); });
+  return item;
+}
+
+// The text of a sentence, to be changed in its place.
+function textBox(text, section) {
+  const box = part("p", "words", text);
+  if (readonly) {
+    Object.assign(box, { tabIndex: 0 });
+  } else {
+    box.contentEditable = "plaintext-only";
+    box.setAttribute("role", "textbox");
+    box.setAttribute("aria-multiline", "false");
+    box.setAttribute("aria-label", `A sentence of the ${section}, to edit`);
+    box.addEventListener("blur", () => sendText());
+  }
+  box.addEventListener("focus", () => {
+    const number = box.closest(".sentence").dataset.number;
+    if (number !== undefined) chooseSentence(Number(number));
+  });
+  box.addEventListener("keydown", (event) => {
+    if (readonly) return;
+    if (event.key === "Escape") {
+      if (text) box.textContent = text;
+      else box.closest(".sentence").remove();
+      box.blur();
+    } else if (event.key === "Enter") {
+      const empty = newSentence(section);
+      box.closest(".sentence").after(empty);
+      empty.querySelector(".words").focus();
+    } else {
+      event.stopPropagation();
+      return;
+    }
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  return box;
+}
+
+function newSentence(section) {
+  const item = part("li", "sentence person new");
+  item.append(textBox("", section));
+  return item;
+}
+
+function writeSentences() {
+  for (const section of ["findings", "impression"]) {
+    const items = sentences().flatMap((sentence, i) => sentence.section === section ? [sentenceItem(sentence, i)] : []);
+    find(`.${section}`).replaceChildren(...items);
+    if (readonly || !label) continue;
+    const add = button("add", "+ Add a sentence", `Add a sentence to the ${section}`, () => {
+      const item = newSentence(section);
+      add.parentElement.before(item);
+      item.querySelector(".words").focus();
+    });
+    const last = part("li", "");
+    last.append(add);
+    find(`.${section}`).append(last);
+  }
+}
+
+const textOf = (section) => [...all(`.${section} .words`)].map((box) => box.textContent.trim()).filter(Boolean)
+  .map((text) => /[.?!]$/.test(text) ? text : `${text}.`).join(" ");
+
+// The text as it stands goes to the server, unless it is what came from there, or another sentence is being written.
+function sendText() {
+  setTimeout(() => {
+    if (!label || element.querySelector(".new .words:focus")) return;
+    const [findings, impression] = ["findings", "impression"].map(textOf);
+    const stands = (section) => sentences().filter((one) => one.section === section).map((one) => one.text).join(" ");
+    if (findings === stands("findings") && impression === stands("impression")) {
+      if (find(".new")) writeSentences();
+      return;
+    }
+    ask("edit", { label, findings, impression });
+  });
+}
+
+function findingRow(finding) {
+  const row = part("div", "finding");
+  row.classList.toggle("seen", finding.seen);
+  row.classList.toggle("unknown", !finding.assessed);
+  row.title = finding.measure;
+  const track = part("div", "track"), bar = part("div", "bar"), line = part("div", "line");
+  bar.style.width = `${100 * finding.probability}%`;
+  line.style.left = `${100 * finding.threshold}%`;
+  track.append(bar, line);
+  const value = finding.set ? "by you" : finding.assessed ? `${Math.round(100 * finding.probability)} %` : "not assessed";
+  row.append(part("span", "name", finding.name), track, part("span", "value", value));
+  if (readonly) return row;
+  const choice = part("span", "choice");
+  for (const [state_, text] of [["present", "Present"], ["absent", "Absent"]]) {
+    const chosen = finding.set === state_;
+    const name = chosen ? `${finding.name}: back to what the model sees` : `Set ${finding.name} to ${state_}`;
+    const press = button(state_, text, name, () => ask("set", { label, finding: finding.name, state: chosen ? "" : state_ }));
+    press.setAttribute("aria-pressed", chosen);
+    choice.append(press);
+  }
+  row.append(choice);
+  return row;
+}
+
+function more(items, count, text) {
+  const shown = items.slice(0, count), rest = items.slice(count);
+  if (!rest.length) return shown;
+  const details = part("details", "");
+  details.append(part("summary", "", `${rest.length} ${text}`), ...rest);
+  return [...shown, details];
+}
+
+function writeFindings() {
+  const rows = (state.view?.findings ?? []).map(findingRow), open = Boolean(find(".bars details[open]"));
+  find(".bars").replaceChildren(...(rows.length ? [part("h2", "", "Findings as the model sees them")] : []),
+    ...more(rows, state.view?.first ?? 0, "more"));
+  if (open && find(".bars details")) find(".bars details").open = true;
+}
+
+function writeDoubts() {
+  const doubts = (state.view?.doubts ?? []).map((text) => part("li", "", text));
+  const list = part("ul", "");
+  list.append(...more(doubts, 3, "more"));
+  find(".doubts").replaceChildren(...(doubts.length ? [part("h2", "", "Warnings"), list] : []));
+}
+
+function writeStatus(said = state.view?.status) {
+  const { text, tone, details, ask: asks } = said ?? { text: "", details: [] };
+  const status = find(".status"), answer = asks ? [button("go-on primary", asks, "", () => ask("write", { force: true }))] : [];
+  status.className = `status ${tone ?? ""}`;
+  status.setAttribute("role", tone === "bad" ? "alert" : "status");
+  status.replaceChildren(...(text ? [part("b", "", text)] : []), ...details.map((line) => part("p", "", line)), ...answer);
+  find(".edits").hidden = !state.view?.undo;
+  find(".edits span").textContent = state.view?.edits ?? "";
+}
+
+function writeReport() {
+  label = state.view?.label ?? "";
+  writeSentences();
+  writeFindings();
+  writeDoubts();
+  writeStatus();
+}
+
+find(".undo").addEventListener("click", () => ask("undo", { label }));

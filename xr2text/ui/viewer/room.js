@@ -1,0 +1,176 @@
+// What a reader does with the page: opens files, asks for the report, saves it, steps through a batch.
+const picker = find(".files");
+let place = "frontal"; // where the files go that are chosen next
+
+// Sends an event to the server; until it answers, `busy` says what is being done.
+function ask(name, data, busy = "") {
+  find(".busy").textContent = busy;
+  find(".busy").hidden = !busy;
+  room.dataset.ready = "";
+  trigger(name, data);
+}
+
+async function open(files, where = "frontal") {
+  if (!files.length) return;
+  find(".busy").textContent = files.length > 1 ? `Sending ${files.length} files …` : "Sending the file …";
+  find(".busy").hidden = false;
+  room.dataset.ready = "";
+  try {
+    const sent = await Promise.all([...files].map(upload)), paths = sent.map(({ path }) => path);
+    if (files.length > 2) document.dispatchEvent(new CustomEvent("xr2text:batch", { detail: paths }));
+    else ask("sent", { paths, where, write: find(".auto").checked }, "Reading the radiograph …");
+    if (files.length > 2) refresh();
+  } catch {
+    await refresh();
+    writeStatus({ text: "The file could not be sent: it may be too large, or the connection is gone.", tone: "bad", details: [] });
+  }
+}
+
+function choose(where) {
+  place = where;
+  picker.click();
+}
+
+function writeExamples() {
+  find(".examples").replaceChildren(...(props.examples ?? []).map(({ name, image, about }, number) => {
+    const item = button("example", "", `Open the example ${name}`, () => ask("example", { number, write: find(".auto").checked },
+      "Reading the radiograph …"));
+    item.append(Object.assign(document.createElement("img"), { src: image, alt: "" }), part("span", "", name), part("small", "", about));
+    return item;
+  }));
+}
+
+// The two views of a study: which one stands on the stage, and a place for the lateral one.
+function writeViews() {
+  const views = find(".views"), film = state.film;
+  views.replaceChildren();
+  if (!film || readonly && !film.lateral) return;
+  if (!film.lateral) {
+    if (props.lateral && state.view?.adds) views.append(button("add-lateral", "+ Lateral view", "", () => choose("lateral")));
+    return;
+  }
+  for (const which of ["frontal", "lateral"]) {
+    const press = button(which, which === "frontal" ? "Frontal" : "Lateral", "", () => {
+      state.lateral = which === "lateral";
+      showView();
+      writeViews();
+    });
+    press.setAttribute("aria-pressed", state.lateral === (which === "lateral"));
+    views.append(press);
+  }
+}
+
+function writeSaves() {
+  const saves = Object.entries(state.view?.saves ?? {}).map(([name, [text, possible]]) => {
+    const press = button(`save ${name}`, text, `Save ${text}`, () => trigger("save", { label, name }));
+    press.disabled = !possible;
+    return press;
+  });
+  if (saves.length) saves.unshift(button("copy", "Copy", "Copy the report's text", () => navigator.clipboard?.writeText(
+    `Findings:\n${textOf("findings")}\n\nImpression:\n${textOf("impression")}`)));
+  if (saves.length && props.keeping) {
+    const keep = button("keep", state.view.kept ? "Kept" : "Keep as correction", "", () => ask("keep", { label }));
+    keep.disabled = state.view.kept;
+    saves.push(keep);
+  }
+  find(".saves").replaceChildren(...saves);
+}
+
+function writeSteps() {
+  const { step } = state.view ?? {};
+  find(".steps").hidden = !step;
+  find(".steps span").textContent = step ?? "";
+}
+
+// Everything anew from what the server last gave.
+async function refresh() {
+  room.dataset.ready = "";
+  if (!(await showFilm())) return;
+  state.view = props.value && typeof props.value === "object" ? props.value : null;
+  state.hovered = null;
+  if (state.sentence !== null && state.sentence >= sentences().length) state.sentence = null;
+  const busy = state.view?.busy ?? "";
+  find(".busy").textContent = busy;
+  find(".busy").hidden = !busy;
+  find(".credit").textContent = state.film?.credit ?? "";
+  find(".keeping").hidden = !props.keeping;
+  find(".keeping").textContent = props.keeping ?? "";
+  room.classList.toggle("empty", !state.film);
+  room.classList.toggle("written", sentences().length > 0);
+  writeExamples();
+  writeLegend();
+  writeReport();
+  writeViews();
+  writeSaves();
+  writeSteps();
+  mark();
+  if (state.view?.view) document.dispatchEvent(new CustomEvent("xr2text:show", { detail: state.view.view }));
+  if (state.view?.history) document.dispatchEvent(new CustomEvent("xr2text:history", { detail: state.view }));
+  room.dataset.ready = busy ? "" : state.view?.label ? "report" : state.film ? "image" : "empty";
+}
+
+function step(by) {
+  document.dispatchEvent(new CustomEvent("xr2text:step", { detail: by }));
+}
+
+// Whether keys are for the page: nothing is typed, and no other part of the page is in front.
+function listens(event) {
+  const at = event.target;
+  return element.offsetParent && !event.altKey && !at.isContentEditable && !at.closest?.("input, select, textarea, dialog[open]");
+}
+
+if (!readonly) {
+  all(".choose").forEach((press) => press.addEventListener("click", () => choose("frontal")));
+  picker.addEventListener("change", () => {
+    const files = [...picker.files];
+    picker.value = ""; // so that the same file can be chosen again
+    open(files, place);
+  });
+  find(".close").addEventListener("click", () => ask("close", {}));
+  find(".write").addEventListener("click", () => ask("write", { force: false }, "Writing the report …"));
+  find(".help").addEventListener("click", () => find(".keys").showModal());
+  find(".previous").addEventListener("click", () => step(-1));
+  find(".next").addEventListener("click", () => step(1));
+  const stage = find(".stage");
+  for (const name of ["dragenter", "dragover"]) {
+    stage.addEventListener(name, (event) => { event.preventDefault(); stage.classList.add("over"); });
+  }
+  stage.addEventListener("dragleave", () => stage.classList.remove("over"));
+  stage.addEventListener("drop", (event) => {
+    event.preventDefault();
+    stage.classList.remove("over");
+    open([...event.dataTransfer.files]);
+  });
+  document.addEventListener("paste", (event) => {
+    if (!listens(event) || !event.clipboardData.files.length) return;
+    event.preventDefault();
+    open([...event.clipboardData.files]);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (!listens(event)) return;
+    const key = event.key.toLowerCase();
+    if (event.ctrlKey || event.metaKey) {
+      if (key !== "z" || find(".edits").hidden) return;
+      ask("undo", { label });
+    } else if (key === "w") chooseMode("window");
+    else if (key === "z") chooseMode("move");
+    else if (key === "i") toggleInvert();
+    else if (key === "r") resetView();
+    else if (key === "?") find(".keys").showModal();
+    else if (key === "arrowdown" && !find(".steps").hidden) step(1);
+    else if (key === "arrowup" && !find(".steps").hidden) step(-1);
+    else return;
+    event.preventDefault();
+  });
+  document.addEventListener("xr2text:failed", refresh); // gradio has said why
+} else {
+  const choice = find(".study");
+  document.addEventListener("xr2text:history", ({ detail }) => {
+    choice.replaceChildren(new Option("Choose a study", ""), ...detail.history.map((name) => new Option(name)));
+    choice.value = detail.history.includes(state.view?.label) ? state.view.label : "";
+  });
+  choice.addEventListener("change", () => ask("chosen", { label: choice.value }));
+}
+chooseMode("window");
+watch(["value", "film", "maps", "examples"], refresh);
+refresh();

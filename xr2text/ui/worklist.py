@@ -1,0 +1,80 @@
+"""The batch as a worklist: which files are one study, and what the list shows of each."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from xr2text.imaging.radiograph import ImageError
+from xr2text.ui.session import Opened, Row, open_radiograph
+from xr2text.ui.uploads import read_once
+from xr2text.ui.viewer.viewer import picture
+
+SHOWN = 3  # findings of a study in the list
+
+
+def batch_rows(paths: Iterable[str]) -> list[Row]:
+    """A row for each study: of DICOM files of one study, the lateral view stands beside the frontal."""
+    rows: list[Row] = []
+    for path in paths:
+        name = str(path).replace("\\", "/").rsplit("/", 1)[-1]
+        try:
+            opened = open_radiograph(read_once(path))
+        except ImageError as error:
+            rows.append(Row(name, refusal=str(error)))
+            continue
+        partner = next((place for place, row in enumerate(rows) if row.opened and _pairs(row.opened, opened)), None)
+        if partner is None:
+            rows.append(Row(name, opened))
+        else:
+            row = rows[partner]
+            frontal, lateral = sorted((row.opened, opened), key=_lateral)
+            rows[partner] = Row(f"{row.name} + {name}", replace(frontal, lateral=lateral))
+    return rows
+
+
+def _lateral(opened: Opened) -> bool:
+    return opened.decoded.view == "lateral"
+
+
+def _pairs(first: Opened, second: Opened) -> bool:
+    """Whether two files are the two views of one study, by their headers."""
+    headers = first.source.header, second.source.header
+    if None in headers or first.lateral or headers[0].StudyInstanceUID != headers[1].StudyInstanceUID:
+        return False
+    return _lateral(first) != _lateral(second)
+
+
+def worklist_view(rows: Sequence[Row], said: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The list as plain data."""
+    return {"status": said, "rows": [_row_view(number, row) for number, row in enumerate(rows)]}
+
+
+def _row_view(number: int, row: Row) -> dict[str, Any]:
+    report = row.opened.bare if row.opened else None
+    readings = report.finding_readings if report else ()
+    seen = [reading for reading in readings if reading.seen and (reading.assessed or reading.set_to)]
+    seen.sort(key=lambda reading: -reading.probability)
+    return {
+        "number": number,
+        "name": row.name,
+        "image": picture(row.opened.thumbnail) if row.opened else "",
+        "state": "refused" if row.refusal else "report" if report else "waiting",
+        "text": row.refusal or (report.impression if report else "Waiting …"),
+        "seen": [f"{reading.name} {reading.probability:.0%}" for reading in seen[:SHOWN]],
+        "more": max(0, len(seen) - SHOWN),
+        "warnings": len(report.doubts) if report else 0,
+        "edited": bool(report and (report.edited or report.set_findings)),
+        "need": _need(row),
+    }
+
+
+def _need(row: Row) -> float:
+    """How much a study needs a look: what was refused, then by warnings and by how far findings are above their
+    thresholds."""
+    if row.refusal:
+        return 1000.0
+    if row.opened is None or row.opened.bare is None:
+        return -1.0
+    report = row.opened.bare
+    above = [reading.probability - reading.threshold for reading in report.finding_readings if reading.seen]
+    return len(report.doubts) + sum(above) + 0.5 * len(above)
