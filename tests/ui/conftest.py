@@ -24,12 +24,15 @@ class InstantReporter:
 
     model_name = "example 0.1.0"
     doubt = ""
-    gate = None
+    takes_lateral = False
 
     def __init__(self):
         self.asked = []
 
-    def report(self, radiograph, force=False, max_time=None, findings=None):
+    def is_lateral(self, radiograph):
+        return radiograph.view == "lateral"
+
+    def report(self, radiograph, lateral=None, force=False, max_time=None, findings=None):
         self.asked.append(radiograph)
         if self.doubt and not force:
             raise DoubtfulImageError(self.doubt)
