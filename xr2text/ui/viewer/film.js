@@ -114,7 +114,11 @@ function draw() {
   context.globalCompositeOperation = "source-over";
   context.setTransform(...place);
   context.drawImage(base, 0, 0);
-  if (!layers.length || state.lateral) return;
+  if (state.lateral) {
+    drawLateral();
+    return;
+  }
+  if (!layers.length) return;
   const { mixing, outline_opacity: lineOpacity } = props.blending;
   const alpha = lit() === null ? opacity.value / 100 : Math.max(0.6, opacity.value / 100), shown = strengths();
   context.globalCompositeOperation = mixing;
@@ -125,6 +129,16 @@ function draw() {
   context.globalAlpha = Math.min(1, lineOpacity * alpha);
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.drawImage(drawLines(place, shown), 0, 0);
+  context.globalAlpha = 1;
+}
+
+// The attention to the lateral view, as strong as a sentence was written from it.
+function drawLateral() {
+  if (!state.lateralLayer) return;
+  const { base } = state, said = lit() === null ? null : sentences()[lit()];
+  const most = said ? Math.max(said.lateral, (1 - said.lateral) * Math.max(0, ...said.weights)) : 1;
+  context.globalAlpha = (said ? said.lateral / most : 1) * Math.max(said ? 0.6 : 0, opacity.value / 100);
+  context.drawImage(state.lateralLayer.layer, 0, 0, base.width, base.height);
   context.globalAlpha = 1;
 }
 
@@ -234,10 +248,14 @@ async function showFilm() {
     showView();
   }
   if (newMaps || newFilm) {
-    state.regions = maps;
+    state.regions = maps.filter((map) => !map.lateral);
     state.maps = maps;
-    if (newMaps) state.layers = images.map((map, k) => regionLayer(map, maps[k].colour, props.blending, grey));
-    state.shown = new Set(maps.map((_, k) => k));
+    if (newMaps) {
+      const layers = images.map((map, k) => regionLayer(map, maps[k].colour, props.blending, grey));
+      state.layers = layers.slice(0, state.regions.length);
+      state.lateralLayer = layers[state.regions.length] ?? null;
+    }
+    state.shown = new Set(state.regions.map((_, k) => k));
   }
   return true;
 }

@@ -20,7 +20,7 @@ from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.export.text import measure_words
 from xr2text.imaging.radiograph import ACCEPTED
 from xr2text.inference.confidence import MODERATE, FindingReading
-from xr2text.inference.overlay import BLENDING
+from xr2text.inference.overlay import BLENDING, LATERAL_COLOUR
 from xr2text.inference.report import Report, Sentence
 
 MAP_SIDE = 384  # pixels of a region's map as it is sent
@@ -60,19 +60,25 @@ def film_view(grey: np.ndarray, lateral: np.ndarray | None = None, credit: str =
 
 
 def map_views(report: Report | None, shape: tuple[int, int]) -> list[dict[str, Any]]:
-    """`maps`: of each region its name, colour and attention, on a radiograph of `shape`."""
+    """`maps`: of each region its name, colour and attention, on a radiograph of `shape`; last, where it was read, the
+    lateral view's, which is marked so."""
     if report is None:
         return []
     scale = MAP_SIDE / max(shape)
     maps = report.maps_at(*(max(1, round(side * scale)) for side in shape))
-    return [
-        {
-            "name": region.name,
-            "colour": region.colour,
-            "map": picture(np.round(255 * level.clip(0, 1)).astype(np.uint8)),
-        }
-        for region, level in zip(REGIONS, maps, strict=True)
-    ]
+    views = [_map_view(region.name, region.colour, level) for region, level in zip(REGIONS, maps, strict=True)]
+    if report.lateral is not None:
+        height, width = report.lateral.pixels.shape
+        scale = MAP_SIDE / max(height, width)
+        size = max(1, round(scale * height)), max(1, round(scale * width))
+        level = report.lateral_geometry.map_to_original(report.lateral_map[None], size)[0]
+        colour = "#{:02x}{:02x}{:02x}".format(*LATERAL_COLOUR)
+        views.append(_map_view("lateral view", colour, level / level.max()) | {"lateral": True})
+    return views
+
+
+def _map_view(name: str, colour: str, level: np.ndarray) -> dict[str, Any]:
+    return {"name": name, "colour": colour, "map": picture(np.round(255 * level.clip(0, 1)).astype(np.uint8))}
 
 
 def report_view(report: Report, changed: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
@@ -108,6 +114,7 @@ def _sentence_view(sentence: Sentence) -> dict[str, Any]:
         "text": sentence.text,
         "section": sentence.section,
         "weights": [sentence.region_weights[name] for name in REGION_NAMES] if sentence.region_weights else [],
+        "lateral": sentence.lateral_weight,
         "region": sentence.region,
         "certainty": sentence.certainty,
         "by": "person" if sentence.confidence is None else "model",
