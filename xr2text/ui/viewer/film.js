@@ -12,7 +12,10 @@ const state = {
 const sentences = () => state.view?.sentences ?? [];
 // The regions that a sentence was written from: each has at least half the weight of the first.
 const placesOf = ({ weights }) => state.regions.filter((_, k) => weights[k] >= 0.5 * Math.max(...weights));
-const namesOf = (sentence) => placesOf(sentence).map((region) => region.name).join(", ");
+// The same, and the lateral view where it has as much as half of the first region's.
+const fromLateral = ({ weights, lateral }) => lateral > 0 && lateral >= 0.5 * (1 - lateral) * Math.max(...weights);
+const namesOf = (sentence) => [...placesOf(sentence).map((region) => region.name),
+  ...(fromLateral(sentence) ? ["lateral view"] : [])].join(", ");
 const lit = () => { // the sentence whose place is shown
   const chosen = state.hovered ?? state.sentence;
   return chosen !== null && sentences()[chosen]?.weights.length ? chosen : null;
