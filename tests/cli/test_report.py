@@ -60,7 +60,17 @@ def test_a_lateral_view_goes_with_one_frontal_radiograph(run, png, tmp_path, cap
     assert run(png, "--lateral", png, "--no-overlay") == 0
     written = json.loads((tmp_path / "out" / "phantom" / "report.json").read_text())
     assert written["lateral_view"] is False and "lateral view was not read" in str(written["warnings"])
-    assert run(png, png, "--lateral", png) == 1 and "one frontal FILE; there are 2" in capsys.readouterr().err
+    assert run(png, png, "--lateral", png) == 2 and "one frontal FILE; there are 2" in capsys.readouterr().err
+
+
+def test_of_two_views_of_a_study_the_lateral_is_found(run, tmp_path, capsys):
+    for name in ("frontal", "lateral"):
+        phantom = draw_phantom(1, 300)
+        pixels = phantom.pixels if name == "frontal" else phantom.lateral.pixels
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.round(pixels * 255).astype(np.uint8))
+    assert run(tmp_path / "lateral.png", tmp_path / "frontal.png", "--study", "--no-overlay") == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["frontal"]
+    assert run(tmp_path / "frontal.png", "--study") == 2 and "takes two FILEs; there are 1" in capsys.readouterr().err
 
 
 def test_documents_and_no_overlay(run, tmp_path, capsys):

@@ -10,10 +10,14 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from xr2text.cli.options import add_checkpoint, lasting_imports
 from xr2text.errors import XR2TextError
+
+if TYPE_CHECKING:
+    from xr2text.inference.reporter import Reporter
 
 HELP = "write the report of each radiograph"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".dcm", ".dicom"}
@@ -23,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="FILE", help="PNG, JPEG, TIFF, WebP, BMP or DICOM, or a folder of them")
     add("--lateral", type=Path, metavar="FILE", help="the lateral view beside the one frontal FILE")
+    add("--study", action="store_true", help="the two FILEs are the frontal and the lateral view of one study")
     add("--out", required=True, type=Path, metavar="DIR", help="a folder per file is made here")
     add("--maps", action="store_true", help="also maps.npz, the seven maps in original pixels")
     add("--no-overlay", action="store_true", help="no overlay.png, which takes longest of all")
@@ -66,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
             yield contents[-1], args.lateral
 
     reporter = Reporter.from_pretrained(args.checkpoint, None if state is None else state.device)
+    if args.study:
+        files, args.lateral = _one_study(reporter, files)
     reports = reporter.reports(images(), force=args.force, findings=dict(args.finding))
     folders = ReportFolders(args.out)
     refused = 0
@@ -104,6 +111,20 @@ def set_finding(text: str) -> tuple[str, str]:
     if not mark or state not in ("present", "absent"):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=present or NAME=absent")
     return name.strip(), state
+
+
+def _one_study(reporter: "Reporter", files: list[Path]) -> tuple[list[Path], Path]:
+    """Of two files the frontal one and the lateral one. Raises ImageError where that cannot be said, or a file cannot be
+    read."""
+    from xr2text.imaging.read import read_radiograph
+    from xr2text.inference.gate import pair_views
+
+    if len(files) != 2:
+        raise XR2TextError(f"--study takes two FILEs; there are {len(files)}")
+    radiographs = [read_radiograph(file) for file in files]
+    _, lateral = pair_views(reporter.gate, *radiographs)
+    place = next(place for place, radiograph in enumerate(radiographs) if radiograph is lateral)
+    return [files[1 - place]], files[place]
 
 
 def _content(file: Path) -> bytes | Path:
