@@ -114,8 +114,7 @@ def set_finding(text: str) -> tuple[str, str]:
 
 
 def _one_study(reporter: "Reporter", files: list[Path]) -> tuple[list[Path], Path]:
-    """Of two files the frontal one and the lateral one. Raises ImageError where that cannot be said, or a file cannot be
-    read."""
+    """Of two files the frontal one and the lateral one. Raises ImageError where one cannot be read or told apart."""
     from xr2text.imaging.read import read_radiograph
     from xr2text.inference.gate import pair_views
 
