@@ -125,7 +125,7 @@ class ReportFolders:
         self._passed: dict[tuple[str, str], str] = {}  # names that have another file's report, by stem and digest
 
     def folder(self, file: Path, sha256: str) -> tuple[Path, Path | None]:
-        """The folder of a file's report; where that is a new one, also the last that was passed over for its content."""
+        """The folder of a file's report and, where that is new, the last of another file that was passed over."""
         stem, others = file.stem if file.suffix.lower() in SUFFIXES else file.name, None
         name = self._passed.pop((stem, sha256), None)
         while name is None or name in self._given:
