@@ -177,7 +177,7 @@ def test_a_file_has_its_folder_again_and_no_other_files(tmp_path):
     folders = ReportFolders(tmp_path)
     given = [folders.folder(Path("x.png"), digest) for digest in ("3", "1", "9", "2", "3")]
     assert [folder.name for folder, _ in given] == ["x-3", "x", "x-5", "x-2", "x-6"]
-    assert [others and others.name for _, others in given] == ["x-2", None, "x-4", None, None]
+    assert [others and others.name for _, others in given] == [None, None, "x-4", None, None]
 
 
 def test_another_film_of_the_same_name_replaces_nothing(run, png, tmp_path, capsys):
@@ -218,7 +218,7 @@ def test_a_header_that_is_odd_ends_in_a_sentence_and_the_next_file_goes_on(run, 
     assert {path.name for path in (tmp_path / "out" / "a").iterdir()} == {"report.json", "report.txt"}
     assert b"Zebulon Quirke" in (tmp_path / "out" / "b" / "report.dcm").read_bytes()
     for text in (said, caplog.text, *(str(warning.message) for warning in caught)):
-        assert not any(word in text for word in (*IDENTITY, ODD[keyword])[: None if len(ODD[keyword]) > 1 else -1])
+        assert not any(word in text for word in IDENTITY) and (keyword == "PatientSex" or ODD[keyword] not in text)
 
 
 def test_a_file_at_fault_whose_image_is_refused_may_be_forced(run, tmp_path, monkeypatch, capsys):

@@ -99,12 +99,12 @@ def test_lookup_tables(bits):
     assert_pixels(read_radiograph(file_bytes(both)), np.clip(looked_up / (2**bits / 2), 0, 1))
 
 
-@pytest.mark.parametrize("says", [8, 10, 12])
-def test_a_lookup_table_with_larger_entries_than_it_says(says):
-    entries = (np.linspace(0, 0.9, 4096) * 65535).astype(np.uint16)
+@pytest.mark.parametrize(("says", "has"), [(8, 16), (10, 16), (12, 16), (8, 12), (16, 12), (16, 8), (12, 8)])
+def test_a_lookup_table_of_another_range_than_it_says(says, has):
+    entries = (np.linspace(0, 0.9, 4096) * (2**has - 1)).astype(np.uint16)
     radiograph = read_radiograph(file_bytes(dataset(GREY12, 12, VOILUTSequence=table(entries, 0, says))))
     assert_pixels(radiograph, entries[GREY12] / entries.max())
-    assert len(radiograph.notes) == 1 and "larger values than it says" in radiograph.notes[0]
+    assert len(radiograph.notes) == 1 and "another range than it says" in radiograph.notes[0]
 
 
 def test_a_lookup_table_that_does_not_fit_gives_way_to_the_window_or_percentiles():

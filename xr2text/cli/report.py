@@ -179,14 +179,16 @@ class ReportFolders:
         self._passed: dict[tuple[str, str], str] = {}  # names that have another file's report, by stem and digest
 
     def folder(self, file: Path, sha256: str) -> tuple[Path, Path | None]:
-        """The folder of a file's report, and the last one that was passed over for the sake of another file's."""
+        """The folder of a file's report and, where that is new, the last of another file that was passed over."""
         stem, others = _stem(file), None
         name = self._passed.pop((stem, sha256), None)
         while name is None or name in self._given:
             number = self._numbers[stem] = self._numbers.get(stem, 0) + 1
             name = stem if number == 1 else f"{stem}-{number}"
             digest = None if name in self._given else written_of(self.out / name)
-            if digest not in (None, sha256):
+            if digest == sha256:
+                others = None
+            elif digest is not None:
                 self._passed[stem, digest] = name
                 name, others = None, self.out / name
         self._given.add(name)

@@ -104,7 +104,7 @@ def read_dicom(data: bytes) -> Radiograph:
     of none, whose body part is the chest, is not given, or is a word that is not known (its content is judged later).
 
     How values become [0, 1], after the modality LUT or rescale:
-    - VOI LUT sequence: the first table, by its bits (PS3.3 C.11.2.1.1), or by its largest entry where that is larger;
+    - VOI LUT sequence: the first table, by its bits (PS3.3 C.11.2.1.1), or its largest entry where they are untrue;
     - else the first window: LINEAR, LINEAR_EXACT or SIGMOID (C.11.2.1.2, C.11.2.1.3);
     - either is passed over where it does not fit, see `xr2text.imaging.lut.fits`;
     - else up to 8 stored bits and no modality LUT: divided by the largest value, as in a PNG;

@@ -15,7 +15,9 @@ from xr2text.imaging.stored import stored_values
 MAX_SATURATED = 0.6  # share of its pixels that a window may leave black or white; real ones stay below 0.5
 MIN_CONTRAST = 0.1  # that it must leave between the dark and the bright pixels, in [0, 1]
 
-UNTRUE_TABLE = "The file's table of grey values (VOI LUT) has larger values than it says; it was scaled by its largest."
+UNTRUE_TABLE = (
+    "The file's table of grey values (VOI LUT) has another range than it says; it was scaled by its largest value."
+)
 
 
 def presented_pixels(dataset: Dataset) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -78,10 +80,9 @@ def _voi_lut(
     notes: tuple[str, ...] = ()
     table = _table(dataset, "VOILUTSequence")
     if table is not None:
-        full = 2.0 ** table[2] - 1
-        if untrue := table[0].max() > full:
-            full = float(table[0].max())
-        unit = to_unit(_look_up(table, values), full)
+        says, largest = 2.0 ** table[2] - 1, float(table[0].max())
+        untrue = not says / 2 < largest <= says
+        unit = to_unit(_look_up(table, values), largest if untrue else says)
         if fits(unit, values, padding):
             return unit, (UNTRUE_TABLE,) if untrue else ()
         notes = (_passed_over("table of grey values (VOI LUT)"),)
