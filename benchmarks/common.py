@@ -1,6 +1,5 @@
 """What all benchmarks share: the line that says where something was measured, timing, and writing the result."""
 
-import csv
 import os
 import platform
 import statistics
@@ -13,6 +12,8 @@ from datetime import date
 from pathlib import Path
 
 import torch
+
+from xr2text.data.tables import read_table
 
 CHECKPOINT = "checkpoints/xr2text-iu"
 BUSY = "while True: pass"
@@ -66,8 +67,7 @@ def publish(title: str, text: str, out: Path | None) -> None:
 
 def frontal_files(root: Path, count: int) -> list[Path]:
     """Frontal radiographs of the Indiana collection, spread over it; the same again where it has fewer."""
-    with (root / "indiana_projections.csv").open() as table:
-        rows = [row for row in csv.DictReader(table) if row["projection"] == "Frontal"]
-    files = [root / "images" / row["filename"] for row in rows]
+    table = read_table(root / "indiana_projections.csv", ("projection", "filename"))
+    files = [root / "images" / name for name in table.loc[table["projection"] == "Frontal", "filename"]]
     files = [file for file in files[:: max(1, len(files) // count)] if file.is_file()]
     return [files[number % len(files)] for number in range(count)]

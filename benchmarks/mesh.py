@@ -17,8 +17,8 @@ from tqdm.auto import tqdm
 from benchmarks.common import CHECKPOINT
 from xr2text.config import DataConfig
 from xr2text.data.sources import load_studies
-from xr2text.data.sources.layout import read_table
 from xr2text.data.study import Study
+from xr2text.data.tables import read_table
 from xr2text.evaluation.clinical import score_head
 from xr2text.model.checkpoint import Checkpoint
 from xr2text.text.findings.labeler import label_reports

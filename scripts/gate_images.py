@@ -4,7 +4,6 @@ Radiographs come from data/ (iu_xray with R2Gen's split, nih_chest, jsrt_regions
 drawings come from a folder for fitting and from installed packages for measuring; some images are drawn here.
 """
 
-import csv
 import importlib.util
 import json
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
+from xr2text.data.tables import read_table
 from xr2text.imaging.radiograph import ImageError
 from xr2text.imaging.read import read_radiograph
 from xr2text.inference.gate import LATERAL, OTHER, TURNS
@@ -131,8 +131,8 @@ def _indiana(fitted: bool, random: Random) -> Iterator[GateImage]:
     root = DATA / "iu_xray"
     validation = json.loads((root / "annotation.json").read_text())["val"]
     held_out = {study["id"].split("_")[0].removeprefix("CXR") for study in validation}
-    with (root / "indiana_projections.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if (row["uid"] not in held_out) == fitted]
+    rows = read_table(root / "indiana_projections.csv", ("uid", "filename", "projection")).to_dict("records")
+    rows = [row for row in rows if (row["uid"] not in held_out) == fitted]
     for row in tqdm(rows, desc="Indiana"):
         pixels = read_small(root / "images" / row["filename"])
         if row["projection"] == "Frontal":
@@ -148,8 +148,8 @@ def _indiana(fitted: bool, random: Random) -> Iterator[GateImage]:
 
 
 def _nih_and_phantoms(fitted: bool, random: Random) -> Iterator[GateImage]:
-    with (DATA / "nih_chest" / "labels.csv").open() as table:
-        rows = [row for row in csv.DictReader(table) if (int(row["patient"]) % 3 > 0) == fitted]
+    rows = read_table(DATA / "nih_chest" / "labels.csv", ("patient", "image")).to_dict("records")
+    rows = [row for row in rows if (int(row["patient"]) % 3 > 0) == fitted]
     for row in rows:
         yield from _frontal_file("NIH ChestX-ray14", DATA / "nih_chest" / "images" / row["image"], fitted, random, 3)
     for seed in range(60, 200) if fitted else range(60):

@@ -34,3 +34,20 @@ def test_what_is_missing_is_named(tmp_path, capsys, file, column, message):
     assert main(["findings", str(tmp_path / file), "--column", column, "--out", str(tmp_path / "out.csv")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("id,report\n1,No pneumothorax. Small effusion.,\n", "line 2: 3 cells"),
+        ("id,report\n1,Clear.\n2,No edema, effusion, or pneumothorax.\n", "line 3: 4 cells"),
+        ("cardiomegaly,report,id\n1,Cardiomegaly.,1\n", "--keep 'cardiomegaly': the labels have a column of this name"),
+    ],
+)
+def test_what_would_shift_or_clash_is_refused(tmp_path, capsys, rows, message):
+    (tmp_path / "reports.csv").write_text(rows)
+    keep = ["--keep", "id", *(["cardiomegaly"] if "cardiomegaly" in rows else [])]
+    command = ["findings", str(tmp_path / "reports.csv"), "--column", "report", "--out", str(tmp_path / "out.csv")]
+    assert main([*command, *keep]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out.csv").exists()

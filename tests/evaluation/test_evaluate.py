@@ -164,6 +164,7 @@ def test_another_models_work_is_not_mixed_in(evaluated, root, make_tiny, tmp_pat
         ("id,findings\nCXR30_IM-30,Clear.\nCXR30_IM-30,Clear.\n", "study 'CXR30_IM-30' 2 times"),
         ("id,report\nCXR30_IM-30,Clear.\n", "no column 'findings'; it has id, report"),
         ("", "is not a CSV file"),
+        ("id,findings\nCXR30_IM-30,Clear.,\nCXR31_IM-31,Clear.,\n", "line 2: 3 cells"),
     ],
 )
 def test_a_file_of_predictions_must_hold_each_study_once(root, tmp_path, rows, message):
@@ -172,6 +173,15 @@ def test_a_file_of_predictions_must_hold_each_study_once(root, tmp_path, rows, m
     with pytest.raises(DataError) as refused:
         read_predictions_file(tmp_path / "theirs.csv", studies)
     assert message in str(refused.value)
+
+
+def test_the_findings_are_scored_whatever_other_columns_there_are(evaluated, root, tmp_path):
+    studies = load_studies(DataConfig(source="r2gen", root=str(root)))["test"]
+    table = pd.DataFrame({"id": studies.ids(), "findings": "Clear.", "generated": "Edema."})
+    table.to_csv(tmp_path / "theirs.csv", index=False, sep=";")
+    assert read_predictions_file(tmp_path / "theirs.csv", studies).findings == ["Clear."] * 7
+    written = pd.read_csv(evaluated / "predictions.csv", keep_default_na=False)
+    assert read_predictions_file(evaluated / "predictions.csv", studies).findings == written["generated"].tolist()
 
 
 def test_a_prediction_for_a_study_of_another_split_is_refused(root, tmp_path):

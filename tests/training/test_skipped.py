@@ -1,10 +1,15 @@
 """Trainings with radiographs that cannot be read and studies without a report."""
 
 import csv
+import json
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 from mimic_tree import make_tree
+
+from xr2text.phantom.drawing import draw_phantom
 
 pytestmark = pytest.mark.usefixtures("no_report")
 
@@ -69,3 +74,29 @@ def test_worker_processes_skip_the_same(run, config, tree, tmp_path):
     damage(tree)
     run(config, "data.max_skip_fraction=0.1", "data.workers=2", "training.epochs=1")
     assert len(listed(tmp_path / "run")) == 3
+
+
+@pytest.mark.parametrize("missing", [(3, 5), (25,)])
+def test_images_that_an_annotation_lists_and_that_are_missing(run, config, tmp_path, missing):
+    """Of 24 for training and 8 for validation."""
+    root = tmp_path / "r2gen"
+    (root / "images").mkdir(parents=True)
+    splits = {"train": [], "val": []}
+    for number in range(32):
+        phantom = draw_phantom(number, 64)
+        if number not in missing:
+            cv2.imwrite(str(root / "images" / f"{number}.png"), np.round(phantom.radiograph.pixels * 255))
+        study = {"id": f"s{number}", "report": phantom.findings_text, "image_path": [f"{number}.png"]}
+        splits["train" if number < 24 else "val"].append(study)
+    (root / "annotation.json").write_text(json.dumps(splits))
+    settings = yaml.safe_load(config.read_text())
+    settings["data"] = {"source": "r2gen", "root": str(root), "workers": 0, "max_skip_fraction": 0.3}
+    settings["generation"] = settings.get("generation", {}) | {"impression": False}
+    config.write_text(yaml.safe_dump(settings))
+    if max(missing) < 24:
+        run(config, "training.epochs=1")
+        assert set(listed(tmp_path / "run")) == {"s3", "s5"}
+        return
+    with pytest.raises(SystemExit, match=r"25\.png: The file cannot be opened"):  # before anything is trained
+        run(config, "training.epochs=1")
+    assert not list((tmp_path / "run").glob("states/*"))

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from xr2text.cli.options import positive, written_to
+from xr2text.errors import XR2TextError
 
 HELP = "label the findings of reports in a CSV file"
 
@@ -19,13 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from xr2text.data.sources.layout import read_table
+    from xr2text.data.tables import read_table
     from xr2text.files import atomic_write
     from xr2text.text.findings.labeler import label_reports
+    from xr2text.text.findings.table import FINDING_NAMES
 
+    if clashing := sorted(set(args.keep) & set(FINDING_NAMES)):
+        raise XR2TextError(f"--keep {clashing[0]!r}: the labels have a column of this name; rename the table's")
     reports = read_table(args.reports, (args.column, *args.keep))
     labels = label_reports(reports[args.column].tolist(), args.processes, progress=True)
-    table = reports[args.keep].join(labels)
+    table = reports[list(dict.fromkeys(args.keep))].join(labels.set_axis(reports.index))
     with written_to(args.out), atomic_write(args.out) as draft:
         table.to_csv(draft, index=False)
     print(f"{len(table)} reports, {labels.shape[1]} findings: {args.out}")

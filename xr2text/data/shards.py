@@ -15,13 +15,14 @@ class Shard:
 
     Attributes:
         names: of the columns.
+        types: of the columns, by name.
         rows: their number.
     """
 
     def __init__(self, path: Path):
         if path.suffix == ".parquet":
             file = pq.ParquetFile(path, memory_map=True)
-            self.names, self._read = file.schema_arrow.names, file.read_row_group
+            schema, self._read = file.schema_arrow, file.read_row_group
             sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         else:  # a stream, as `datasets` saves it, or Arrow's file format; mapped, not read
             source = pa.memory_map(str(path))
@@ -30,8 +31,9 @@ class Shard:
             except pa.ArrowInvalid:
                 table = pa.ipc.open_file(source).read_all()
             groups = table.to_batches()
-            self.names, self._read = table.schema.names, lambda group, names: groups[group].select(names)
+            schema, self._read = table.schema, lambda group, names: groups[group].select(names)
             sizes = list(map(len, groups))
+        self.names, self.types = schema.names, dict(zip(schema.names, schema.types, strict=True))
         self._starts = [0, *accumulate(sizes)]
         self.rows, self._group = self._starts[-1], -1
 

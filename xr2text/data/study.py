@@ -91,7 +91,7 @@ class TableImage(ImageFile):
         except (OSError, pa.ArrowException) as error:
             raise UnreadableImageError(f"{self}: {error}") from error
         content = value.get("bytes") if isinstance(value, dict) else value
-        if not content:
+        if not isinstance(content, bytes) or not content:
             raise UnreadableImageError(f"{self}: column 'image' holds no image's bytes")
         return content
 
@@ -167,7 +167,7 @@ class Faults:
 
     Attributes:
         strict: whether the first one is raised.
-        found: (fault, text) of the collected ones; faults are "missing image", "duplicate study", "two splits" and
+        found: (fault, text) of the collected ones; faults are "duplicate image", "duplicate study", "two splits" and
             "bad entry".
     """
 

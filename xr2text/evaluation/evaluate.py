@@ -25,8 +25,8 @@ from tqdm.auto import tqdm
 from xr2text import __version__
 from xr2text.config import DataConfig
 from xr2text.data.sources import load_studies
-from xr2text.data.sources.layout import read_table
 from xr2text.data.study import DataError, Study
+from xr2text.data.tables import read_table
 from xr2text.evaluation import clinical, language, plots, tables
 from xr2text.evaluation.baselines import best_constant, retrieve
 from xr2text.evaluation.degeneration import TrainingText, count_degeneration
@@ -35,6 +35,8 @@ from xr2text.imaging.transform import ImageTransform
 from xr2text.inference.overlay import Canvas, draw_grey
 from xr2text.model.checkpoint import Checkpoint
 from xr2text.text.findings.labeler import label_reports
+
+WRITTEN = ["id", "reference", "generated", "findings"]  # columns of predictions.csv
 
 
 def evaluate(
@@ -100,7 +102,8 @@ def evaluate(
 
 
 def read_predictions_file(path: Path, studies: Sequence[Study]) -> Predictions:
-    """Another system's reports, from a CSV with the columns id and findings, or generated as in predictions.csv.
+    """Another system's reports, from a CSV with the columns id and findings; of a predictions.csv that `evaluate` wrote
+    its column generated.
 
     Raises:
         DataError: the file or a column is missing, or it does not hold each of the studies exactly once.
@@ -112,7 +115,7 @@ def read_predictions_file(path: Path, studies: Sequence[Study]) -> Predictions:
             f"{path} holds study {wrong[0]!r} {counts[wrong[0]]} times ({len(wrong)} such); accepted: each of the "
             f"{len(wanted)} scored studies exactly once"
         )
-    texts = dict(zip(table["id"], table["generated" if "generated" in table.columns else "findings"], strict=True))
+    texts = dict(zip(table["id"], table["generated" if list(table) == WRITTEN else "findings"], strict=True))
     return Predictions([texts[study.id] for study in studies], [""] * len(studies))
 
 
@@ -223,6 +226,5 @@ def _write(
     (out / "table.md").write_text(tables.markdown_table(metrics), encoding="utf-8")
     names = {1: "{}", -1: "{} (uncertain)"}  # of the findings that a report asserts
     asserted = [[names[value].format(name) for name, value in row.dropna().items() if value] for row in labels.iloc]
-    columns = {"id": [study.id for study in studies], "reference": _findings(studies), "generated": texts}
-    columns["findings"] = list(map("; ".join, asserted))
-    pd.DataFrame(columns).to_csv(out / "predictions.csv", index=False)
+    columns = ([study.id for study in studies], _findings(studies), texts, map("; ".join, asserted))
+    pd.DataFrame(zip(*columns, strict=True), columns=WRITTEN).to_csv(out / "predictions.csv", index=False)

@@ -38,10 +38,12 @@ class TrainingData:
 
 
 def load_split_studies(config: Config) -> dict[str, StudyTable]:
-    """Studies by split. Raises DataError where they are not fit to train on."""
+    """Studies by split. Raises DataError where they are not fit to train on or a validation radiograph is missing."""
     studies = load_studies(config.data, config.model.findings)
     if found := obstacles(config, studies):
         raise DataError(found[0])
+    for _, image in examples_of(studies["val"], False, config.generation.impression):
+        image.version()
     return studies
 
 

@@ -67,3 +67,19 @@ def test_what_is_wrong_is_named(tmp_path, table, load):
     for row, words in ((0, "row 0: This PNG file is damaged"), (1, "row 1: column 'image' holds no image")):
         with pytest.raises(UnreadableImageError, match=words):
             TableImage(tmp_path / "b.parquet", row=row).read()
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"image": [[1, 2]] * 3}, r"a\.parquet, row 0: column 'image' is of type list"),
+        ({"image": ["a.png"] * 3}, r"a\.parquet, row 0: column 'image' is of type string"),
+        ({"findings": [["Clear."]] * 3}, r"a\.parquet, row 0: 'findings' is a list; accepted: text"),
+    ],
+)
+def test_columns_of_another_type_are_named_by_row_and_column(tmp_path, table, load, columns, words):
+    pq.write_table(
+        pa.table(dict(zip(table(3).column_names, table(3).columns, strict=True)) | columns), tmp_path / "a.parquet"
+    )
+    with pytest.raises(DataError, match=words):
+        load("hub", tmp_path)

@@ -39,9 +39,26 @@ def test_the_published_annotation_has_no_uid(indiana, load):
         (lambda file: file.write_text('{"train": [{"id": 1}]}'), "has no 'image_path'"),
         (lambda file: file.write_text('{"training": []}'), "train, val and test"),
         (lambda file: file.write_text(file.read_text().replace("CXR2_IM-2", "CXR1_IM-1")), "CXR1_IM-1"),
+        (
+            lambda file: file.write_text(file.read_text().replace('"No effusion."', '["No", "effusion."]')),
+            "entry 1 of val, study 'CXR2_IM-2': 'report' is a list",
+        ),
+        (
+            lambda file: file.write_text(file.read_text().replace('["1_front.png"]', '"1_front.png"')),
+            "entry 1 of train, study 'CXR1_IM-1': 'image_path' is not a list of texts",
+        ),
+        (lambda file: file.write_text('{"train": ["x"]}'), "entry 1 of train is not a JSON object"),
+        (lambda file: file.write_text('{"train": {}}'), "train, val and test to lists"),
     ],
 )
 def test_what_is_wrong_is_named(indiana, load, damage, words):
     damage(indiana / "annotation.json")
     with pytest.raises(DataError, match=words):
         load("r2gen", indiana)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_read(indiana, load_by_id, encoding):
+    before = load_by_id("r2gen", indiana)
+    (indiana / "annotation.json").write_text((indiana / "annotation.json").read_text(), encoding=encoding)
+    assert load_by_id("r2gen", indiana) == before

@@ -8,7 +8,7 @@ import pytest
 from xr2text.config import DataConfig
 from xr2text.data import sources
 from xr2text.data.sources import load_studies
-from xr2text.data.study import DataError
+from xr2text.data.study import DataError, UnreadableImageError
 
 
 @pytest.fixture
@@ -70,3 +70,13 @@ def test_a_damaged_index_is_named_and_an_unfinished_one_is_not_there(configs, tm
     with pytest.raises(DataError, match="stands in test and in train"):
         load_studies(configs[1])
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_an_image_that_is_not_there_is_left_to_be_skipped_in_every_layout(indiana, load_by_id, tmp_path):
+    (indiana / "images" / "1_front.png").unlink()
+    (indiana / "manifest.csv").write_text("id,image,findings\n1,images/1_front.png,Clear.\n2,images/2_a.png,Clear.\n")
+    (indiana / "1.xml").write_text('<a><uId id="CXR1"/><parentImage id="1_front"/><parentImage id="1_lat"/></a>')
+    for source, study in (("indiana", "1"), ("r2gen", "CXR1_IM-1"), ("manifest", "1"), ("openi", "1")):
+        (image,) = load_by_id(source, indiana)[study].frontal_images
+        with pytest.raises(UnreadableImageError, match=r"1_front\.png: The file cannot be opened"):
+            image.read()

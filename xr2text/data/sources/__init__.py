@@ -38,7 +38,7 @@ READERS = {
 }
 INDEXED = ("indiana", "openi", "r2gen")  # whose studies people have labelled
 ONE_FILE = ("hub", "manifest")  # whose root may be a file, too
-VERSION = 2  # of the index's columns and of what the readers make of a source
+VERSION = 3  # of the index's columns and of what the readers make of a source
 _TABLES = ("*.csv", "*.csv.gz", "*.json", "*.jsonl", "*.zip", "*.parquet", "*.arrow", "*/*.parquet", "*/*.arrow",
            "*.xml", "ecgen-radiology/*.xml")  # fmt: skip
 
@@ -81,7 +81,7 @@ def _read(config: DataConfig, from_reports: bool, faults: Faults) -> Iterator[St
         for study in READERS[config.source](_root(config), config, faults):
             yield replace(study, labels={}) if from_reports else study
     if config.labelled_images is not None:
-        yield from labelled_studies(config.labelled_images, faults)
+        yield from labelled_studies(config.labelled_images)
     if config.segmentation is not None:
         yield from trained_on(segmented_studies(config.segmentation))
 
@@ -111,6 +111,9 @@ def _each_in_one_split(config: DataConfig, studies: Iterable[Study], faults: Fau
         if before != split and first != study.id:
             words = f"stands in two splits: study {first!r} in {before}, study {study.id!r} in {split}"
             faults.add("two splits", f"{source}: patient {study.patient!r} {words}")
+        if len(set(study.images)) < len(study.images):
+            image = next(image for image in study.images if study.images.count(image) > 1)
+            faults.add("duplicate image", f"{source}: study {study.id!r} lists {image} more than once")
         yield study
 
 

@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from xr2text.config import DataConfig
 from xr2text.data.shards import Shard, open_shard
-from xr2text.data.sources.layout import hashed_split, require_columns
+from xr2text.data.sources.layout import hashed_split
 from xr2text.data.study import DataError, Faults, Study, TableImage
+from xr2text.data.tables import require_columns, text_value
 from xr2text.text.sections import clean_section
 
 REQUIRED = ("image", "findings", "impression")
@@ -32,13 +33,13 @@ def hub_studies(root: Path, config: DataConfig, faults: Faults) -> Iterator[Stud
     total, number = sum(shard.rows for shard in shards.values()), 0
     split_of = _split(next(iter(shards.values())).names, total, faults)
     for file, shard in shards.items():
-        for place, row in enumerate(shard.records([name for name in _READ if name in shard.names])):
-            named = [row[key] for key in ("id", "study_id") if row.get(key) is not None]
-            name = str(named[0]) if named else f"row-{number:0{len(str(total))}d}"
+        for place, record in enumerate(shard.records([name for name in _READ if name in shard.names])):
+            row = {name: text_value(record.get(name), f"{file}, row {place}", name) for name in _READ}
+            name = row["id"] or row["study_id"] or f"row-{number:0{len(str(total))}d}"
             yield Study(
-                name, name if row.get("subject_id") is None else str(row["subject_id"]), (TableImage(file, row=place),),
-                clean_section(row["findings"]), clean_section(row["impression"]), row.get("indication") or "",
-                row.get("comparison") or "", split_of(row, number), row["findings"] or "",
+                name, row["subject_id"] or name, (TableImage(file, row=place),),
+                clean_section(row["findings"]), clean_section(row["impression"]), row["indication"],
+                row["comparison"], split_of(row, number), row["findings"],
             )  # fmt: skip
             number += 1
 
@@ -57,14 +58,14 @@ def _split(names: list[str], total: int, faults: Faults) -> Callable[[dict, int]
     if "split" in names:
 
         def named(row: dict, _: int) -> str:
-            split = _SPLITS.get(str(row["split"]).lower())
+            split = _SPLITS.get(row["split"].lower())
             if split is None:
                 faults.add("bad entry", f"split is {row['split']!r}; accepted: {', '.join(_SPLITS)}")
             return split or "train"
 
         return named
     if "subject_id" in names:
-        return lambda row, _: hashed_split(str(row["subject_id"]))
+        return lambda row, _: hashed_split(row["subject_id"])
     shuffled = shuffled_splits(total)
     return lambda _, number: shuffled[number]
 
@@ -75,6 +76,11 @@ def _open(file: Path) -> Shard:
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{file} is not a {file.suffix[1:]} file: {error}") from error
     require_columns(file, shard.names, REQUIRED)
+    kind = shard.types["image"]
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_null(kind)):
+        raise DataError(f"{file}, row 0: column 'image' is of type {kind}; accepted: the bytes of an image file")
     return shard
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from xr2text.config import DataConfig
-from xr2text.data.sources.layout import image_finder, listed_split, read_table
+from xr2text.data.sources.layout import image_folder, listed_split
 from xr2text.data.study import Faults, ImageFile, Study
+from xr2text.data.tables import read_table
 from xr2text.text.sections import clean_section
 
 COLUMNS = ("uid", "findings", "impression", "indication", "comparison", "Problems")
@@ -22,14 +23,14 @@ COLUMNS = ("uid", "findings", "impression", "indication", "comparison", "Problem
 def indiana_studies(root: Path, config: DataConfig, faults: Faults) -> Iterator[Study]:
     """The studies that have images."""
     reports, images = read_indiana_tables(root)
-    find, split_of, mesh = image_finder(root, faults), listed_split(config.split_file), mesh_labels(reports["Problems"])
+    folder, split_of, mesh = image_folder(root), listed_split(config.split_file), mesh_labels(reports["Problems"])
     doubled = reports.index.duplicated()
     for uid in reports.index[doubled].unique():
         faults.add("duplicate study", f"{root / 'indiana_reports.csv'} lists study {uid!r} more than once")
     for uid, row in reports[~doubled].iterrows():
         if uid in images:
             yield Study(
-                uid, uid, tuple(ImageFile(find(name), view) for name, view in images[uid]),
+                uid, uid, tuple(ImageFile(folder / name, view) for name, view in images[uid]),
                 clean_section(row["findings"]), clean_section(row["impression"]), row["indication"], row["comparison"],
                 split_of(uid), row["findings"], mesh[uid],
             )  # fmt: skip

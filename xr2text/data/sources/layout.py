@@ -1,53 +1,21 @@
-"""What the readers of several layouts share: tables, image folders, R2Gen's annotation, splits by patient."""
+"""What the readers of several layouts share: image folders, R2Gen's annotation, splits by patient."""
 
 import hashlib
-import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
-
-from xr2text.data.study import SPLITS, DataError, Faults
-
-
-def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV file, also a gzipped one, as text, an empty cell as "".
-
-    Raises:
-        DataError: the file or one of the columns is missing.
-    """
-    if not path.is_file():
-        raise DataError(f"expected the table {path}")
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, EOFError, OSError) as error:
-        raise DataError(f"{path} is not a CSV file in UTF-8: {str(error).strip()}") from error
-    require_columns(path, table.columns, columns)
-    return table
+from xr2text.data.study import SPLITS, DataError
+from xr2text.data.tables import read_json, text_value
 
 
-def require_columns(path: Path, present: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raises DataError, which names the first missing column."""
-    missing = [name for name in wanted if name not in present]
-    if missing:
-        raise DataError(f"{path} has no column {missing[0]!r}; it has {', '.join(present)}")
-
-
-def image_finder(root: Path, faults: Faults) -> Callable[[str], Path]:
-    """A function from an image's name to its path, in the first of the usual folders that is there."""
+def image_folder(root: Path) -> Path:
+    """The first of the usual folders that is there. Raises DataError where none is."""
     folders = [root / "images" / "images_normalized", root / "images_normalized", root / "images"]
     folder = next((folder for folder in folders if folder.is_dir()), None)
     if folder is None:
         raise DataError(f"expected the images in one of {', '.join(map(str, folders))}")
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-
-    def find(name: str) -> Path:
-        if name not in present:
-            faults.add("missing image", f"{name} is listed but not in {folder}")
-        return folder / name
-
-    return find
+    return folder
 
 
 def hashed_split(patient: str) -> str:
@@ -78,17 +46,26 @@ def read_annotation(path: Path) -> dict[str, list[dict]]:
     """
     if not path.is_file():
         raise DataError(f"expected R2Gen's annotation file {path}")
-    try:
-        annotation = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(annotation, dict) or not annotation.keys() <= set(SPLITS):
+    annotation = read_json(path)
+    lists = isinstance(annotation, dict) and all(isinstance(items, list) for items in annotation.values())
+    if not lists or not annotation.keys() <= set(SPLITS):
         raise DataError(f"{path} must map train, val and test to lists of studies")
-    for split, items in annotation.items():
-        for item in items:
-            if missing := {"id", "report", "image_path"} - item.keys():
-                raise DataError(f"{path}: study {item.get('id')!r} in {split} has no {sorted(missing)[0]!r}")
-    return annotation
+    return {
+        split: [_checked(item, f"{path}: entry {number} of {split}") for number, item in enumerate(items, start=1)]
+        for split, items in annotation.items()
+    }
+
+
+def _checked(item: dict, where: str) -> dict:
+    if not isinstance(item, dict):
+        raise DataError(f"{where} is not a JSON object")
+    where = f"{where}, study {item.get('id')!r}"
+    if missing := {"id", "report", "image_path"} - item.keys():
+        raise DataError(f"{where}, has no {sorted(missing)[0]!r}")
+    names = item["image_path"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{where}: 'image_path' is not a list of texts, the images' names")
+    return item | {name: text_value(item[name], where, name) for name in ("id", "report")}
 
 
 def patient_of(item: dict) -> str:

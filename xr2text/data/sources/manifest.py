@@ -1,17 +1,17 @@
 """A table of your own: a CSV file, or JSON lines.
 
-ROOT    manifest.csv or manifest.jsonl, or a folder that holds one
+ROOT    manifest.csv or manifest.jsonl, a folder that holds one, or any .csv, .tsv or .jsonl file
 A row for each image, paths relative to it: id, image, findings; if there: impression, indication, comparison, patient,
 view (frontal, PA, AP, lateral or LL), split (train, val, test). In JSON lines, image and view may be lists.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from xr2text.config import DataConfig
-from xr2text.data.sources.layout import hashed_split, read_table
+from xr2text.data.sources.layout import hashed_split
 from xr2text.data.study import FRONTAL, LATERAL, SPLITS, DataError, Faults, ImageFile, Study
+from xr2text.data.tables import read_json_lines, read_table, text_value
 from xr2text.text.sections import clean_section
 
 REQUIRED = ("id", "image", "findings")
@@ -38,8 +38,6 @@ def _study(path: Path, rows: list[dict[str, str]], faults: Faults) -> Study:
     images = []
     for row in rows:
         image = path.parent / row["image"]
-        if not image.is_file():
-            faults.add("missing image", f"{path} lists {row['image']}, which is not in {path.parent}")
         if row["view"].lower() not in _VIEWS:
             faults.add("bad entry", f"{path}: view is {row['view']!r}; accepted: {', '.join(filter(None, _VIEWS))}")
         images.append(ImageFile(image, _VIEWS.get(row["view"].lower())))
@@ -66,28 +64,22 @@ def _file(root: Path) -> Path:
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
     """Each image's row with every column, "" where the table lacks it."""
-    if path.suffix == ".csv":
+    kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    if kind in (".csv", ".tsv"):
         for row in read_table(path, REQUIRED).to_dict("records"):
             yield {name: row.get(name, "") for name in REQUIRED + OPTIONAL}
         return
-    if path.suffix not in (".jsonl", ".json"):
-        raise DataError(f"{path} must be a .csv or a .jsonl file")
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            item = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{where} is not valid JSON: {error}") from error
-        missing = [name for name in REQUIRED if not isinstance(item, dict) or name not in item]
+    if kind not in (".jsonl", ".json"):
+        raise DataError(f"{path} must be a .csv, .tsv or .jsonl file, or one of these gzipped")
+    for where, item in read_json_lines(path):
+        missing = [name for name in REQUIRED if name not in item]
         if missing:
             raise DataError(f"{where} has no {missing[0]!r}; each needs {', '.join(REQUIRED)}")
-        images = item["image"] if isinstance(item["image"], list) else [item["image"]]
-        views = item.get("view")
+        images, views = item.pop("image"), item.pop("view", None)
+        images = images if isinstance(images, list) else [images]
         views = views if isinstance(views, list) else [views] * len(images)
         if len(views) != len(images):
             raise DataError(f"{where} has {len(images)} images, but {len(views)} views")
-        rest = {name: str(item.get(name) or "") for name in REQUIRED + OPTIONAL}
         for image, view in zip(images, views, strict=True):
-            yield rest | {"image": str(image), "view": str(view or "")}
+            row = item | {"image": image, "view": view}
+            yield {name: text_value(row.get(name), where, name) for name in REQUIRED + OPTIONAL}

@@ -16,8 +16,8 @@ from pathlib import Path
 import pandas as pd
 
 from xr2text.config import DataConfig
-from xr2text.data.sources.layout import read_table
 from xr2text.data.study import FRONTAL, LATERAL, DataError, Faults, ImageFile, Study
+from xr2text.data.tables import read_table
 from xr2text.text.sections import clean_section, find_sections
 
 VIEWS = {"PA": FRONTAL, "AP": FRONTAL, "LATERAL": LATERAL, "LL": LATERAL}  # ViewPosition; others are None

@@ -76,10 +76,7 @@ def openi_studies(root: Path, config: DataConfig, faults: Faults) -> Iterator[St
         uid, images = report["uid"], []
         for name in report["images"]:
             spellings = _spellings(name)
-            path = next((files[spelling] for spelling in spellings if spelling in files), None)
-            if path is None:
-                faults.add("missing image", f"{folder / uid}.xml lists {name}, which is not under {root}")
-                path = root / f"{name}.png"
+            path = next((files[spelling] for spelling in spellings if spelling in files), root / f"{name}.png")
             images.append(ImageFile(path, next((views[spelling] for spelling in spellings if spelling in views), None)))
         images.sort(key=lambda image: (image.view or "", image.path.name))
         if images:

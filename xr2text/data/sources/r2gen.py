@@ -12,7 +12,7 @@ import pandas as pd
 
 from xr2text.config import DataConfig
 from xr2text.data.sources.indiana import COLUMNS, mesh_labels, read_indiana_tables
-from xr2text.data.sources.layout import image_finder, patient_of, read_annotation
+from xr2text.data.sources.layout import image_folder, patient_of, read_annotation
 from xr2text.data.study import Faults, ImageFile, Study
 from xr2text.text.sections import clean_section
 
@@ -20,7 +20,7 @@ from xr2text.text.sections import clean_section
 def r2gen_studies(root: Path, config: DataConfig, faults: Faults) -> Iterator[Study]:
     """The studies in the split of the annotation."""
     annotation = read_annotation(root / "annotation.json")
-    find = image_finder(root, faults)
+    folder = image_folder(root)
     reports, views, mesh = pd.DataFrame(), {}, {}
     if (root / "indiana_reports.csv").is_file():
         reports, images = read_indiana_tables(root)
@@ -32,7 +32,7 @@ def r2gen_studies(root: Path, config: DataConfig, faults: Faults) -> Iterator[St
             uid = patient_of(item)
             row = reports.loc[uid] if uid in reports.index else dict.fromkeys(COLUMNS, "")
             yield Study(
-                str(item["id"]), uid, tuple(ImageFile(find(name), views.get(name)) for name in item["image_path"]),
+                item["id"], uid, tuple(ImageFile(folder / name, views.get(name)) for name in item["image_path"]),
                 clean_section(item["report"]), clean_section(row["impression"]), row["indication"], row["comparison"],
                 split, item["report"], mesh.get(uid, {}),
             )  # fmt: skip
