@@ -51,3 +51,37 @@ def test_what_would_shift_or_clash_is_refused(tmp_path, capsys, rows, message):
     assert main([*command, *keep]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out.csv").exists()
+
+
+WHOLE = """FINAL REPORT
+ HISTORY:  Left pneumothorax.
+
+ TECHNIQUE:  AP view. The sensitivity to detect pneumothorax is diminished.
+
+ FINDINGS:  Small left pleural effusion.
+
+ IMPRESSION:  No edema.
+
+ RECOMMENDATION(S):  Repeat to exclude pneumonia."""
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "labels"),
+    [
+        ([], WHOLE, {"pleural effusion": 1, "edema": 0}),
+        (
+            [],
+            "History: Left pneumothorax. Findings: Cardiomegaly. Impression: No edema.",
+            {"cardiomegaly": 1, "edema": 0},
+        ),
+        ([], "HISTORY: left pneumothorax", {}),
+        ([], "Cardiomegaly.\n\nNo edema.", {"cardiomegaly": 1, "edema": 0}),
+        (["--whole"], WHOLE, {"pneumothorax": 1, "pleural effusion": 1, "edema": 0}),
+    ],
+)
+def test_of_a_whole_report_the_sections_are_found_first(tmp_path, options, text, labels):
+    pd.DataFrame({"text": [text]}).to_csv(tmp_path / "reports.csv", index=False)
+    command = ["findings", str(tmp_path / "reports.csv"), "--column", "text", "--out", str(tmp_path / "out.csv")]
+    assert main([*command, *options, "--processes", "1"]) == 0
+    (row,) = pd.read_csv(tmp_path / "out.csv").to_dict("records")
+    assert {name: value for name, value in row.items() if value == value and name != "no finding"} == labels

@@ -2,7 +2,7 @@
 
 import pytest
 
-from xr2text.text.sections import clean_section, find_sections, split_sentences
+from xr2text.text.sections import asserted_text, clean_section, find_sections, split_sentences
 
 HEAD = " " * 33 + "FINAL REPORT\n EXAMINATION:  CHEST (PA AND LAT)\n\n INDICATION:  ___F with cough  // pneumonia?\n\n"
 
@@ -22,6 +22,24 @@ HEAD = " " * 33 + "FINAL REPORT\n EXAMINATION:  CHEST (PA AND LAT)\n\n INDICATIO
         ("FINDINGS:  ___\n\n IMPRESSION:  Normal.", "", "Normal."),
         ("FINDINGS:  Clear.\n\n IMPRESSION:  Normal.\n\n NOTIFICATION:  Called at noon.", "Clear.", "Normal."),
         ("FINDINGS:  No change.\n\n WET READ: bad line\n\n FINDINGS:  Clear.", "No change. Clear.", ""),
+        (HEAD + " CHEST, TWO VIEWS:  Clear lungs.", "Clear lungs.", ""),
+        (HEAD + " FRONTAL AND LATERAL CHEST RADIOGRAPHS:  Clear.\n\n IMPRESSION:  Normal.", "Clear.", "Normal."),
+        (HEAD + " SINGLE PORTABLE UPRIGHT AP VIEW\n\n FINDINGS:  Clear.", "Clear.", ""),
+        ("CHEST, PA AND LATERAL:\n\n INDICATION:  Cough.\n\n FINDINGS:  Clear.", "Clear.", ""),
+        ("CHEST, PA AND LATERAL:  Compared with ___.\n\n FINDINGS:  Clear.", "Clear.", ""),
+        (HEAD + " FINIDNGS:  Clear.\n\n IMPRESSOIN:  Normal.", "Clear.", "Normal."),
+        ("FINDINGS:  Clear.\n\n IMPRESSION:  Normal.\n\n RECOMMENDATION(S):  Repeat.", "Clear.", "Normal."),
+        ("FINDINGS:  Clear.\n\n IMPRESSION:  Normal.\n\n ATTENDING PHYSICIAN:  A. B.", "Clear.", "Normal."),
+        ("FINDINGS:\n LUNGS:  Clear.\n BONES:  Old.\n IMPRESSION:  Normal.", "LUNGS: Clear. BONES: Old.", "Normal."),
+        ("TECHNIQUE:  AP.\n LUNGS:  Clear.\n HEART:  Normal.", "LUNGS: Clear. HEART: Normal.", ""),
+        ("FINDINGS\nClear.\n\nIMPRESSION\nNormal.", "Clear.", "Normal."),
+        ("**Findings:** Clear.\n\n**Impression:** Normal.", "Clear.", "Normal."),
+        (HEAD + " COMPARISON:  ___.\n\n Effusion.\n\n Normal.\n\n Called.", "Effusion. Normal. Called.", ""),
+        (HEAD + " COMPARISON:  None. Clear lungs.", "Clear lungs.", ""),
+        (HEAD + " COMPARISON:  None.", "", ""),
+        ("FINAL REPORT\n PORTABLE FILM.\n\n Effusion.\n\n Heart normal.", "Effusion. Heart normal.", ""),
+        ("FINAL REPORT\n\n Effusion.\n\n Heart normal.", "Effusion. Heart normal.", ""),
+        ("FINAL REPORT\n Clear lungs.", "Clear lungs.", ""),
         ("The history: none. Impression of a rib.", "The history: none. Impression of a rib.", ""),
         ("", "", ""),
     ],
@@ -35,6 +53,40 @@ def test_indication_and_comparison_are_found():
     found = find_sections(HEAD + " COMPARISON:  Chest ___.\n\n FINDINGS:  Clear.")
     assert found["indication"] == "___F with cough // pneumonia?" and found["comparison"] == "Chest ___."
     assert find_sections("HISTORY: Fall.\nFINDINGS: Clear.")["indication"] == "Fall."
+
+
+MISSPELT = {
+    "findings": "findins findindgs findgings findngs findnings finidngs",
+    "impression": "impresson imprression imoression impressoin imprssion impresion imperssion mpression impession "
+    "concusion coinclusion",
+    "indication": "idication ndication hisotry",
+    "comparison": "comparision comparsion comparrison comparisions",
+}
+
+
+@pytest.mark.parametrize(("section", "heading"), [(name, word) for name in MISSPELT for word in MISSPELT[name].split()])
+def test_misspelt_headings_are_known(section, heading):
+    found = find_sections(f" FINAL REPORT\n EXAMINATION:  CHEST\n\n {heading.upper()}:  This.\n\n NOTE:  That.")
+    assert {name for name, body in found.items() if body} == {section} and found[section] == "This."
+
+
+def test_paragraphs_behind_the_last_heading_are_none_of_its_own():
+    assert find_sections("REASON FOR EXAM:  Cough.\n\n Clear.\n\n Normal.")["indication"] == "Cough."
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("History: Fall. Findings: No effusion. Impression: Normal.", "No effusion.\n\nNormal."),
+        ("<b>FINDINGS:</b><br/>Clear.<br/><b>IMPRESSION:</b><br/>Normal.", "Clear.\n\nNormal."),
+        ("FINDINGS: Clear\r\nHeart normal\r\nIMPRESSION: Normal", "Clear\nHeart normal\n\nNormal"),
+        ("Cardiomegaly.\n\nNo effusion.", "Cardiomegaly.\n\nNo effusion."),
+        ("Lungs: clear. Heart: normal.", "Lungs: clear. Heart: normal."),
+        ("HISTORY: left pneumothorax", ""),
+    ],
+)
+def test_what_a_whole_report_asserts(text, read):
+    assert asserted_text(text) == read
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
+
+from xr2text.text.plain import plain_text
 
 # The de-identification marks of public collections: Indiana's XXXX and MIMIC-CXR's underscores.
 _REDACTED = re.compile(r"x{4,}|_{3,}", re.IGNORECASE)
@@ -49,55 +52,122 @@ def clean_section(text: str | None) -> str:
     return " ".join(kept)
 
 
-# Headings of the free text of a report, as MIMIC-CXR's and others write them, by the section that each begins; None: a
-# section that is of no use here.
+REPORT = "report"  # the heading of the whole: what stands directly below it is a title, unless it is all there is
+# Headings of a report's free text by the section that each begins; None: one that is of no use here. The names and the
+# parts of names below are those of MIMIC-CXR's own parser (github.com/MIT-LCP/mimic-cxr, txt/section_parser.py), and
+# more of the same meaning.
 _HEADINGS = {
     name: section
     for section, names in {
-        "findings": "findings, finding, findings and impression, findings/impression, findings / impression, "
-        "impression and findings, chest, portable chest, chest radiograph",
-        "impression": "impression, impressions, conclusion, conclusions, opinion, summary, interpretation",
-        "indication": "indication, indications, history, clinical history, clinical information, clinical indication, "
-        "reason for exam, reason for examination, patient history",
-        "comparison": "comparison, comparisons, comparison exam",
-        None: "examination, exam, study, technique, type of examination, procedure, recommendation, "
-        "recommendations, notification, final report, wet read, addendum, views, preliminary report, "
-        "dose, date, clinical details, final addendum",
+        "findings": "findings; finding; findings and impression; findings/impression; findings / impression; "
+        "impression and findings; reference findings",
+        "impression": "impression; impressions; conclusion; conclusions; opinion; summary; interpretation",
+        "indication": "indication; indications; history; clinical history; clinical information; clinical indication; "
+        "clinical details; clinical data; reason for exam; reason for examination; reason for study; patient history; "
+        "pfi",
+        "comparison": "comparison; comparisons; comparison exam; comparison film; reference exam",
+        "title": "chest; chest radiograph; chest x-ray; cxr; portable chest; chest, two views",
+        REPORT: "final report",
+        None: "examination; exam; study; technique; type of examination; procedure; recommendation; recommendations; "
+        "recommendation(s); notification; comment; wet read; wetread; addendum; final addendum; views; preliminary "
+        "report; dose; date",
     }.items()
-    for name in names.split(", ")
+    for name in names.split("; ")
 }
+_MISSPELT = [name for name in _HEADINGS if len(name) > 6]  # what a heading of nearly these letters is taken for
+_HELD = {"findings": "findings", "impression": "impression", "history": "indication", "comparison": "comparison"}
+# Of what a title consists, such as "FRONTAL AND LATERAL CHEST RADIOGRAPHS:", under which the findings stand.
+_TITLE = re.compile(
+    "chest|portable|pa and lat|lateral and pa|ap and lat|lateral and ap|frontal and|two views|frontal view|pa view|"
+    "ap view|one view|lateral view|bone window|frontal upright|frontal semi-upright|ribs"
+)
+_ORGAN = re.compile(  # of a heading within the findings
+    r"\b(?:lungs?|pleura\w*|heart|cardi\w+|mediastin\w+|hil\w+|vascul\w+|aorta|airways?|trachea|bon[ey]s?|osseous|"
+    r"skelet\w+|spine|soft tissues?|diaphragms?|abdomen|lines?|tubes?|devices?|hardware|other)\b"
+)
 _NAMES = "|".join(re.escape(name) for name in sorted(_HEADINGS, key=len, reverse=True))
-# At the start of a line in any letters, elsewhere in capitals; "FINAL REPORT" stands without a colon.
+_MAIN = "findings|impressions?|conclusions?|opinion|(?:clinical )?(?:indications?|history)|comparisons?|technique"
+# At the start of a line a known name in any letters, and whatever stands in capitals; elsewhere a known name in
+# capitals, or, behind a sentence, a main one with a capital. Main ones may have a line for themselves, without a colon.
 _HEADING = re.compile(
-    rf"^[ \t_]*(?P<line>{_NAMES})[ \t]*:|\b(?P<capital>{_NAMES.upper()})[ \t]*:|^[ \t]*(?P<bare>final report)[ \t]*$",
+    rf"^[ \t_*#]*(?P<known>{_NAMES})[ \t*]*:\**|^[ \t_*#]*(?P<capitals>(?-i:[A-Z][A-Z ()/,&'-]+)):\**(?=\s|$)"
+    rf"|\b(?P<within>(?-i:{_NAMES.upper()}))[ \t]*:|(?<=[.?!]\s)[ \t]*(?P<behind>(?-i:(?=[A-Z]))(?:{_MAIN})):"
+    rf"|^[ \t*#]*(?P<alone>final report|(?-i:{_MAIN.upper()}))[ \t*]*$",
     re.IGNORECASE | re.MULTILINE,
 )
 _MARKS_ALONE = re.compile(r"^[\s_.*-]*$")
 
 
 def find_sections(text: str) -> dict[str, str]:
-    """The sections of a report's free text.
+    """The sections of a report's free text, as MIMIC-CXR's own parser finds them, and in a few more forms.
 
-    Findings and impression under one heading are findings. A text without a heading of either is, from its last
-    paragraph, findings, as in MIMIC-CXR's own way of reading them. Of a section that comes twice, an empty one gives
-    way and others are joined.
+    Findings and impression under one heading are findings, and so is what stands under the title of an examination
+    where there are no others. A text without a heading of either is, from the second paragraph behind its last heading
+    on, findings, or, where there is none, from the second sentence of its comparison on. Of a section that comes twice,
+    an empty one gives way and others are joined.
 
     Returns:
         "findings", "impression", "indication" and "comparison", white space collapsed, "" where there is none.
     """
-    found = dict.fromkeys(("findings", "impression", "indication", "comparison"), "")
-    marks = [mark for mark in _HEADING.finditer(text) if mark["capital"] is None or mark["capital"].isupper()]
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
-    for mark, end in zip(marks, ends, strict=False):  # of a text without marks there is nothing to pair
-        name = next(filter(None, (mark["line"], mark["capital"], mark["bare"]))).lower()
-        section, body = _HEADINGS[name], " ".join(text[mark.end() : end].split())
-        if section is not None and not _MARKS_ALONE.match(body):
-            found[section] = f"{found[section]} {body}".strip()
-    if not found["findings"] and not found["impression"]:
-        rest = text[marks[-1].end() :] if marks else text
-        paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", rest)]
-        paragraphs = [part for part in paragraphs if not _MARKS_ALONE.match(part)]
-        # The body of the last heading itself, such as a technique, is no report unless it is all there is.
-        body = paragraphs[1:] if marks and marks[-1]["bare"] is None else paragraphs
-        found["findings"] = body[-1] if body else ""
-    return found
+    return {section: " ".join(body.split()) for section, body in _bodies(text).items()}
+
+
+def asserted_text(text: str) -> str:
+    """Findings and impression of a whole report, lines as written; of a text without any heading all of it."""
+    found = _bodies(plain_text(text))
+    return f"{found['findings']}\n\n{found['impression']}".strip()
+
+
+def _bodies(text: str) -> dict[str, str]:
+    """The sections of `find_sections`, lines as written."""
+    found: dict[str | None, list[str]] = {}
+    marks = _marks(text)
+    ends = [start for _, start, _ in marks[1:]] + [len(text)]
+    for (section, _, start), end in zip(marks, ends, strict=False):  # of a text without marks there is nothing to pair
+        if not _MARKS_ALONE.match(text[start:end]):
+            found.setdefault(section, []).append(text[start:end].strip())
+    if "findings" not in found and "title" in found:
+        found["findings"] = found["title"]
+    if not found.keys() & {"findings", "impression"}:
+        section, _, start = marks[-1] if marks else (REPORT, 0, 0)
+        body = text[start:] if section == REPORT else text[start:].lstrip()
+        first, *others = re.split(r"\n\s*\n", body)
+        others = [part.strip() for part in others if not _MARKS_ALONE.match(part)]
+        if section in found:
+            found[section][-1] = first.strip()
+        if not marks or (section == REPORT and not others):
+            others.insert(0, first.strip())
+        if not others:
+            first, *others = split_sentences(" ".join(found.get("comparison", []))) or [""]
+            found["comparison"] = [first]
+        found["findings"] = others
+    return {name: "\n\n".join(found.get(name, [])) for name in ("findings", "impression", "indication", "comparison")}
+
+
+def _marks(text: str) -> list[tuple[str | None, int, int]]:
+    """Of each heading its section, where it begins, and where its body does."""
+    marks: list[tuple[str | None, int, int]] = []
+    for mark in _HEADING.finditer(text):
+        heading = " ".join(mark[mark.lastgroup].lower().split())
+        section = _section_of(heading)
+        within = marks[-1][0] if marks else None
+        if within == "findings" and section in ("title", "organ"):
+            continue  # a part of the findings
+        if section == "organ":
+            if within != "impression":
+                marks.append(("findings", mark.start(), mark.start()))
+            continue
+        marks.append((section, mark.start(), mark.end()))
+    return marks
+
+
+def _section_of(heading: str) -> str | None:
+    """A section's name, or "title", "organ" (a part of the findings), REPORT or None."""
+    name = next(iter(get_close_matches(heading, _MISSPELT, 1, 0.82)), heading) if heading not in _HEADINGS else heading
+    if name in _HEADINGS:
+        return _HEADINGS[name]
+    if held := next((held for held in _HELD if held in name), None):
+        return _HELD[held]
+    if _TITLE.search(name):
+        return "title"
+    return "organ" if _ORGAN.search(name) else None

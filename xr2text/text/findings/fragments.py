@@ -20,7 +20,7 @@ def near(first: str, then: str, reach: int = 60) -> str:
 NORMAL = any_of(
     "normal", "normally", "unremarkable", "within normal", "in normal",
     r"not (?:\w+ ){0,2}(?:enlarged|widened|dilated)", "non-?enlarged", r"no (?:\w+ ){0,2}enlarge\w*",
-    "not (?:increased|prominent)", "negative", "grossly clear", "within limits", "of normal",
+    "not (?:increased|prominent|big|large)", "negative", "grossly clear", "within limits", "of normal",
     r"without (?:\w+ )?(?:enlargement|abnormality)", "wnl",
 )  # fmt: skip
 BORDERLINE = any_of(

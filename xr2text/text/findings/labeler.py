@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from xr2text.text.findings.negation import ABSENT, MAYBE, PRESENT, UNCERTAIN, read_statuses
 from xr2text.text.findings.placement import place
 from xr2text.text.findings.table import FINDING_NAMES, FINDINGS, Finding
+from xr2text.text.plain import join_questions, plain_sentence, plain_text
 from xr2text.text.sections import split_sentences
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Mention:
         side: the patient's "right" or "left", "bilateral", or None where the sentence does not say.
         regions: names out of `anatomy.REGION_NAMES`.
         severity: the word that grades it ("mild", "moderate", "small", ...), or None.
-        sentence: that it stands in, as written.
+        sentence: that it stands in, as `plain_text` writes it.
     """
 
     finding: str
@@ -148,13 +149,13 @@ def report_sentences(text: str) -> list[str]:
     A list's items, paragraphs and lines before a capital end like sentences, and so does a full stop that has lost its
     space; other line breaks are a page's, and "vs." ends nothing.
     """
-    parts = _BREAK.split(re.sub(r"\bvs\.", "vs", text))
+    parts = _BREAK.split(join_questions(re.sub(r"\bvs\.", "vs", plain_text(text))))
     parts = [re.sub(r"(?<=[a-z])\.(?=[A-Z][a-z])", ". ", " ".join(part.split())) for part in parts]
     return [sentence for part in parts for sentence in split_sentences(part)]
 
 
 def _read_sentence(sentence: str) -> list[Mention]:
-    text, assertions = sentence.lower(), _assertions(sentence)
+    text, assertions = plain_sentence(sentence), _assertions(sentence)
     spans = [(match.start, match.end) for match, _ in assertions]
     mentions = []
     for index, (match, status) in enumerate(assertions):
@@ -167,7 +168,7 @@ def _read_sentence(sentence: str) -> list[Mention]:
 @lru_cache(maxsize=100_000)
 def _assertions(sentence: str) -> tuple[tuple[_Match, str | None], ...]:
     """What a sentence says of each finding that it names; None where it names one without asserting anything."""
-    text = sentence.lower()
+    text = plain_sentence(sentence)
     matches = _matches(text)
     # A denial as a whole stands, whatever the words around it.
     open_spans = [(match.start, match.end) for match in matches if match.claim != "denies"]

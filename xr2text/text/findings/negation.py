@@ -25,11 +25,11 @@ _BEGINNINGS = _phrases("""
 """)
 _BOUNDARIES = [
     *_phrases("""
-        but, however, although, though, yet, whereas, while, except, other than, apart from, aside from, besides, with
-        the exception, ;, there is, there are, there has, there have, is stable and, are stable and, is present and, are
-        present and, is seen and, are seen and, is noted and, are noted and, in addition, and there, otherwise, in this
-        patient with, in a patient with, patient is, following, after, status post, again, this represents, these
-        represent, with residual
+        but, however, although, though, yet, whereas, while, except, excepting, other than, apart from, aside from, save
+        for, besides, with the exception, ;, there is, there are, there has, there have, is stable and, are stable and,
+        is present and, are present and, is seen and, are seen and, is noted and, are noted and, in addition, and there,
+        otherwise, in this patient with, in a patient with, patient is, following, after, status post, again, this
+        represents, these represent, with residual
     """),
     *(f"{joint} {word}" for joint in (",", "and", ", and", ", with") for word in _BEGINNINGS),
 ]
@@ -37,37 +37,52 @@ _BOUNDARIES = [
 _DENIED_BEFORE = _phrases("""
     no, not, without, negative for, free of, clear of, absence of, absent, nor, neither, lack of, resolution of,
     resolved, removal of, removed, never, non, none, rather than, unremarkable for, clearing of, rules out, excludes,
-    ruled out, devoid of, failed to, fails to, unlikely, do not, n't, less likely
+    ruled out, devoid of, failed to, fails to, unlikely, less likely, nil
 """)
-_HOW = _phrases("clearly, definitely, currently, convincingly, otherwise, readily")
+_HOW = _phrases("been, clearly, definitely, currently, convincingly, otherwise, readily")
 _SEEN = _phrases("seen, identified, visualized, demonstrated, evident, present")
 _DENIED_AFTER = [
     *_phrases("""
         not seen, not identified, not present, not visualized, not demonstrated, not evident, not appreciated, not
         noted, not detected, not apparent, not observed, not visible, not found, not suspected, is absent, are absent,
         absent, has resolved, have resolved, had resolved, resolved, no longer, has cleared, have cleared, cleared,
-        ruled out, unlikely, excluded, been removed, removed, is gone, are gone, : none, : no, : negative, none seen,
-        none identified, less likely, disappeared, appears within limits of normal, appear within limits of normal, is
-        within limits of normal, are within limits of normal, cannot be seen, can not be seen, not be seen
+        ruled out, unlikely, excluded, been removed, removed, is gone, are gone, : none, : no, : negative, : nil, none
+        seen, none identified, less likely, disappeared, appears within limits of normal, appear within limits of
+        normal, is within limits of normal, are within limits of normal, cannot be seen, can not be seen, not be seen
     """),
     *(f"not {how} {seen}" for how in _HOW for seen in _SEEN),
 ]
-_NOT_DENIALS = _phrases("""
-    no change, no interval change, no significant change, no significant interval change, no substantial change, no
-    appreciable change, no definite change, no gross change, not changed, not significantly changed, not appreciably
-    changed, not substantially changed, no further, no increase, no decrease, no improvement, no progression, no
-    worsening, not improved, not only, without change, without significant change, without interval change, without
-    significant interval change, cannot exclude, can not exclude, cannot be excluded, can not be excluded, not excluded,
-    not be excluded, not entirely excluded, cannot be entirely excluded, cannot be completely excluded, cannot be ruled
-    out, not be ruled out, cannot rule out, cannot entirely exclude, cannot completely exclude, not completely exclude,
-    not ruled out, not completely resolved, not fully resolved, not resolved, not yet resolved, without resolution, not
-    removed, no significant interval, difficult to exclude, not certain, not clear whether, not well, not fully, not
-    completely, no new or, incompletely resolved, nearly resolved, almost resolved, partially resolved, partially
-    cleared, incompletely cleared, is not significantly, are not significantly, is not changed, are not changed, is not
-    well, are not well, no doubt, not definitely excluded, would not exclude, does not exclude, do not exclude, unlikely
-    to be excluded, if not removed, no relevant change, no obvious change, no large change, not completely excluded, not
-    fully excluded, no worse, no larger, no smaller, no bigger
-""")
+_NOT_DENIALS = [
+    *_phrases("""
+        no further, not improved, not only, cannot exclude, cannot be excluded, not excluded, not be excluded, cannot be
+        entirely excluded, cannot be completely excluded, cannot be ruled out, not be ruled out, cannot rule out, cannot
+        entirely exclude, cannot completely exclude, not ruled out, without resolution, not removed, no significant
+        interval, difficult to exclude, not certain, not clear whether, not well, not fully, not completely, no new or,
+        incompletely resolved, nearly resolved, almost resolved, partially resolved, partially cleared, incompletely
+        cleared, is not significantly, are not significantly, is not changed, are not changed, is not well, are not
+        well, no doubt, not exclude, not rule out, unlikely to be excluded, if not removed, no worse, no better, no
+        larger, no smaller, no bigger, no more, no less, no greater, no different, not as, not larger, not smaller, not
+        bigger, not worse, not worsened, not better, not increased, not decreased, not progressed, not disappeared,
+        not possible to
+    """),
+    *(
+        f"{no} {how}{change}"
+        for no in ("no", "without", "without any", "not any", "not been any")
+        for how in ("", *(f"{word} " for word in (
+            "interval", "significant", "significant interval", "substantial", "appreciable", "definite", "gross",
+            "relevant", "obvious", "large", "major", "clear", "evidence of", "evidence of interval",
+        )))
+        for change in ("change", "increase", "decrease", "improvement", "progression", "worsening", "growth")
+    ),
+    *(
+        f"not {how}{changed}"
+        for how in ("", *(f"{word} " for word in (
+            "yet", "been", "entirely", "completely", "fully", "definitely", "significantly", "appreciably",
+            "substantially", "totally",
+        )))
+        for changed in ("changed", "excluded", "exclude", "resolved", "cleared")
+    ),
+]  # fmt: skip
 
 _DOUBTED_BEFORE = _phrases("""
     may, might, could, possible, possibly, possibility of, probable, probably, likely, suspected, suspect, suspicious
@@ -78,17 +93,18 @@ _DOUBTED_BEFORE = _phrases("""
     presumably, presumed, presumptive, either, differential, ?, difficult to completely exclude, difficult to entirely
     exclude, completely exclude, entirely exclude, favor, favored, favors, favoring, subtle suggestion of, suggestion
     of, raise the possibility, raises the possibility, thought to, felt to, would suggest, possibilities include,
-    considerations include
+    considerations include, if any
 """)
 _DOUBTED_AFTER = _phrases("""
-    cannot be excluded, can not be excluded, not excluded, not be excluded, not entirely excluded, not definitely
-    excluded, not completely excluded, not fully excluded, cannot be entirely excluded, cannot be completely excluded,
-    cannot be ruled out, not be ruled out, not ruled out, is possible, are possible, also possible, is suspected, are
-    suspected, suspected, is questioned, is questionable, are questionable, versus, vs, vs., is probable, are probable,
-    is likely ., are likely ., would be possible, is considered, are considered, probably present, likely present,
-    possibly present, consideration, considerations, difficult to entirely exclude, difficult to exclude, difficult to
-    completely exclude, is in the differential, would be difficult to exclude, may be present, might be present, could
-    be present, may be considered, is favored, are favored
+    cannot be excluded, not been excluded, not been ruled out, not excluded, not be excluded, not entirely excluded, not
+    definitely excluded, not completely excluded, not fully excluded, cannot be entirely excluded, cannot be completely
+    excluded, cannot be ruled out, not be ruled out, not ruled out, is possible, are possible, also possible, is
+    suspected, are suspected, suspected, is questioned, is questionable, are questionable, versus, vs, vs., is probable,
+    are probable, is likely ., are likely ., would be possible, is considered, are considered, probably present, likely
+    present, possibly present, consideration, considerations, difficult to entirely exclude, difficult to exclude,
+    difficult to completely exclude, is in the differential, would be difficult to exclude, may be present, might be
+    present, could be present, may be considered, is favored, are favored, if any, : possible, : probable, : likely, :
+    suspected, : questionable
 """)
 _NOT_DOUBTS = _phrases("""
     no question, without question, not suspicious, no suspicious, likely unchanged, likely stable, likely chronic,
@@ -115,12 +131,38 @@ _UNASSERTED_BEFORE = _phrases("""
     limiting evaluation, limits detection, detection of, evaluation of, assessment of, assessment for, workup for,
     concern clinically for, symptoms of, risk factors for, screen, correlate for, correlate clinically, clinical
     correlation, clinically for, sensitive, correlation for, correlate with, if the patient has, reported, query, to
-    determine, radiograph showed, simulates, simulating
+    determine, radiograph showed, simulates, simulating, to detect, sensitivity to, ability to, which showed, which
+    demonstrated
 """)
+_UNASSERTED_BEFORE += [
+    f"{when} {what} {shows}"
+    for when in ("prior", "previous", "last", "chest")
+    for what in ("study", "exam", "examination", "radiograph", "film", "ct", "image")
+    for shows in ("showed", "showing", "demonstrated", "demonstrating")
+]
+_NOT_UNASSERTED = [
+    f"{how} {asked}"
+    for how in (
+        "cannot",
+        "not",
+        "difficult to",
+        "hard to",
+        "impossible to",
+        "unable to",
+        "not possible to",
+        "completely",
+        "entirely",
+    )
+    for asked in ("exclude", "rule out")
+]
 _UNASSERTED_AFTER = _phrases("may not be, can be missed, could be missed, may be missed, is not assessed")
 
 MAYBE = r"may|might|could|possibl[ey]|probabl[ey]|likely"
 """Words of doubt, a regular expression."""
+_EXCEPTION = re.compile(
+    r"\b(?:except|excepting|other than|apart from|aside from|save for|with the exception of)\b[^.;]*?\b(?:trace|tiny|"
+    r"small|minimal|mild|slight|minor|subtle|residual|ones?|that|known|left|right|apical|apex|apices|bas\w+)\b"
+)
 # "no consolidation, large effusion, or pneumothorax" is one list, though ", large" may begin a statement elsewhere.
 _LIST = re.compile(
     rf"\b(?:no|not|without|negative for|free of|clear of|{MAYBE}|suspicious for|concerning for)\b"
@@ -150,7 +192,18 @@ def read_statuses(sentence: str, spans: Sequence[tuple[int, int]]) -> list[str |
     doc.spans["findings"] = [doc.char_span(*span, alignment_mode="expand") for span in spans]
     for negex in asked:
         negex(doc)
-    return [_status(found._) for found in doc.spans["findings"]]
+    statuses = [_status(found._) for found in doc.spans["findings"]]
+    return [_excepted(sentence, span, spans, status) for span, status in zip(spans, statuses, strict=True)]
+
+
+def _excepted(sentence: str, span: tuple[int, int], spans: Sequence[tuple[int, int]], status: str | None) -> str | None:
+    """ "No effusion except for a trace on the left": an exception that names no finding is of the one before it."""
+    if status != ABSENT or any(start >= span[1] for start, _ in spans):
+        return status
+    found = _EXCEPTION.search(sentence, span[1])
+    if found is None:
+        return status
+    return UNCERTAIN if re.search(rf"\b(?:{MAYBE}|perhaps|questionabl[ey])\b", found[0]) else PRESENT
 
 
 def _status(answers) -> str | None:
@@ -181,5 +234,5 @@ def _negex() -> tuple:
         ask("denied", _DENIED_BEFORE, _DENIED_AFTER, _NOT_DENIALS, _BOUNDARIES),
         ask("doubted", _DOUBTED_BEFORE, [], _NOT_DOUBTS, _DOUBT_BOUNDARIES),
         ask("doubted_after", [], _DOUBTED_AFTER, _NOT_DOUBTS, _DOUBT_AFTER_BOUNDARIES),
-        ask("unasserted", _UNASSERTED_BEFORE, _UNASSERTED_AFTER, [], _BOUNDARIES),
+        ask("unasserted", _UNASSERTED_BEFORE, _UNASSERTED_AFTER, _NOT_UNASSERTED, _BOUNDARIES),
     )

@@ -1,0 +1,96 @@
+"""Report text as people hand it over, from web pages, word processors and tables, as plain text."""
+
+import html
+import re
+import unicodedata
+
+_SAME = str.maketrans(
+    {
+        **dict.fromkeys("‘’‚‛′´`ʼʹ", "'"),
+        **dict.fromkeys("“”„‟″«»", '"'),
+        **dict.fromkeys("‐‑‒–−", "-"),
+        **dict.fromkeys("—―", " - "),
+        **dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff", ""),  # soft hyphens and marks without width
+        **dict.fromkeys("\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029", "\n"),
+        "¿": "?",
+        "\t": " ",
+    }
+)
+_ESCAPED_BREAK = re.compile(r"\\[rn]|_x000[dD]_")  # line breaks as some tables write them
+_PARAGRAPH_TAG = re.compile(r"\s*</?(?:br|p|div|li|ul|ol|tr|h\d)\b[^<>]*>\s*", re.IGNORECASE)
+_TAG = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
+_BULLET = re.compile("(?:^|(?<=\\s))(?:[•‣⁃◦∙·▪▫■□●○►▸➢➤❖✓\uf0a7\uf0b7]\\s*|\\*+\\s)", re.MULTILINE)
+_ROMAN = ("i", "ii", "iii", "iv", "v", "vi")
+_ITEM = re.compile(
+    rf"(?:^|(?<=[\s:;,.]))[(#\[]?(?:(\d{{1,2}})(?:[.):\]]| -(?=\s))|([a-h])[)\]]|({'|'.join(_ROMAN)})[)\]]|#(\d)(?=\s))"
+    r"(?:\s+(?=\S)|(?=[A-Za-z?]))",
+    re.MULTILINE,
+)
+
+
+def plain_text(text: str) -> str:
+    """One kind of apostrophe, dash and line break, no ligatures, no markup, and each item of a list a paragraph."""
+    text = html.unescape(text.replace("\r\n", "\n"))
+    text = _TAG.sub("", _PARAGRAPH_TAG.sub("\n\n", _ESCAPED_BREAK.sub("\n", text)))
+    text = unicodedata.normalize("NFKC", text.translate(_SAME)).translate(_SAME)
+    return _part_items(_BULLET.sub("\n\n", text))
+
+
+def _part_items(text: str) -> str:
+    """Numbers or letters that follow each other, "1) ... 2) ...", begin the items of a list; a lone one is a word."""
+    marks = list(_ITEM.finditer(text))
+    places = [
+        int(mark[1] or mark[4] or 0) or "abcdefgh".find(mark[2] or "-") + 1 or _ROMAN.index(mark[3]) + 1
+        for mark in marks
+    ]
+    listed, expected = [], None
+    for index, place in enumerate(places):
+        if place == expected or (place == 1 and 2 in places[index + 1 : index + 2]):
+            listed.append(marks[index])
+            expected = place + 1
+    for mark in reversed(listed):
+        text = f"{text[: mark.start()].rstrip()}\n\n{text[mark.end() :]}"
+    return text
+
+
+_CONTRACTIONS = (
+    (re.compile(r"\b(?:can ?'t|cant|can not)\b"), "cannot"),
+    (re.compile(r"\bwon'?t\b"), "will not"),
+    (re.compile(r"(?<=[a-z])n't\b"), " not"),
+    (re.compile(r"\b(is|are|was|were|do|does|did|has|have|had|could|would|should)nt\b"), r"\1 not"),
+    (re.compile(r"\b(there|it|that)'?s\b(?= (?:an?|no|not|some|the|new|now)\b)"), r"\1 is"),
+    (re.compile(r"\b(?:do|does|did) not (?:think|believe|feel|suspect)(?: that)? there (?:is|are|was|were)\b"), "no"),
+)
+_QUESTION_BEFORE = re.compile(r"(?:^|(?<=[\s(,;:/\[-]))\?+\s*(?=\w)", re.MULTILINE)
+_QUESTION_AFTER = re.compile(r"(?<=[\w)\]])\s*[:-]?\s*(?:\(\?+\)|\?+)(?!\w)")
+_DASH = re.compile(r"(?<=[^\d\s])\s+(?:-{1,3}|\|)\s+(?=\S)|^-{1,3}\s+")
+_ANSWER = re.compile(
+    r"(?:\s+(?:-{1,3}|\||=)\s+|-(?=none|nil))(?=(?:none|nil|no|no evidence|yes|absent|negative|normal|clear|intact|"
+    r"unremarkable|present|possible|probable|likely|unlikely|suspected|resolved|questionable|not \w+|"
+    r"cannot be \w+(?: \w+)?|(?:\w+ly )?(?:enlarged|dilated|prominent|widened|tortuous|elevated|borderline|"
+    r"hyperinflated|flattened|low))(?: seen| identified| detected| noted| present)?\s*(?:[.,;]|$))"
+)
+_IN_BRACKETS = re.compile(r"\s*\((none|nil|no|absent|negative)\)")
+# A comma behind an answer, and one before the next question: "effusion: none, heart: enlarged".
+_NEXT = re.compile(r"(: (?:none|nil|no|negative|absent|clear|normal)),|,(?=\s+(?:\w+ ){0,3}\w+\s*: )")
+_HARDLY = re.compile(
+    r"\b(?:(?:little|minimal|trace|tiny|small|mild)(?: to| or|/) no|no (?:or|to) (?:minimal|trace|tiny|small|mild)|"
+    r"no more than(?: a)?|at most(?: a)?)\b"
+)
+_IF_ANY = re.compile(r",?\s+if (?:any|present|at all)\b,?")
+
+
+def join_questions(text: str) -> str:
+    """A question mark before a word stands at the word, "? pneumonia", so that it ends no sentence."""
+    return _QUESTION_BEFORE.sub("?", text)
+
+
+def plain_sentence(sentence: str) -> str:
+    """A sentence in lower case, without contractions, its marks of doubt and of another statement as words or ";"."""
+    text = sentence.lower()
+    for pattern, words in _CONTRACTIONS:
+        text = pattern.sub(words, text)
+    text = _QUESTION_AFTER.sub(" is questioned", _QUESTION_BEFORE.sub("possible ", text))
+    text = _IF_ANY.sub(" if any", _HARDLY.sub("possible", text))
+    text = _IN_BRACKETS.sub(r": \1", text)
+    return _NEXT.sub(r"\1;", _DASH.sub("; ", _ANSWER.sub(": ", text)))
