@@ -7,16 +7,17 @@ those that the collection's own parser (github.com/MIT-LCP/mimic-cxr, txt/sectio
 """
 
 import argparse
+from functools import cache
 from pathlib import Path
 
 from benchmarks.common import publish
 from xr2text.phantom.drawing import draw_phantom
-from xr2text.text.sections import find_sections
+from xr2text.text.sections import find_sections, split_sentences
 
 HEAD = " " * 33 + "FINAL REPORT\n"
 ASKED = " INDICATION:  ___F with cough  // pneumothorax?\n \n COMPARISON:  Chest radiograph of ___.\n \n"
 FINDINGS, IMPRESSION = "{findings}\n \n", " IMPRESSION:  {impression}\n"
-# Layouts by name; {findings} and {impression} stand where a report has them.
+# Layouts by name; {findings}, or {paragraphs} of them, and {impression} stand where a report has them.
 LAYOUTS = {
     "headings with bodies beside them": HEAD + ASKED + f" FINDINGS:  {FINDINGS}{IMPRESSION}",
     "headings with bodies below them": HEAD + " EXAMINATION:  CHEST (PA AND LAT)\n \n" + ASKED
@@ -38,8 +39,8 @@ LAYOUTS = {
     + f" FINDINGS:  {FINDINGS}{IMPRESSION}",
     "an addendum in front": " ADDENDUM  The date was wrong.\n ______\n" + HEAD + ASKED
     + f" FINDINGS:  {FINDINGS}{IMPRESSION}",
-    "paragraphs behind the last heading": HEAD + " REASON FOR EXAM:  Pneumothorax.\n \n {findings}\n",
-    "paragraphs behind a title without a colon": HEAD + " PORTABLE AP CHEST FILM, ___ AT 05:00\n \n {findings}\n",
+    "paragraphs behind the last heading": HEAD + " REASON FOR EXAM:  Pneumothorax.\n \n {paragraphs}\n",
+    "paragraphs behind a title without a colon": HEAD + " PORTABLE AP CHEST FILM, ___ AT 05:00\n \n {paragraphs}\n",
     "no heading but FINAL REPORT": HEAD + " {findings}\n",
 }  # fmt: skip
 WIDTH = 11  # words of a line
@@ -51,15 +52,26 @@ def wrap(text: str) -> str:
     return "\n ".join(" ".join(words[start : start + WIDTH]) for start in range(0, len(words), WIDTH))
 
 
+@cache
+def report(seed: int) -> dict[str, str]:
+    phantom = draw_phantom(seed, 32)  # the report does not depend on the size
+    return {"findings": phantom.findings_text, "impression": phantom.impression_text}
+
+
 def exact(layout: str, reports: int) -> tuple[int, int]:
     """So many reports' findings, and impressions, that are found word for word, and nothing where there are none."""
     found = [0, 0]
     for seed in range(reports):
-        phantom = draw_phantom(seed, 32)
-        truth = {"findings": phantom.findings_text, "impression": phantom.impression_text}
-        sections = find_sections(layout.format(**{name: wrap(text) for name, text in truth.items()}))
+        truth = report(seed)
+        bodies = {name: wrap(text) for name, text in truth.items()}
+        bodies["paragraphs"] = "\n \n ".join(map(wrap, split_sentences(truth["findings"])))
+        sections = find_sections(layout.format(**bodies))
+        present = {
+            "findings": "{findings}" in layout or "{paragraphs}" in layout,
+            "impression": "{impression}" in layout,
+        }
         for place, (name, text) in enumerate(truth.items()):
-            found[place] += sections[name] == (text if f"{{{name}}}" in layout else "")
+            found[place] += sections[name] == (text if present[name] else "")
     return found[0], found[1]
 
 
