@@ -23,6 +23,7 @@ from xr2text.text.plain import join_questions, plain_sentence, plain_text
         ("Impression: 1.Clear 2.Normal", "Impression:\n\nClear\n\nNormal"),
         ("a) Clear b) Normal (i) Small (ii) Large", "\n\nClear\n\nNormal\n\nSmall\n\nLarge"),
         ("Fracture of rib 1. A 2.5 cm nodule, 3 mm.", "Fracture of rib 1. A 2.5 cm nodule, 3 mm."),
+        ("0. Clear 1. Normal 0) Small", "0. Clear 1. Normal 0) Small"),
         ("Old fracture of rib 7. No effusion.", "Old fracture of rib 7. No effusion."),
     ],
 )

@@ -40,10 +40,7 @@ def plain_text(text: str) -> str:
 def _part_items(text: str) -> str:
     """Numbers or letters that follow each other, "1) ... 2) ...", begin the items of a list; a lone one is a word."""
     marks = list(_ITEM.finditer(text))
-    places = [
-        int(mark[1] or mark[4] or 0) or "abcdefgh".find(mark[2] or "-") + 1 or _ROMAN.index(mark[3]) + 1
-        for mark in marks
-    ]
+    places = [_place(*mark.groups()) for mark in marks]
     listed, expected = [], None
     for index, place in enumerate(places):
         if place == expected or (place == 1 and 2 in places[index + 1 : index + 2]):
@@ -52,6 +49,13 @@ def _part_items(text: str) -> str:
     for mark in reversed(listed):
         text = f"{text[: mark.start()].rstrip()}\n\n{text[mark.end() :]}"
     return text
+
+
+def _place(number: str | None, letter: str | None, roman: str | None, after_sharp: str | None) -> int:
+    """A mark's place in its list, from 1."""
+    if letter:
+        return ord(letter) - ord("a") + 1
+    return _ROMAN.index(roman) + 1 if roman else int(number or after_sharp)
 
 
 _CONTRACTIONS = (
@@ -76,7 +80,7 @@ _IN_BRACKETS = re.compile(r"\s*\((none|nil|no|absent|negative)\)")
 _NEXT = re.compile(r"(: (?:none|nil|no|negative|absent|clear|normal)),|,(?=\s+(?:\w+ ){0,3}\w+\s*: )")
 _HARDLY = re.compile(
     r"\b(?:(?:little|minimal|trace|tiny|small|mild)(?: to| or|/) no|no (?:or|to) (?:minimal|trace|tiny|small|mild)|"
-    r"no more than(?: a)?|at most(?: a)?)\b"
+    r"(?:no more than|at most)(?: a)?(?= (?:minimal|trace|tiny|small|mild)))\b"
 )
 _IF_ANY = re.compile(r",?\s+if (?:any|present|at all)\b,?")
 
