@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 
 from xr2text.text.plain import plain_text
 
@@ -161,6 +162,7 @@ def _marks(text: str) -> list[tuple[str | None, int, int]]:
     return marks
 
 
+@lru_cache(maxsize=10_000)
 def _section_of(heading: str) -> str | None:
     """A section's name, or "title", "organ" (a part of the findings), REPORT or None."""
     name = next(iter(get_close_matches(heading, _MISSPELT, 1, 0.82)), heading) if heading not in _HEADINGS else heading
