@@ -16,6 +16,8 @@ from xr2text.text.plain import join_questions, plain_sentence, plain_text
         ("Clear.\u2028Normal.\x85Normal.\r\nNormal.", "Clear.\nNormal.\nNormal.\nNormal."),
         ("Clear.<br/>Normal.<P class='x'>Normal</p>", "Clear.\n\nNormal.\n\nNormal\n\n"),
         ("No <b>effusion</b>&nbsp;&amp; edema&lt;br&gt;Clear", "No effusion & edema\n\nClear"),
+        ("[&lt;The heart is normal.&gt;] <a small effusion>", "[<The heart is normal.>] <a small effusion>"),
+        ("<span style='color: red'><em>Clear</em></span> <a href='x'>film</a>", "Clear film"),
         ("A nodule <5 mm, another >9 mm", "A nodule <5 mm, another >9 mm"),
         ("Clear.\\nNormal._x000D_\nNormal.", "Clear.\nNormal.\n\nNormal."),
         ("• Clear • Normal", "\n\nClear \n\nNormal"),
