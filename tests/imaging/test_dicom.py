@@ -62,6 +62,13 @@ def test_view(position):
     assert view == {"AP": "AP", "PA": "PA", "RAO": None, "": None}.get(position, "lateral")
 
 
+@pytest.mark.parametrize("age", ["015Y", "191M", "800W", "000D", "016Y", "045Y", "192M", "", None, "old"])
+def test_a_child_is_known_by_its_age_which_is_not_kept(age):
+    radiograph = read_radiograph(file_bytes(dataset(GREY8, **({} if age is None else {"PatientAge": age}))))
+    assert radiograph.child == (age in ("015Y", "191M", "800W", "000D"))
+    assert not age or age not in repr(vars(radiograph))
+
+
 def test_view_by_code():
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "R-10206", "SRT", "antero-posterior"

@@ -1,5 +1,6 @@
 import io
 import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image, ImageDraw
 from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.imaging.read import radiograph_from_array
 from xr2text.inference.gate import (
+    CHILD,
     DOUBTFUL,
     PASSES,
     REFUSED,
@@ -18,6 +20,7 @@ from xr2text.inference.gate import (
     Gate,
     GateResult,
     RefusedImageError,
+    pair_views,
     put_right,
 )
 from xr2text.inference.reporter import Reporter
@@ -143,3 +146,47 @@ def test_a_gate_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "gate" / "gate.safetensors").write_bytes(b"half a file")
     with pytest.raises(CheckpointError, match="no gate that can be read"):
         Gate.load(tmp_path / "gate")
+
+
+def unsaid(radiograph):
+    """The same without a header's word on its view."""
+    return replace(radiograph, view=None)
+
+
+@pytest.mark.parametrize("seed", range(900, 905))
+def test_the_lateral_of_two_files_is_found_and_refused_alone(gate, seed):
+    drawn = draw_phantom(seed, 320)
+    frontal, lateral = unsaid(drawn.radiograph), unsaid(drawn.lateral)
+    assert (gate.view(frontal), gate.view(lateral)) == ("frontal", "lateral")
+    assert pair_views(gate, frontal, lateral) == pair_views(gate, lateral, frontal) == (frontal, lateral)
+    with pytest.raises(ImageError, match="lateral view"):
+        gate.admit(lateral)
+
+
+def test_two_files_of_one_view_are_no_pair(gate):
+    first, second = (draw_phantom(seed, 320) for seed in (900, 901))
+    with pytest.raises(ImageError, match=r"Both images are frontal views; please choose one frontal .* one lateral"):
+        pair_views(gate, unsaid(first.radiograph), unsaid(second.radiograph))
+    with pytest.raises(ImageError, match="Both images are lateral views"):
+        pair_views(gate, unsaid(first.lateral), unsaid(second.lateral))
+    noise = radiograph_from_array(OTHERS["noise"])
+    assert gate.view(noise) is None
+    with pytest.raises(ImageError, match="Neither image is surely a lateral view"):
+        pair_views(gate, first.radiograph, noise)
+
+
+def test_the_header_goes_before_what_an_image_looks_like(gate):
+    drawn = draw_phantom(902, 320)
+    lateral, frontal = replace(drawn.radiograph, view="lateral"), replace(drawn.lateral, view="AP")
+    assert pair_views(gate, lateral, frontal) == (frontal, lateral)
+    assert pair_views(gate, lateral, unsaid(drawn.radiograph))[1] is lateral
+
+
+def test_a_childs_radiograph_is_doubted(gate):
+    child = replace(phantom(3), child=True)
+    result = gate(child)
+    assert (result.verdict, result.reason) == (DOUBTFUL, CHILD)
+    with pytest.raises(DoubtfulImageError, match="child"):
+        gate.admit(child)
+    assert gate.admit(child, force=True) == (child, (CHILD,))
+    assert gate(replace(unsaid(draw_phantom(3, 320).lateral), child=True)).verdict == REFUSED

@@ -1,6 +1,7 @@
 """DICOM objects -> Radiograph. `xr2text.imaging.read.read_radiograph` is the door to this module.
 
-Only the elements named in `_ELEMENTS` are parsed, so that the patient's are never turned into values.
+Only the elements named in `_ELEMENTS` are parsed, so that who the patient is is never turned into values. Of the age
+nothing is kept but whether it is a child's.
 """
 
 import logging
@@ -61,8 +62,11 @@ _OTHER_BODY_PARTS = {part.upper(): part for part in re.findall("[a-z]+", """
 
 _LATERAL = {"LL", "RL", "LLD", "RLD", "LAT", "LLAT", "RLAT", "LATERAL"}
 
+_ADULT = 16  # years
+_UNITS = {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}  # of an age string (PS3.5 6.2), so many a year
+
 _ELEMENTS = [
-    "SOPClassUID", "Modality", "BodyPartExamined", "ViewPosition", "ViewCodeSequence", "NumberOfFrames",
+    "SOPClassUID", "Modality", "PatientAge", "BodyPartExamined", "ViewPosition", "ViewCodeSequence", "NumberOfFrames",
     "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns", "BitsAllocated",
     "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope",
     "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction",
@@ -105,7 +109,8 @@ def read_dicom(data: bytes) -> Radiograph:
             if parsed:
                 modality, body_part = _check_modality(dataset), _check_body_part(dataset)
                 _check_frame(dataset)
-                return Radiograph(presented_pixels(dataset), "DICOM", modality, body_part, _view(dataset))
+                pixels = presented_pixels(dataset)
+                return Radiograph(pixels, "DICOM", modality, body_part, _view(dataset), _is_child(dataset))
         except ImageError:
             raise
         except _DICOM_ERRORS:
@@ -215,3 +220,8 @@ def _view(dataset: Dataset) -> str | None:
     if words & _LATERAL:
         return "lateral"
     return next((view for view in ("PA", "AP") if view in words), None)
+
+
+def _is_child(dataset: Dataset) -> bool:
+    age = re.fullmatch(r"\s*(\d{1,3})([DWMY])\s*", str(dataset.get("PatientAge") or "").upper())
+    return bool(age) and int(age[1]) < _ADULT * _UNITS[age[2]]

@@ -51,6 +51,7 @@ class Radiograph:
         modality: DICOM modality code such as "CR" or "DX"; None where the file does not say.
         body_part: "CHEST", "THORAX" or "LUNG"; None where the file does not say.
         view: "PA", "AP", "lateral" (lateral and decubitus positions) or None.
+        child: the file says that the patient was younger than 16 years; the age itself is not kept.
     """
 
     pixels: np.ndarray = field(repr=False)
@@ -58,6 +59,7 @@ class Radiograph:
     modality: str | None = None
     body_part: str | None = None
     view: str | None = None
+    child: bool = field(default=False, repr=False)
 
     @property
     def height(self) -> int:

@@ -36,6 +36,8 @@ CLASSES = (
 )  # fmt: skip
 LATERAL, OTHER = CLASSES.index("lateral"), CLASSES.index("other")
 PASSES, DOUBTFUL, REFUSED = "frontal", "doubtful", "refused"
+VIEWS = ("frontal", "lateral")  # of `Gate.view`
+CHILD = "This is a child's radiograph; the model knows adults alone, and a report of it may be wrong."
 TURNED = {1: "to the right", 2: "upside down", 3: "to the left"}
 UNUSUAL = "This image is unlike most chest radiographs that the model knows; its report is less to be relied on."
 
@@ -117,6 +119,8 @@ class Gate(nn.Module):
                 if turned:
                     notes += (f"The image was turned {TURNED[turned]}; it has been put upright.",)
         verdict, reason = self._verdict(probabilities, distance)
+        if verdict == PASSES and radiograph.child:
+            verdict, reason = DOUBTFUL, CHILD
         return GateResult(verdict, radiograph, () if verdict == REFUSED else notes, reason)
 
     def admit(self, radiograph: Radiograph, force: bool = False) -> tuple[Radiograph, tuple[str, ...]]:
@@ -132,6 +136,15 @@ class Gate(nn.Module):
         if result.verdict == DOUBTFUL and not force:
             raise DoubtfulImageError(result.reason)
         return result.radiograph, (*result.notes, *filter(None, [result.reason]))
+
+    def view(self, radiograph: Radiograph) -> str | None:
+        """Which of VIEWS an image shows: what the DICOM header says, else what is likeliest, turned or negative or not.
+        None of what is most likely no chest radiograph."""
+        if radiograph.view:
+            return VIEWS[radiograph.view == "lateral"]
+        probabilities, _ = self._classify(radiograph)
+        sums = [probabilities[:LATERAL].sum(), probabilities[LATERAL], probabilities[OTHER]]
+        return (*VIEWS, None)[int(torch.stack(sums).argmax())]
 
     def _verdict(self, probabilities: torch.Tensor, distance: float) -> tuple[str, str]:
         settings = self.settings
@@ -171,6 +184,22 @@ class Gate(nn.Module):
         except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(f"{folder} holds no gate that can be read: {error}") from error
         return gate.float().eval()
+
+
+def pair_views(gate: Gate, first: Radiograph, second: Radiograph) -> tuple[Radiograph, Radiograph]:
+    """The frontal and the lateral radiograph of a study, given in either order.
+
+    Raises:
+        ImageError: both are of one view, or there is no telling which of them is the lateral.
+    """
+    lateral = VIEWS[1]
+    views = gate.view(first), gate.view(second)
+    wanted = "please choose one frontal chest radiograph and one lateral one of the same study."
+    if views[0] == views[1] and views[0]:
+        raise ImageError(f"Both images are {views[0]} views; {wanted}")
+    if lateral not in views:
+        raise ImageError(f"Neither image is surely a lateral view; {wanted}")
+    return (first, second) if views[1] == lateral else (second, first)
 
 
 def gate_canvas(pixels: np.ndarray, size: int) -> np.ndarray:

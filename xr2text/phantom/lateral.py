@@ -50,8 +50,7 @@ def lateral_pixels(height: int, width: int, anatomy: Anatomy, disease: Disease, 
     for side, found in by_side(disease, "pneumothorax").items():
         line = _pleural_line(lungs[side], found)
         faint += 0.05 * canvas.soft(canvas.fill((ribbons(line[None], np.full((1, len(line)), 0.006)), 1)), 0.0015)
-    seen = {name: _seen_from_the_side(name, found, lungs, seed) for name, found in disease.items()}
-    filled = np.clip(opacities(canvas, {name: found for name, found in seen.items() if found}, seed), 0, 0.95)
+    filled = np.clip(opacities(canvas, _opacities_from_the_side(disease, lungs, seed), seed), 0, 0.95)
 
     near = canvas.soft(both, 0.035)
     air = np.clip(both - fluid, 0, 2) * (1 - 0.45 * heart) * (0.6 + 0.4 * np.clip(near - 0.6, 0, 1))
@@ -86,17 +85,17 @@ def _walls(outline: np.ndarray, y: float) -> tuple[float, float]:
     return x.min(), x.max()
 
 
-def _seen_from_the_side(
-    finding: str, found: Pleural | Opacity, lungs: dict[str, np.ndarray], seed: int
-) -> Opacity | None:
-    """A consolidation or a nodule at its height, at a depth of a random stream of its own; None of fluid and air."""
-    if isinstance(found, Pleural):
-        return None
-    front, back = _walls(lungs[finding.split()[0]], found.centre[1])
-    share = np.random.default_rng([seed, 8, FINDINGS.index(finding)]).uniform()
-    room = found.radius + 0.02
-    depth = front + room + share * (back - BACK - front - 2 * room)
-    return replace(found, centre=np.array([depth, found.centre[1]]))
+def _opacities_from_the_side(disease: Disease, lungs: dict[str, np.ndarray], seed: int) -> Disease:
+    """Consolidations and nodules at their height, each at a depth of a random stream of its own."""
+    moved = {}
+    for finding, found in disease.items():
+        if isinstance(found, Opacity):
+            front, back = _walls(lungs[finding.split()[0]], found.centre[1])
+            share = np.random.default_rng([seed, 8, FINDINGS.index(finding)]).uniform()
+            room = found.radius + 0.02
+            depth = front + room + share * (back - BACK - front - 2 * room)
+            moved[finding] = replace(found, centre=np.array([depth, found.centre[1]]))
+    return moved
 
 
 def _fluid(lung: Lung, outline: np.ndarray, found: Pleural) -> np.ndarray:
