@@ -242,10 +242,15 @@ class Config(Settings):
         return self
 
 
-def load_config(paths: str | Path | Sequence[str | Path], overrides: Iterable[str] = ()) -> Config:
+def load_config(
+    paths: str | Path | Sequence[str | Path], overrides: Iterable[str] = (), section: type[Settings] = Config
+) -> Any:
     """Reads YAML files, each over those before it, then dotted overrides such as "training.epochs=3".
 
     A file that `extends` another, named by its path from the first, gives only what differs from it.
+
+    Args:
+        section: what the settings are of.
 
     Raises:
         ConfigError: a file is missing or no YAML mapping, a key is unknown (the nearest known one is named), a value
@@ -253,7 +258,7 @@ def load_config(paths: str | Path | Sequence[str | Path], overrides: Iterable[st
     """
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
     layers = [layer for path in paths for layer in _read_layers(Path(path), ())]
-    return build(Config, _merge([*layers, _dotted(overrides)]), where=" + ".join(map(str, paths)))
+    return build(section, _merge([*layers, _dotted(overrides)]), where=" + ".join(map(str, paths)) or "settings")
 
 
 def layout_config(overrides: Iterable[str]) -> Config:
@@ -267,7 +272,8 @@ def build(section: type[Settings], values: dict[str, Any], where: str) -> Any:
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {'; '.join(map(_in_words, error.errors()))}") from None
+        faults = [_in_words(fault, setting_names(section)) for fault in error.errors()]
+        raise ConfigError(f"{where}: {'; '.join(faults)}") from None
 
 
 def save_config(config: Config, path: str | Path) -> None:
@@ -289,11 +295,11 @@ def _is_section(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, Settings)
 
 
-def _in_words(fault: dict[str, Any]) -> str:
+def _in_words(fault: dict[str, Any], known: list[str]) -> str:
     """One of pydantic's errors: the key, what is wrong, what is accepted."""
     key = ".".join(part for part in fault["loc"] if isinstance(part, str))
     if fault["type"] == "extra_forbidden":
-        near = _nearest(key)
+        near = _nearest(key, known)
         return f"unknown key {key!r}" + (f"; did you mean {near!r}?" if near else "")
     if fault["type"] == "missing":
         return f"{key} is missing"
@@ -303,13 +309,13 @@ def _in_words(fault: dict[str, Any]) -> str:
     return f"{key} is {fault['input']!r}: {message[0].lower()}{message[1:]}"
 
 
-def _nearest(wrong: str) -> str | None:
+def _nearest(wrong: str, names: list[str]) -> str | None:
     """The known key whose last part is most alike, then whose whole is; None where nothing is."""
 
     def likeness(name: str, known: str) -> float:
         return difflib.SequenceMatcher(None, name, known).ratio()
 
-    alike = {name: likeness(wrong.rsplit(".", 1)[-1], name.rsplit(".", 1)[-1]) for name in setting_names()}
+    alike = {name: likeness(wrong.rsplit(".", 1)[-1], name.rsplit(".", 1)[-1]) for name in names}
     best = max(alike, key=lambda name: alike[name] + 0.5 * likeness(wrong, name))
     return best if alike[best] >= 0.6 else None
 

@@ -3,12 +3,12 @@
 import argparse
 import sys
 
-from xr2text.cli import data, deploy, evaluate, findings, info, localize, report
+from xr2text.cli import data, deploy, evaluate, findings, info, localize, report, worker
 from xr2text.errors import XR2TextError
 
 COMMANDS = {
     "report": report, "evaluate": evaluate, "localize": localize, "findings": findings, "data": data, "info": info,
-    "deploy": deploy,
+    "deploy": deploy, "worker": worker,
 }  # fmt: skip
 
 

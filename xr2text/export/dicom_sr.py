@@ -7,6 +7,7 @@ who answers for the text makes it final in their own system.
 from typing import TYPE_CHECKING
 
 from highdicom import sr
+from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
@@ -17,20 +18,34 @@ if TYPE_CHECKING:
     from xr2text.inference.reporter import Report
 
 SERIES_NUMBER = 9001
+MANUFACTURER = "XR2Text"
 
 
-def structured_report(report: "Report", source: Source | None) -> sr.EnhancedSR:
+def structured_report(
+    report: "Report",
+    source: Source | None,
+    lateral: Source | None = None,
+    uids: tuple[str, str] | None = None,
+    number: int = 1,
+    previous: Dataset | None = None,
+) -> sr.EnhancedSR:
     """The report as a data set, to be written with `save_as`.
+
+    Args:
+        lateral: a second image that it was written from.
+        uids: of its series and of itself; None: new ones.
+        number: of the document in its series.
+        previous: the elements of `source.REFERENCES` of the document that this one takes the place of.
 
     Raises:
         ExportError: the source is no DICOM image that can be referred to.
     """
     if source is None or source.header is None:
         raise ExportError("A DICOM Structured Report refers to a DICOM image with its UIDs, and this file is none.")
-    image = source.header
+    images = [source.header, *([lateral.header] if lateral and lateral.header else [])]
     root = sr.ContainerContentItem(codes.LN.DiagnosticImagingReport, template_id="2000")
     device = sr.DeviceObserverIdentifyingAttributes(
-        uid=generate_uid(), name=report.model, manufacturer_name="XR2Text", model_name=report.model
+        uid=generate_uid(), name=report.model, manufacturer_name=MANUFACTURER, model_name=report.model
     )
     observer = sr.ObserverContext(codes.DCM.Device, device)
     content = [*sr.LanguageOfContentItemAndDescendants(sr.CodedConcept("en", "RFC5646", "English")), *observer]
@@ -45,6 +60,7 @@ def structured_report(report: "Report", source: Source | None) -> sr.EnhancedSR:
                 codes.DCM.SourceImage, image.SOPClassUID, image.SOPInstanceUID,
                 relationship_type="INFERRED FROM",
             )
+            for image in images
         ]  # fmt: skip
         section.ContentSequence = [written]
         content.append(section)
@@ -52,9 +68,11 @@ def structured_report(report: "Report", source: Source | None) -> sr.EnhancedSR:
     comments = sr.ContainerContentItem(codes.DCM.Comment, relationship_type="CONTAINS")
     comments.ContentSequence = [sr.TextContentItem(codes.DCM.Comment, note, relationship_type="CONTAINS")]
     root.ContentSequence = [*content, comments]
+    series, instance = uids or (generate_uid(), generate_uid())
     return sr.EnhancedSR(
-        evidence=[image], content=root, series_instance_uid=generate_uid(), series_number=SERIES_NUMBER,
-        sop_instance_uid=generate_uid(), instance_number=1, manufacturer="XR2Text", is_complete=True, is_final=False,
+        evidence=images, content=root, series_instance_uid=series, series_number=SERIES_NUMBER,
+        sop_instance_uid=instance, instance_number=number, manufacturer=MANUFACTURER, is_complete=True, is_final=False,
         manufacturer_model_name=report.model, software_versions=report.model, device_serial_number="none",
         series_description="Draft report", specific_character_set="ISO_IR 192",
+        previous_versions=[previous] if previous else None,
     )  # fmt: skip

@@ -1,0 +1,1 @@
+"""A worker beside an Orthanc archive: studies come from it, reports go back."""

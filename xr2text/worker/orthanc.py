@@ -1,0 +1,179 @@
+"""The part of Orthanc's REST interface that the worker uses, by httpx.
+
+https://orthanc.uclouvain.be/api/. A study's record is kept in metadata, which Orthanc changes only for who knows its last
+state (`CheckRevisions` in its configuration).
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import httpx
+
+from xr2text.errors import XR2TextError
+from xr2text.imaging.radiograph import MAX_BYTES, ImageError
+
+PAGE = 1000  # changes that are asked for at once
+_TIME = "%Y%m%dT%H%M%S"
+
+
+class OrthancError(XR2TextError):
+    """Orthanc is not as the worker needs it, or refuses what it asks."""
+
+
+class UnavailableError(OrthancError):
+    """Orthanc cannot be reached, or cannot do now what it is asked: a later time may be better."""
+
+
+class Orthanc:
+    """
+    Args:
+        url: with its port.
+        auth: user and password.
+        metadata: number of the metadata that holds the record.
+        transport: takes the network's place in tests.
+
+    Raises, in all methods:
+        UnavailableError, OrthancError.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        auth: tuple[str, str] | None = None,
+        metadata: int = 4242,
+        transport: httpx.BaseTransport | None = None,
+    ):
+        # Orthanc closes a connection that was idle for a second.
+        limits = httpx.Limits(keepalive_expiry=0.5)
+        self._http = httpx.Client(base_url=url, auth=auth, timeout=120, limits=limits, transport=transport)
+        self._metadata = metadata
+
+    def check(self, send_to: str | None = None) -> None:
+        """Raises OrthancError where this Orthanc checks no revisions, or does not know `send_to`."""
+        system = self._ask("GET", "/system").json()
+        if not system.get("CheckRevisions"):
+            raise OrthancError('Orthanc must check revisions: set "CheckRevisions": true in its configuration.')
+        if send_to is not None:
+            self._destination(send_to)
+
+    def last_change(self) -> int:
+        """The number of the newest change."""
+        return self._ask("GET", "/changes?last").json()["Last"]
+
+    def stable_studies(self, since: int) -> tuple[list[str], int]:
+        """The studies that became stable after the change `since`, and the number of the newest change."""
+        found: dict[str, None] = {}
+        done = False
+        while not done:
+            page = self._ask("GET", f"/changes?since={since}&limit={PAGE}").json()
+            found.update((change["ID"], None) for change in page["Changes"] if change["ChangeType"] == "StableStudy")
+            since, done = page["Last"], page["Done"]
+        return list(found), since
+
+    def studies(self) -> list[str]:
+        """The ids of all studies."""
+        return self._ask("GET", "/studies").json()
+
+    def study(self, study: str) -> dict[str, Any] | None:
+        """What Orthanc says of a study; None where it has gone."""
+        answer = self._ask("GET", f"/studies/{study}", also=(404,))
+        return None if answer.status_code == 404 else answer.json()
+
+    def series(self, study: str) -> list[dict[str, Any]]:
+        """The study's series with their main tags and the ids of their instances; empty where it has gone."""
+        answer = self._ask("GET", f"/studies/{study}/series", also=(404,))
+        return [] if answer.status_code == 404 else answer.json()
+
+    def file(self, instance: str) -> bytes:
+        """The DICOM file of an instance. Raises ImageError for one above MAX_BYTES, or that has gone."""
+        parts, size = [], 0
+        for part in self._stream(f"/instances/{instance}/file"):
+            parts.append(part)
+            size += len(part)
+            if size > MAX_BYTES:
+                raise ImageError(f"The file is larger than {MAX_BYTES // 2**20} MiB, the largest that is accepted.")
+        return b"".join(parts)
+
+    def record(self, study: str) -> tuple[str | None, str | None]:
+        """The study's record, and the tag of its state for `write_record`; None and None where it has none."""
+        answer = self._ask("GET", f"/studies/{study}/metadata/{self._metadata}", also=(404,))
+        return (None, None) if answer.status_code == 404 else (answer.text, answer.headers["ETag"])
+
+    def write_record(self, study: str, record: str, tag: str | None) -> str | None:
+        """Writes the record where its state is still that of `tag`.
+
+        Returns:
+            the tag of the new state; None where another has written since, or the study has gone.
+        """
+        headers = {"Content-Type": "text/plain"} | ({} if tag is None else {"If-Match": tag})
+        path = f"/studies/{study}/metadata/{self._metadata}"
+        answer = self._ask("PUT", path, also=(404, 409), content=record.encode(), headers=headers)
+        if not answer.is_success:
+            return None
+        written, tag = self.record(
+            study
+        )  # the tag of the answer itself is wrong where the database counts no revisions
+        return tag if written == record else None
+
+    def store(self, content: bytes) -> tuple[str, str]:
+        """Stores a DICOM file; where the same object is there, it stays. Returns the ids of instance and study."""
+        answer = self._ask("POST", "/instances", content=content).json()
+        return answer["ID"], answer["ParentStudy"]
+
+    def delete(self, instance: str) -> None:
+        self._ask("DELETE", f"/instances/{instance}", also=(404,))
+
+    def send(self, instances: list[str], name: str) -> None:
+        """Has Orthanc send instances to a modality or DICOMweb server, and waits until it has."""
+        self._ask("POST", self._destination(name), json={"Resources": instances, "Synchronous": True})
+
+    def seconds_since(self, then: str) -> float:
+        """By Orthanc's clock, which is told in whole seconds."""
+        now = self._ask("GET", "/tools/now").text
+        return (datetime.strptime(now, _TIME) - datetime.strptime(then, _TIME)).total_seconds()
+
+    def _destination(self, name: str) -> str:
+        known = []
+        for listed, path in (
+            ("/modalities", "/modalities/{}/store"),
+            ("/dicom-web/servers", "/dicom-web/servers/{}/stow"),
+        ):
+            answer = self._ask("GET", listed, also=(404,))  # without its plugin there is no dicom-web
+            names = answer.json() if answer.is_success else []
+            if name in names:
+                return path.format(name)
+            known += names
+        raise OrthancError(
+            f"Orthanc knows no modality or DICOMweb server {name!r}; it knows {', '.join(known) or 'none'}."
+        )
+
+    def _ask(self, method: str, path: str, also: tuple[int, ...] = (), **arguments: Any) -> httpx.Response:
+        """An answer of success, or of one of the codes in `also`."""
+        try:
+            answer = self._http.request(method, path, **arguments)
+        except httpx.TransportError as error:
+            raise UnavailableError(f"Orthanc does not answer ({type(error).__name__}).") from None
+        except httpx.InvalidURL as error:
+            raise OrthancError(f"Orthanc's address is none: {error}.") from None
+        return self._checked(answer, also)
+
+    def _stream(self, path: str) -> Iterator[bytes]:
+        try:
+            with self._http.stream("GET", path) as answer:
+                if answer.status_code == 404:
+                    raise ImageError("The image has been deleted from Orthanc.")
+                yield from self._checked(answer).iter_bytes()
+        except httpx.TransportError as error:
+            raise UnavailableError(f"Orthanc does not answer ({type(error).__name__}).") from None
+
+    @staticmethod
+    def _checked(answer: httpx.Response, also: tuple[int, ...] = ()) -> httpx.Response:
+        code = answer.status_code
+        if answer.is_success or code in also:
+            return answer
+        if code in (401, 403):
+            raise OrthancError("Orthanc refuses the user or the password.")
+        if code >= 500:
+            raise UnavailableError(f"Orthanc cannot do what it is asked now (HTTP {code}).")
+        raise OrthancError(f"Orthanc refuses what it is asked (HTTP {code}).")

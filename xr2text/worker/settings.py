@@ -1,0 +1,61 @@
+"""The worker's settings, and the rules by which it takes series."""
+
+from datetime import date, timedelta
+from typing import Any, Literal
+
+from pydantic import Field
+
+from xr2text.config import Count, Settings
+from xr2text.files import shipped
+from xr2text.imaging.dicom import RADIOGRAPHY
+from xr2text.imaging.radiograph import ImageError
+
+
+class Rules(Settings):
+    """An empty list takes any."""
+
+    modalities: list[str] = sorted(RADIOGRAPHY)  # add OT and SC for secondary captures
+    body_parts: list[str] = Field(
+        []
+    )  # as the archive has them, such as CHEST; a known other part is refused in any case
+    stations: list[str] = Field([])  # station names
+    max_age_days: int | None = Field(None, ge=0)  # since the study's date; a study without a date is then not taken
+
+    def check_age(self, study_date: str, today: date) -> None:
+        """Raises ImageError for a study, whose date is "YYYYMMDD", that is too old."""
+        if self.max_age_days is None:
+            return
+        oldest = (today - timedelta(days=self.max_age_days)).strftime("%Y%m%d")
+        if not study_date.isdigit() or study_date < oldest:
+            raise ImageError(f"The study has no date or is older than {self.max_age_days} days.")
+
+    def taken(self, series: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Of a study's series, with their `MainDicomTags`, those that the rules take.
+
+        Raises:
+            ImageError: they take none; the message names the rule.
+        """
+        for rule, tag in (("modalities", "Modality"), ("body_parts", "BodyPartExamined"), ("stations", "StationName")):
+            accepted = {value.upper() for value in getattr(self, rule)}
+            if accepted:
+                series = [one for one in series if one["MainDicomTags"].get(tag, "").strip().upper() in accepted]
+            if not series:
+                raise ImageError(f"The study has no series that the worker's rules take ({rule}).")
+        return series
+
+
+class WorkerConfig(Settings):
+    orthanc: str = "http://127.0.0.1:8042"
+    checkpoint: str = str(shipped("xr2text-iu"))  # folder or hub id
+    rules: Rules = Rules()
+    # What is put back: sr (Structured Report), sc (Secondary Capture: overlays and sentences), pdf (encapsulated).
+    documents: list[Literal["sr", "sc", "pdf"]] = Field(["sr", "sc"], min_length=1)
+    explain_refusals: bool = False  # an SR that says why there is no report
+    send_to: str | None = None  # a modality or DICOMweb server that Orthanc knows, to which the documents are sent
+    metadata: int = Field(
+        4242, ge=1024, le=65535
+    )  # number of the study's metadata in which the worker keeps its record
+    lease_seconds: Count = 120  # after which a claim that has not changed is a dead worker's
+    poll_seconds: float = Field(1.0, gt=0)  # between two looks at Orthanc's changes
+    sweep_minutes: Count = 60  # between two looks at all studies
+    port: int | None = Field(None, ge=1, le=65535)  # of /metrics (Prometheus) and /health

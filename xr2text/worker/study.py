@@ -1,0 +1,174 @@
+"""From the images of a study to the documents of its report."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from io import BytesIO
+from typing import TYPE_CHECKING, Protocol, Union
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.uid import EnhancedSRStorage, generate_uid
+
+from xr2text.export.source import Source, source_of
+from xr2text.imaging.radiograph import ImageError, Radiograph
+from xr2text.imaging.read import read_radiograph
+
+if TYPE_CHECKING:
+    from xr2text.inference.gate import Gate
+    from xr2text.inference.reporter import Report
+
+MAX_IMAGES = 8  # of a study that are looked at
+VIEWS = ("PA", "AP", None, "lateral")  # in the order in which a report is tried
+_TIMES = ("AcquisitionDate", "AcquisitionTime", "ContentTime", "InstanceNumber")
+_DICOM = Radiograph(np.zeros((1, 1), np.float32), "DICOM")  # stands for an image that was not decoded
+
+
+class Reporter(Protocol):
+    """What the worker needs of `inference.reporter.Reporter`."""
+
+    gate: "Gate | None"
+    model_name: str
+
+    def report(self, image: Radiograph) -> "Report": ...
+
+
+@dataclass(frozen=True, eq=False)
+class Film:
+    content: bytes
+    radiograph: Radiograph
+
+    @cached_property
+    def taken(self) -> tuple[str, ...]:
+        """When it was taken, to be compared."""
+        header = dcmread(BytesIO(self.content), stop_before_pixels=True, force=True, specific_tags=list(_TIMES))
+        *times, number = (str(header.get(name) or "") for name in _TIMES)
+        return (*times, number.zfill(12))
+
+    @property
+    def source(self) -> Source:
+        return source_of(self.content, self.radiograph, identity=True)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a study has no report, with what a Structured Report asks of one."""
+
+    reasons: tuple[str, ...]
+    model: str
+    impression: str = ""
+    edited: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def findings(self) -> str:
+        return " ".join(["No report was written.", *self.reasons])
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Attributes:
+    source, lateral: the images that it was written of; of a refusal, `source` is the first image.
+    reasons: why other images of the study were not read, a sentence each.
+    """
+
+    report: Union["Report", Refusal]
+    source: Source | None = None
+    lateral: Source | None = None
+    reasons: tuple[str, ...] = ()
+
+
+def answer(reporter: Reporter, images: Sequence[str], fetch: Callable[[str], bytes]) -> Answer:
+    """Reads a study: of its newest frontal radiograph that the gate passes, with the newest lateral one beside it.
+
+    Args:
+        images: their names.
+        fetch: gives the file of one; an ImageError says why it cannot.
+    """
+    films, reasons, first = [], [], b""
+    if len(images) > MAX_IMAGES:
+        reasons.append(f"The study has {len(images)} images; the first {MAX_IMAGES} were looked at.")
+    for image in images[:MAX_IMAGES]:
+        try:
+            content = fetch(image)
+            first = first or content
+            films.append(Film(content, read_radiograph(content)))
+        except ImageError as error:
+            reasons.append(str(error))
+    films.sort(key=lambda film: film.taken, reverse=True)
+    laterals = [film for film in films if _is_lateral(reporter.gate, film.radiograph)] if len(films) > 1 else []
+    frontals = [film for film in films if film not in laterals] or films
+    lateral = laterals[0] if laterals and frontals is not films else None
+    report, read = None, None
+    for film in sorted(frontals, key=lambda film: VIEWS.index(film.radiograph.view)):
+        if report is not None:
+            reasons.append("Another frontal radiograph of the study was read.")
+            continue
+        try:
+            report, with_lateral = _write(reporter, film.radiograph, lateral and lateral.radiograph)
+            read = film
+        except ImageError as error:
+            reasons.append(str(error))
+    if report is None:
+        source = source_of(first, _DICOM, identity=True) if first else None
+        return Answer(Refusal(tuple(dict.fromkeys(reasons)), reporter.model_name), source)
+    if frontals is not films:
+        reasons += ["A lateral radiograph of the study was not read."] * (len(laterals) - with_lateral)
+    notes = tuple(f"Another image of the study has no report: {reason}" for reason in dict.fromkeys(reasons))
+    report = replace(report, warnings=(*report.warnings, *notes))
+    return Answer(report, read.source, lateral.source if with_lateral else None, tuple(reasons))
+
+
+def _is_lateral(gate: "Gate | None", radiograph: Radiograph) -> bool:
+    """By the file's header; where it does not say, by the gate."""
+    if radiograph.view is not None or gate is None:
+        return radiograph.view == "lateral"
+    return gate(radiograph).reason.startswith("This is a lateral view")
+
+
+def _write(reporter: Reporter, frontal: Radiograph, lateral: Radiograph | None) -> tuple["Report", bool]:
+    """The report, and whether it was written of the lateral view too, which not every reporter takes."""
+    if lateral is None or "lateral" not in inspect.signature(reporter.report).parameters:
+        return reporter.report(frontal), False
+    return reporter.report(frontal, lateral=lateral), True
+
+
+def documents(
+    given: Answer, kinds: Iterable[str], images: str, number: int, previous: str | None
+) -> Iterator[tuple[str, str, bytes]]:
+    """The DICOM files of an answer: of each its kind, its UID and its content.
+
+    Args:
+        kinds: "sr", "sc", "pdf"; of a refusal "sr" alone.
+        images: names the study's images; the objects' UIDs are derived from it, so that a repeat makes the same ones.
+        number: of the version.
+        previous: UID of the Structured Report of the version before, if there is one.
+
+    Raises:
+        ExportError: see `export.dicom_sr.structured_report`.
+    """
+    from xr2text.export.dicom_sr import structured_report
+
+    study = given.source.header.StudyInstanceUID if given.source and given.source.header else ""
+    for kind in kinds:
+        series = generate_uid(entropy_srcs=[study, kind])
+        uids = (series, generate_uid(entropy_srcs=[study, kind, images, given.report.model]))
+        if kind == "sr":
+            before = previous and _reference(study, series, previous)
+            made = structured_report(given.report, given.source, given.lateral, uids, number, before)
+        else:
+            from xr2text.export.secondary_capture import encapsulated_pdf, secondary_capture
+
+            make = secondary_capture if kind == "sc" else encapsulated_pdf
+            made = make(given.report, given.source, given.lateral, uids, number)
+        content = BytesIO()
+        made.save_as(content)
+        yield kind, uids[1], content.getvalue()
+
+
+def _reference(study: str, series: str, instance: str) -> Dataset:
+    made = Dataset()
+    made.StudyInstanceUID, made.SeriesInstanceUID = study, series
+    made.SOPClassUID, made.SOPInstanceUID = EnhancedSRStorage, instance
+    return made

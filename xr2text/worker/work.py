@@ -1,0 +1,298 @@
+"""The worker: takes what became stable in Orthanc, puts reports back, and keeps no state of its own.
+
+A study's record, in its metadata, says where it stands. It is written with Orthanc's revision check, so that of several
+workers one has a study. A claim that does not change for `lease_seconds` is a dead worker's. What is logged of a study is
+a hash of its UID.
+"""
+
+import hashlib
+import heapq
+import logging
+import secrets
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from threading import Event
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from xr2text.errors import XR2TextError
+from xr2text.export.dicom_sr import MANUFACTURER
+from xr2text.imaging.radiograph import ImageError
+from xr2text.worker.orthanc import Orthanc, OrthancError, UnavailableError
+from xr2text.worker.settings import WorkerConfig
+from xr2text.worker.study import Answer, Refusal, Reporter, answer, documents
+
+log = logging.getLogger(__name__)
+
+FAULTS, DEATHS = 3, 20  # attempts after which a study failed: that ended in an error, that ended with the worker
+UNSTABLE = 10.0  # seconds until a study that still grows is looked at again
+AWAY = (1.0, 30.0)  # seconds between two calls to an Orthanc that is away: at first, at most
+
+
+class Record(BaseModel):
+    """Where a study stands: done, refused and failed ones have their answer; written ones have yet to be sent."""
+
+    state: Literal["waiting", "claimed", "written", "done", "refused", "failed"] = "waiting"
+    token: str = ""  # of who wrote this, new each time
+    images: str = ""  # hash of the images that the answer is of
+    attempts: int = 0
+    version: int = 0  # of the documents; 0: there are none
+    report: str = ""  # UID of the newest Structured Report
+    objects: list[str] = []  # Orthanc's ids of the newest documents
+    reasons: list[str] = []
+
+    @classmethod
+    def of(cls, text: str | None) -> "Record":
+        """The record in a study's metadata; a new one where there is none, or another program's text."""
+        try:
+            return cls() if text is None else cls.model_validate_json(text)
+        except ValidationError:
+            return cls()
+
+
+@dataclass
+class Task:
+    """A study that has no answer, or one that is not sent yet."""
+
+    study: str
+    label: str  # hash of its UID, for the log
+    arrived: str  # by Orthanc's clock
+    images: list[str]
+    digest: str  # of the images
+    reason: str  # why there is nothing to read; or empty
+    record: Record
+    tag: str | None
+
+    @property
+    def answered(self) -> bool:
+        return self.record.images == self.digest
+
+
+class Worker:
+    """
+    Args:
+        reporter: writes the reports.
+        observe: is told of each study that has its answer: its state, the seconds that the worker took, and those since
+            its last image arrived.
+    """
+
+    def __init__(
+        self,
+        orthanc: Orthanc,
+        reporter: Reporter,
+        config: WorkerConfig,
+        observe: Callable[[str, float, float], None] = lambda state, seconds, latency: None,
+    ):
+        self.orthanc, self.reporter, self.config, self.observe = orthanc, reporter, config, observe
+        self.name = secrets.token_hex(6)
+        self.heard = time.monotonic()  # when Orthanc last answered
+        self._due: list[tuple[float, str]] = []  # heap of when to look at a study
+        self._when: dict[str, float] = {}  # the same by study
+        self._all: deque[str] = deque()  # what is left of a look at all studies
+        self._claims: dict[str, tuple[str, float]] = {}  # of others: token, and when it was first seen
+        self._since, self._swept, self._send_after = 0, float("-inf"), 0.0
+
+    def run(self, stop: Event) -> None:
+        """Works until `stop` is set. Raises OrthancError where Orthanc cannot be worked with."""
+        pause = AWAY[0]
+        while not stop.is_set():
+            try:
+                self.look()
+                pause = AWAY[0]
+                if not self.work_off(stop):
+                    stop.wait(self.config.poll_seconds)
+            except UnavailableError as error:
+                log.warning("%s The next call is in %.0f s.", error, pause)
+                self._swept = float("-inf")  # what became stable meanwhile may not be among the changes
+                stop.wait(pause)
+                pause = min(2 * pause, AWAY[1])
+
+    def look(self) -> None:
+        """Asks Orthanc what became stable; at times, for all studies."""
+        now = time.monotonic()
+        if now - self._swept > 60 * self.config.sweep_minutes:
+            self.orthanc.check(self.config.send_to)
+            self._since = self.orthanc.last_change()
+            self._all = deque(self.orthanc.studies())
+            self._swept = now
+        studies, self._since = self.orthanc.stable_studies(self._since)
+        for study in studies:
+            self._later(study, 0)
+        self.heard = time.monotonic()
+
+    def work_off(self, stop: Event) -> bool:
+        """Does what is due, for a poll's time. Returns whether anything was."""
+        until, study = time.monotonic() + self.config.poll_seconds, None
+        while time.monotonic() < until and not stop.is_set() and (study := self._next()) is not None:
+            try:
+                if (task := self._task(study)) is not None:
+                    self._do(task)
+            except UnavailableError:
+                self._later(study, self.config.lease_seconds / 10)
+                raise
+        return study is not None
+
+    def _later(self, study: str, seconds: float) -> None:
+        due = time.monotonic() + seconds
+        if due < self._when.get(study, float("inf")):
+            self._when[study] = due
+            heapq.heappush(self._due, (due, study))
+
+    def _next(self) -> str | None:
+        while self._due and self._due[0][0] <= time.monotonic():
+            due, study = heapq.heappop(self._due)
+            if self._when.get(study) == due:
+                del self._when[study]
+                return study
+        return self._all.popleft() if self._all else None
+
+    def _task(self, study: str) -> Task | None:
+        """What is to be done with a study, claimed; None where nothing is, or not now."""
+        facts = self.orthanc.study(study)
+        text, tag = self.orthanc.record(study)
+        record = Record.of(text)
+        if facts is None or self._is_claimed(study, record):
+            return None
+        if not facts["IsStable"]:
+            self._later(study, UNSTABLE)
+            return None
+        task = self._read(study, facts, record, tag)
+        if task.answered and record.state in ("done", "refused", "failed"):
+            return None
+        if task.answered and time.monotonic() < self._send_after:
+            self._later(study, self._send_after - time.monotonic())
+            return None
+        attempts = 1
+        if record.state in ("waiting", "claimed"):
+            attempts = record.attempts + (not record.token.startswith(self.name))
+        if attempts > DEATHS:
+            reason = f"{DEATHS} workers stopped while they read this study."
+            self._write(task, state="failed", images=task.digest, attempts=0, reasons=[reason])
+        elif self._write(task, state="claimed", attempts=attempts):
+            return task
+        else:
+            self._later(study, 0)  # another was first, which is seen then
+        return None
+
+    def _is_claimed(self, study: str, record: Record) -> bool:
+        """Whether another worker has the study; it is then looked at again when that claim has run out."""
+        claim = self._claims.pop(study, ("", 0.0))
+        if record.state != "claimed" or record.token.startswith(self.name):
+            return False
+        if claim[0] != record.token:
+            claim = record.token, time.monotonic()
+        left = claim[1] + self.config.lease_seconds - time.monotonic()
+        if left > 0:
+            self._claims[study] = claim
+            self._later(study, left)
+        return left > 0
+
+    def _read(self, study: str, facts: dict[str, Any], record: Record, tag: str | None) -> Task:
+        tags, images, reason = facts["MainDicomTags"], [], ""
+        series = [one for one in self.orthanc.series(study) if one["MainDicomTags"].get("Manufacturer") != MANUFACTURER]
+        try:
+            self.config.rules.check_age(tags.get("StudyDate", ""), datetime.now().date())
+            images = sorted(image for one in self.config.rules.taken(series) for image in one["Instances"])
+        except ImageError as error:
+            reason = str(error)
+        label = hashlib.sha256(tags.get("StudyInstanceUID", "").encode()).hexdigest()[:12]
+        digest = hashlib.sha256(" ".join(images).encode()).hexdigest()[:16]
+        return Task(study, label, facts["LastUpdate"], images, digest, reason, record, tag)
+
+    def _write(self, task: Task, **changes: object) -> bool:
+        """Writes the task's record with `changes`. Returns whether it was still as the task knows it."""
+        token = f"{self.name}-{secrets.token_hex(4)}"
+        record = task.record.model_copy(update={**changes, "token": token})
+        tag = self.orthanc.write_record(task.study, record.model_dump_json(), task.tag)
+        if tag is not None:
+            task.record, task.tag = record, tag
+        return tag is not None
+
+    def _do(self, task: Task) -> None:
+        """Makes what a claimed study lacks: its documents, their sending, or both."""
+        started, record = time.monotonic(), task.record
+        try:
+            answered = {} if task.answered else self._put_back(task)
+            state = answered.get("state", "done")
+            objects = answered.get("objects", record.objects)
+            if self.config.send_to and objects and not self._send(objects):
+                answered, state = answered | {"state": "written"}, "written"
+                self._later(task.study, self.config.lease_seconds)
+            self._write(task, **{"state": "done", "images": task.digest, "attempts": 0} | answered)
+        except UnavailableError as error:
+            log.warning("study %s: %s", task.label, error)
+            self._release(task)
+            raise
+        except Exception as error:
+            self._failed(task, error)
+            return
+        seconds = time.monotonic() - started
+        log.info("study %s: %s, %d images, %.1f s", task.label, state, len(task.images), seconds)
+        if answered:
+            self.observe(state, seconds, self.orthanc.seconds_since(task.arrived))
+
+    def _put_back(self, task: Task) -> dict[str, Any]:
+        """Reads a study and stores its documents in it. Returns what its record says of them."""
+        record, config = task.record, self.config
+        if task.reason:
+            given = Answer(Refusal((task.reason,), self.reporter.model_name))
+        else:
+            given = answer(self.reporter, task.images, self.orthanc.file)
+        kinds, state, reasons = config.documents, "done", given.reasons
+        if isinstance(given.report, Refusal):
+            kinds, state, reasons = (
+                ["sr"] if config.explain_refusals and given.source else [],
+                "refused",
+                given.report.reasons,
+            )
+        objects, report, number = [], record.report, record.version + 1
+        for kind, instance, content in documents(given, kinds, task.digest, number, record.report or None):
+            stored, study = self.orthanc.store(content)
+            if study != task.study:
+                self.orthanc.delete(stored)
+                raise OrthancError("Orthanc files the documents under another study, so none is kept.")
+            objects.append(stored)
+            report = instance if kind == "sr" else report
+        version = number if objects else record.version
+        return {"state": state, "objects": objects, "report": report, "reasons": list(reasons), "version": version}
+
+    def _send(self, objects: list[str]) -> bool:
+        """Has Orthanc send; False where it could not, in which case no other study is tried for a while."""
+        try:
+            self.orthanc.send(objects, self.config.send_to)
+        except UnavailableError:
+            log.warning("Orthanc could not send to %s; the documents wait.", self.config.send_to)
+            self._send_after = time.monotonic() + self.config.lease_seconds
+            return False
+        return True
+
+    def _release(self, task: Task) -> None:
+        """Gives a claim back, as far as Orthanc can be reached; else it runs out."""
+        try:
+            self._write(task, state="waiting", attempts=task.record.attempts - 1)
+        except OrthancError:
+            log.warning("study %s: the claim could not be given back", task.label)
+
+    def _failed(self, task: Task, error: Exception) -> None:
+        """Records a fault: for good, where it is one in words or came again; else the study is tried again."""
+        if isinstance(error, XR2TextError):
+            reason, final = str(error), True
+        else:  # whose text may quote what the file says of the patient
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            reason = (
+                f"A fault of the program: {type(error).__name__} in {Path(place.filename).name}, line {place.lineno}."
+            )
+            final = task.record.attempts >= FAULTS
+        log.error("study %s: attempt %d: %s", task.label, task.record.attempts, reason)
+        if final:
+            self._write(task, state="failed", images=task.digest, attempts=0, reasons=[reason])
+            self.observe("failed", 0.0, self.orthanc.seconds_since(task.arrived))
+        else:
+            self._write(task, state="waiting", reasons=[reason])
+            self._later(task.study, self.config.lease_seconds)
