@@ -48,6 +48,7 @@ def test_imports_point_one_way(path):
     ("library", "allowed"),
     [
         ("gradio", ("app.py", "xr2text/ui")),
+        ("httpx", ("xr2text/worker",)),
         ("accelerate", ("train.py", "xr2text/training", "xr2text/inference", "xr2text/evaluation", "xr2text/cli")),
     ],
 )

@@ -1,8 +1,8 @@
 """Works beside an Orthanc archive: reads each study with a chest radiograph that it receives, and puts the draft of a
 report back into the same study. Any number of workers may share an archive. docs/worker.md says how to set it up.
 
-Settings come from --config, YAML files, and the options; Orthanc's user and password from the environment's ORTHANC_USER
-and ORTHANC_PASSWORD.
+Settings come from --config, YAML files, and the options; Orthanc's user and password from the environment's
+ORTHANC_USER and ORTHANC_PASSWORD.
 """
 
 import argparse

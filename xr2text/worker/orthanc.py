@@ -1,10 +1,9 @@
 """The part of Orthanc's REST interface that the worker uses, by httpx.
 
-https://orthanc.uclouvain.be/api/. A study's record is kept in metadata, which Orthanc changes only for who knows its last
-state (`CheckRevisions` in its configuration).
+https://orthanc.uclouvain.be/api/. A study's record is kept in metadata, which Orthanc changes only for who knows its
+last state (`CheckRevisions` in its configuration).
 """
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -87,13 +86,12 @@ class Orthanc:
 
     def file(self, instance: str) -> bytes:
         """The DICOM file of an instance. Raises ImageError for one above MAX_BYTES, or that has gone."""
-        parts, size = [], 0
-        for part in self._stream(f"/instances/{instance}/file"):
-            parts.append(part)
-            size += len(part)
-            if size > MAX_BYTES:
-                raise ImageError(f"The file is larger than {MAX_BYTES // 2**20} MiB, the largest that is accepted.")
-        return b"".join(parts)
+        facts = self._ask("GET", f"/instances/{instance}", also=(404,))
+        if facts.status_code == 404:
+            raise ImageError("The image has been deleted from Orthanc.")
+        if int(facts.json()["FileSize"]) > MAX_BYTES:
+            raise ImageError(f"The file is larger than {MAX_BYTES // 2**20} MiB, the largest that is accepted.")
+        return self._ask("GET", f"/instances/{instance}/file").content
 
     def record(self, study: str) -> tuple[str | None, str | None]:
         """The study's record, and the tag of its state for `write_record`; None and None where it has none."""
@@ -156,24 +154,10 @@ class Orthanc:
             raise UnavailableError(f"Orthanc does not answer ({type(error).__name__}).") from None
         except httpx.InvalidURL as error:
             raise OrthancError(f"Orthanc's address is none: {error}.") from None
-        return self._checked(answer, also)
-
-    def _stream(self, path: str) -> Iterator[bytes]:
-        try:
-            with self._http.stream("GET", path) as answer:
-                if answer.status_code == 404:
-                    raise ImageError("The image has been deleted from Orthanc.")
-                yield from self._checked(answer).iter_bytes()
-        except httpx.TransportError as error:
-            raise UnavailableError(f"Orthanc does not answer ({type(error).__name__}).") from None
-
-    @staticmethod
-    def _checked(answer: httpx.Response, also: tuple[int, ...] = ()) -> httpx.Response:
         code = answer.status_code
         if answer.is_success or code in also:
             return answer
-        if code in (401, 403):
-            raise OrthancError("Orthanc refuses the user or the password.")
         if code >= 500:
             raise UnavailableError(f"Orthanc cannot do what it is asked now (HTTP {code}).")
-        raise OrthancError(f"Orthanc refuses what it is asked (HTTP {code}).")
+        reason = "the user or the password" if code in (401, 403) else f"what it is asked (HTTP {code})"
+        raise OrthancError(f"Orthanc refuses {reason}.")

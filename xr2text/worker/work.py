@@ -1,8 +1,8 @@
 """The worker: takes what became stable in Orthanc, puts reports back, and keeps no state of its own.
 
 A study's record, in its metadata, says where it stands. It is written with Orthanc's revision check, so that of several
-workers one has a study. A claim that does not change for `lease_seconds` is a dead worker's. What is logged of a study is
-a hash of its UID.
+workers one has a study. A claim that does not change for `lease_seconds` is a dead worker's. What is logged of a study
+is a hash of its UID.
 """
 
 import hashlib

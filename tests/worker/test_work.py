@@ -1,0 +1,330 @@
+"""What the worker does when things go wrong, with an archive in memory and no model."""
+
+import json
+import threading
+from io import BytesIO
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+from dicom_files import IDENTITY, dataset, file_bytes
+from example_report import make_report
+from orthanc_server import free_ports
+from pydicom import dcmread
+from pydicom.uid import generate_uid
+
+from xr2text.cli.main import main
+from xr2text.config import ConfigError, load_config
+from xr2text.errors import XR2TextError
+from xr2text.imaging.radiograph import ImageError
+from xr2text.worker import work
+from xr2text.worker.orthanc import UnavailableError
+from xr2text.worker.settings import Rules, WorkerConfig
+from xr2text.worker.watch import Metrics, status
+from xr2text.worker.work import Record, Worker
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "worker"
+
+
+class Archive:
+    """Orthanc's part, in memory; `broken` names methods that cannot be done now."""
+
+    def __init__(self):
+        self.files, self.metadata, self.changes, self.sent, self.broken = {}, {}, [], [], set()
+
+    def __getattribute__(self, name):
+        if name != "broken" and name in self.broken:
+            raise UnavailableError("Orthanc does not answer.")
+        return super().__getattribute__(name)
+
+    def add(self, study="s1", **elements):
+        pixels = np.arange(100 * 100, dtype=np.uint16).reshape(100, 100)
+        uids = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": generate_uid(), "SOPInstanceUID": generate_uid()}
+        self.files[f"{study}/{len(self.files)}"] = file_bytes(dataset(pixels, **uids | elements))
+        self.changes.append(study)
+
+    def check(self, send_to): ...
+
+    def last_change(self):
+        return len(self.changes)
+
+    def stable_studies(self, since):
+        return self.changes[since:], len(self.changes)
+
+    def studies(self):
+        return sorted({name.split("/")[0] for name in self.files})
+
+    def study(self, study):
+        tags = {"StudyInstanceUID": "1.2.3"}
+        return {"IsStable": True, "LastUpdate": "", "MainDicomTags": tags} if study in self.studies() else None
+
+    def series(self, study):
+        found = {}
+        for name, content in self.files.items():
+            if name.startswith(study):
+                header = dcmread(BytesIO(content), stop_before_pixels=True)
+                tags = {tag: str(header.get(tag, "")) for tag in ("Modality", "Manufacturer", "BodyPartExamined")}
+                found.setdefault(header.SeriesInstanceUID, {"MainDicomTags": tags, "Instances": []})[
+                    "Instances"
+                ].append(name)
+        return list(found.values())
+
+    def file(self, name):
+        return self.files[name]
+
+    def record(self, study):
+        return self.metadata.get(study, (None, None))
+
+    def write_record(self, study, record, tag):
+        if self.record(study)[1] != tag:
+            return None
+        self.metadata[study] = record, (tag or "") + "+"
+        return self.metadata[study][1]
+
+    def store(self, content):
+        uid = dcmread(BytesIO(content)).SOPInstanceUID
+        self.files.setdefault(f"s1/{uid}", content)
+        return f"s1/{uid}", "s1"
+
+    def delete(self, name):
+        del self.files[name]
+
+    def send(self, objects, name):
+        self.sent += objects
+
+    def seconds_since(self, then):
+        return 3.0
+
+    def state(self, study="s1"):
+        return Record.of(self.record(study)[0])
+
+    def written(self):
+        return [dcmread(BytesIO(content)) for name, content in self.files.items() if len(name) > 10]
+
+
+@pytest.fixture
+def archive():
+    made = Archive()
+    made.add()
+    return made
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The worker's clock: it stands unless it is moved."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(work.time, "monotonic", lambda: clock.now)
+    return clock
+
+
+class Reporter:
+    gate, model_name = None, "example 0.1.0"
+
+    def __init__(self, error=None):
+        self.error = error
+
+    def report(self, image):
+        if self.error:
+            raise self.error
+        return make_report()
+
+
+def worker_of(archive, error=None, observe=None, **settings):
+    config = WorkerConfig(**{"documents": ["sr"], **settings})
+    return Worker(archive, Reporter(error), config, *([observe] if observe else []))
+
+
+def once(worker):
+    worker.look()
+    worker.work_off(threading.Event())
+
+
+def test_a_study_is_answered_once(archive, clock):
+    seen = []
+    worker = worker_of(archive, observe=lambda *result: seen.append(result))
+    for _ in range(3):
+        once(worker)
+        archive.changes.append("s1")
+    once(worker_of(archive))
+    assert archive.state().state == "done" and archive.state().version == 1 and len(archive.written()) == 1
+    assert seen == [("done", 0.0, 3.0)]
+
+
+def test_a_late_image_makes_a_new_version(archive, clock):
+    worker = worker_of(archive)
+    once(worker)
+    archive.add(ViewPosition="LL")
+    once(worker)
+    first, second = archive.written()
+    assert second.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[
+        0
+    ].ReferencedSOPInstanceUID == (first.SOPInstanceUID)
+    assert archive.state().version == second.InstanceNumber == 2
+
+
+def test_a_claim_is_left_alone_until_it_runs_out(archive, clock):
+    archive.metadata["s1"] = Record(state="claimed", token="other-1", attempts=1).model_dump_json(), "x"
+    worker = worker_of(archive, lease_seconds=60)
+    once(worker)
+    clock.now += 59
+    once(worker)
+    assert archive.state().token == "other-1"
+    clock.now += 2
+    once(worker)
+    assert archive.state().state == "done"
+
+
+def test_what_ends_worker_after_worker_fails(archive, clock):
+    archive.metadata["s1"] = Record(state="claimed", token="other-1", attempts=work.DEATHS).model_dump_json(), "x"
+    worker = worker_of(archive, lease_seconds=60)
+    once(worker)
+    clock.now += 61
+    once(worker)
+    assert archive.state().state == "failed" and "workers stopped" in archive.state().reasons[0]
+
+
+def test_a_fault_is_tried_again_and_named_without_its_text(archive, clock, caplog):
+    worker = worker_of(archive, error=RuntimeError(f"the patient is {IDENTITY[0]}"), lease_seconds=60)
+    for attempt in range(work.FAULTS):
+        assert attempt == 0 or archive.state().state == "waiting"
+        once(worker)
+        clock.now += 61
+    once(worker)
+    assert archive.state().state == "failed" and "A fault of the program: RuntimeError in" in archive.state().reasons[0]
+    assert IDENTITY[0] not in caplog.text + archive.record("s1")[0] and "attempt 3" in caplog.text
+    assert "1.2.3" not in caplog.text
+
+
+@pytest.mark.parametrize("broken", ["file", "store", "series"])
+def test_an_archive_that_cannot_now_is_asked_again(archive, clock, broken):
+    worker = worker_of(archive, lease_seconds=60)
+    for _ in range(work.DEATHS + work.FAULTS):
+        archive.broken = {broken}
+        with pytest.raises(UnavailableError):
+            once(worker)
+        clock.now += 7
+    archive.broken = set()
+    once(worker)
+    assert archive.state().state == "done" and len(archive.written()) == 1
+
+
+def test_the_worker_waits_for_an_archive_that_is_away(archive, monkeypatch):
+    archive.broken, stop, waits = {"studies"}, threading.Event(), []
+
+    def wait(seconds):
+        waits.append(seconds)
+        archive.broken = {"studies"} if len(waits) < 7 else set()
+        if len(waits) > 8:
+            stop.set()
+
+    monkeypatch.setattr(stop, "wait", wait)
+    worker_of(archive).run(stop)
+    assert waits[:7] == [1, 2, 4, 8, 16, 30, 30] and archive.state().state == "done"
+
+
+def test_documents_that_cannot_be_sent_wait(archive, clock):
+    archive.broken = {"send"}
+    worker = worker_of(archive, send_to="PACS", lease_seconds=60)
+    once(worker)
+    assert archive.state().state == "written" and archive.sent == []
+    archive.broken = set()
+    once(worker)
+    clock.now += 61
+    once(worker)
+    assert archive.state().state == "done" and len(archive.sent) == len(archive.written()) == 1
+
+
+def test_documents_under_another_study_are_taken_back(archive, clock, monkeypatch):
+    store = archive.store
+    monkeypatch.setattr(archive, "store", lambda content: (store(content)[0], "s2"))
+    once(worker_of(archive))
+    assert archive.state().state == "failed" and "another study" in archive.state().reasons[0]
+    assert archive.written() == []
+
+
+@pytest.mark.parametrize("explain", [False, True])
+def test_a_refusal_is_explained_by_choice(archive, clock, explain):
+    once(worker_of(archive, error=ImageError("It is a hand."), explain_refusals=explain))
+    assert archive.state().state == "refused" and archive.state().reasons == ["It is a hand."]
+    assert len(archive.written()) == explain
+    assert "refused: 1\n  1 × It is a hand.\n" in status(archive)
+
+
+def test_another_programs_metadata_is_no_record():
+    assert Record.of('{"state": "odd"}') == Record.of("text") == Record.of(None) == Record()
+
+
+def series(**tags):
+    return {"MainDicomTags": tags, "Instances": ["1"]}
+
+
+def test_rules_take_series_and_name_themselves():
+    rules = Rules(body_parts=["Chest"], stations=["ROOM1"], max_age_days=7)
+    chest = series(Modality="DX", BodyPartExamined="CHEST ", StationName="ROOM1")
+    assert rules.taken([chest, series(Modality="CT")]) == [chest]
+    for name, other in (
+        ("modalities", {"Modality": "CT"}),
+        ("body_parts", {"BodyPartExamined": "HAND"}),
+        ("stations", {}),
+    ):
+        tags = {**chest["MainDicomTags"], **other} if other else {"Modality": "CR", "BodyPartExamined": "CHEST"}
+        with pytest.raises(ImageError, match=name):
+            rules.taken([series(**tags)])
+    today = work.datetime(2026, 1, 10).date()
+    rules.check_age("20260103", today)
+    Rules().check_age("", today)
+    for study_date in ("20260102", "", "2026.1.9"):
+        with pytest.raises(ImageError, match="older than 7 days"):
+            rules.check_age(study_date, today)
+
+
+def test_settings_come_from_a_file_and_are_checked(tmp_path, capsys):
+    config = load_config(CONFIGS / "worker.yaml", ["send_to=PACS"], WorkerConfig)
+    assert config.rules.max_age_days == 7 and config.send_to == "PACS" and "CR" in config.rules.modalities
+    (tmp_path / "w.yaml").write_text("rules: {modality: [CR]}\n")
+    assert main(["worker", "--config", str(tmp_path / "w.yaml")]) == 2
+    assert "unknown key 'rules.modality'; did you mean 'rules.modalities'?" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="metadata"):
+        load_config([], ["metadata=3"], WorkerConfig)
+
+
+def test_an_archive_that_does_not_answer_is_named(capsys):
+    assert main(["worker", "--orthanc", f"http://127.0.0.1:{free_ports(1)[0]}", "--status"]) == 2
+    assert "worker: Orthanc does not answer (ConnectError)." in capsys.readouterr().err
+
+
+def test_counts_and_health_are_served(archive):
+    metrics, (port,) = Metrics(), free_ports(1)
+    worker = worker_of(archive, observe=metrics.observe)
+    metrics.serve(port, worker)
+    once(worker)
+    text = urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+    assert 'xr2text_studies_total{state="done"} 1.0' in text and "xr2text_latency_seconds_sum 3.0" in text
+    assert urlopen(f"http://127.0.0.1:{port}/health").status == 200
+    worker.heard -= 1000
+    with pytest.raises(OSError, match="503"):
+        urlopen(f"http://127.0.0.1:{port}/health")
+    with pytest.raises(XR2TextError, match="cannot be served"):
+        metrics.serve(port, worker)
+
+
+def test_the_shipped_compose_file_fits_the_worker():
+    from argparse import ArgumentParser
+
+    import yaml
+
+    from xr2text.cli import worker
+
+    services = yaml.safe_load((CONFIGS / "compose.yaml").read_text())["services"]
+    parser = ArgumentParser()
+    worker.add_arguments(parser)
+    args = parser.parse_args(services["worker"]["command"].split()[2:])
+    assert (
+        load_config([CONFIGS.parents[1] / file for file in args.config], [f"port={args.port}"], WorkerConfig).port
+        == 9100
+    )
+    assert (
+        args.orthanc == "http://orthanc:8042" and json.loads((CONFIGS / "orthanc.json").read_text())["CheckRevisions"]
+    )
