@@ -83,7 +83,7 @@ class OrthancServer:
                 found[study] = answer.json()
         return found
 
-    def wait_until_answered(self, studies: int, seconds: float = 120, states=("done", "refused", "failed")) -> dict:
+    def wait_until_answered(self, studies: int, seconds: float = 300, states=("done", "refused", "failed")) -> dict:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             records = self.records()

@@ -19,7 +19,7 @@ from stub_worker import start_worker
 from xr2text.cli.main import main
 from xr2text.phantom.drawing import draw_phantom
 
-pytestmark = [pytest.mark.slow, needs_orthanc]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), needs_orthanc]
 ROOT = Path(__file__).parents[2]
 
 
@@ -94,13 +94,13 @@ def test_films_come_back_as_reports_or_with_a_reason(orthanc, pacs, film, tiny_c
             assert words in reasons
         done = next(study for study, record in records.items() if record["state"] == "done")
         orthanc.receive(film(study=study, ViewPosition="LL"))
-        until = time.monotonic() + 60
+        until = time.monotonic() + 200
         while len(orthanc.objects(done, "SR")) < 2 and time.monotonic() < until:
             time.sleep(0.5)
         orthanc.wait_until_answered(1)
     finally:
         worker.terminate()
-        assert worker.wait(60) == 0
+        assert worker.wait(120) == 0
     first, second = sorted(orthanc.objects(done, "SR"), key=lambda one: one.InstanceNumber)
     (before,) = second.PredecessorDocumentsSequence[0].ReferencedSeriesSequence
     assert before.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == first.SOPInstanceUID
@@ -166,7 +166,7 @@ def test_an_archive_without_the_revision_check_is_refused(tmp_path, capsys):
     server = OrthancServer(tmp_path, CheckRevisions=False).start()
     try:
         worker = start_worker({"orthanc": server.url}, tmp_path / "notes")
-        worker.join(30)
+        worker.join(120)
         assert worker.exitcode == 1
     finally:
         server.stop()

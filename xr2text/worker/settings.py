@@ -45,7 +45,7 @@ class Rules(Settings):
 
 
 class WorkerConfig(Settings):
-    orthanc: str = "http://127.0.0.1:8042"
+    orthanc: str = Field("http://127.0.0.1:8042", pattern="^https?://")
     checkpoint: str = str(shipped("xr2text-iu"))  # folder or hub id
     rules: Rules = Rules()
     # What is put back: sr (Structured Report), sc (Secondary Capture: overlays and sentences), pdf (encapsulated).

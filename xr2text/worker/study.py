@@ -43,7 +43,8 @@ class Film:
     def taken(self) -> tuple[str, ...]:
         """When it was taken, to be compared."""
         header = dcmread(BytesIO(self.content), stop_before_pixels=True, force=True, specific_tags=list(_TIMES))
-        *times, number = (str(header.get(name) or "") for name in _TIMES)
+        raw = [header.get_item(name).value or b"" if name in header else b"" for name in _TIMES]  # as it stands there
+        *times, number = (value.decode("latin-1").strip() for value in raw)
         return (*times, number.zfill(12))
 
     @property
@@ -131,7 +132,8 @@ def _write(reporter: Reporter, frontal: Radiograph, lateral: Radiograph | None) 
     """The report, and whether it was written of the lateral view too, which not every reporter takes."""
     if lateral is None or "lateral" not in inspect.signature(reporter.report).parameters:
         return reporter.report(frontal), False
-    return reporter.report(frontal, lateral=lateral), True
+    report = reporter.report(frontal, lateral=lateral)
+    return report, getattr(report, "lateral", lateral) is not None
 
 
 def documents(
