@@ -1,36 +1,43 @@
-"""A worker without a model, as a process that can be killed: what it reads is noted in a file, what it writes is the
-example's report.
-"""
+"""A worker without a model, as a process that can be killed: what it reads is noted in a file."""
 
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-
-from example_report import make_report
 
 from xr2text.worker.orthanc import Orthanc
 from xr2text.worker.settings import WorkerConfig
 from xr2text.worker.work import Worker
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["stub_worker", "xr2text.export.secondary_capture"])
+CONTEXT.set_forkserver_preload(["stub_worker", "xr2text.export.dicom_sr"])
+
+
+@dataclass
+class StubReport:
+    """What a Structured Report takes of a report."""
+
+    findings: str = "The lungs are clear."
+    impression: str = ""
+    model: str = "example 0.1.0"
+    edited: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 class StubReporter:
     gate, model_name = None, "example 0.1.0"
 
-    def __init__(self, notes: Path, seconds: float = 0.0):
-        self.notes, self.seconds, self.example = notes, seconds, make_report()
+    def __init__(self, notes: Path, seconds: float):
+        self.notes, self.seconds = notes, seconds
 
-    def report(self, image, lateral=None):
+    def report(self, image):
         time.sleep(self.seconds)
         with self.notes.open("a") as notes:
             notes.write(f"{os.getpid()}\n")
-        return replace(self.example, radiograph=image, geometry=self.example.geometry.fit(*image.pixels.shape, 256))
+        return StubReport()
 
 
 def work(settings: dict, notes: Path, seconds: float) -> None:
