@@ -70,7 +70,7 @@ class Refusal:
 @dataclass(frozen=True, eq=False)
 class Answer:
     """Attributes:
-    source, lateral: the images that it was written of; of a refusal, `source` is the first one, if it can be referred to.
+    source, lateral: the images that it was written of; of a refusal `source` is the first, if it can be referred to.
     reasons: why other images of the study were not read, a sentence each.
     """
 
