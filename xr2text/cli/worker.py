@@ -46,10 +46,10 @@ def run(args: argparse.Namespace) -> int:
 
         print(status(orthanc))
         return 0
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    logging.getLogger("xr2text").setLevel(logging.INFO)
     for name in SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # else it logs every address
     warnings.simplefilter("ignore")
     with lasting_imports():
         from xr2text.inference.reporter import Reporter

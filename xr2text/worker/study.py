@@ -69,7 +69,7 @@ class Refusal:
 @dataclass(frozen=True, eq=False)
 class Answer:
     """Attributes:
-    source, lateral: the images that it was written of; of a refusal, `source` is the first image.
+    source, lateral: the images that it was written of; of a refusal `source` is the first, if it can be referred to.
     reasons: why other images of the study were not read, a sentence each.
     """
 
@@ -111,8 +111,8 @@ def answer(reporter: Reporter, images: Sequence[str], fetch: Callable[[str], byt
         except ImageError as error:
             reasons.append(str(error))
     if report is None:
-        source = source_of(first, _DICOM, identity=True) if first else None
-        return Answer(Refusal(tuple(dict.fromkeys(reasons)), reporter.model_name), source)
+        source = source_of(first, _DICOM, identity=True)
+        return Answer(Refusal(tuple(dict.fromkeys(reasons)), reporter.model_name), source if source.header else None)
     if frontals is not films:
         reasons += ["A lateral radiograph of the study was not read."] * (len(laterals) - (report.lateral is not None))
     notes = tuple(f"Another image of the study has no report: {reason}" for reason in dict.fromkeys(reasons))

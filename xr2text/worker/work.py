@@ -170,7 +170,8 @@ class Worker:
             return None
         attempts = 1
         if record.state in ("waiting", "claimed"):
-            attempts = record.attempts + (not record.token.startswith(self.name))
+            mine = record.state == "claimed" and record.token.startswith(self.name)  # Orthanc went away meanwhile
+            attempts = record.attempts + (not mine)
         if attempts > DEATHS:
             reason = f"{DEATHS} workers stopped while they read this study."
             self._write(task, state="failed", images=task.digest, attempts=0, reasons=[reason])
