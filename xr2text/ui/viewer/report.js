@@ -83,10 +83,10 @@ function writeSentences() {
 const textOf = (section) => [...all(`.${section} .words`)].map((box) => box.textContent.trim()).filter(Boolean)
   .map((text) => /[.?!]$/.test(text) ? text : `${text}.`).join(" ");
 
-// The text as it stands goes to the server, unless it is what came from there, or another sentence is being written.
+// The text as it stands goes to the server once no sentence is being written any more, unless it is what came from there.
 function sendText() {
   setTimeout(() => {
-    if (!label || element.querySelector(".new .words:focus")) return;
+    if (!label || find(".words:focus")) return; // the answer would be written over what is being typed
     const [findings, impression] = ["findings", "impression"].map(textOf);
     const stands = (section) => sentences().filter((one) => one.section === section).map((one) => one.text).join(" ");
     if (findings === stands("findings") && impression === stands("impression")) {
