@@ -78,6 +78,7 @@ def made_up_metrics():
         },
         "clinical_convention": "Uncertain counts as positive.",
         **made_up_scores(0.1, FINDINGS, 0.633, 120),
+        "head_agreement": {"seen": 40, "asserted": 36, "denied": 1},
         "finding_head": {
             "mean_auc": 0.801,
             "mean_average_precision": 0.402,

@@ -57,6 +57,7 @@ def test_an_edited_report_says_so_and_by_which_model_it_was_drafted():
         "section": "findings",
         "text": "There is a mass.",
         "regions": {},
+        "lateral": 0.0,
         "confidence": None,
         "certainty": "written by a person",
     }

@@ -17,12 +17,10 @@ def objective(make_objective):
 
 
 @pytest.fixture
-def data(objective):
+def data(objective, tiny):
     studies = load_studies(DataConfig(source="phantom", phantoms=6), ["cardiomegaly"])["train"]
-    generator = objective.generator
-    return ReportDataset(
-        studies, generator.model.transform, generator.tokenizer, 40, findings=["cardiomegaly"], training=True
-    )
+    transform = objective.model.transform
+    return ReportDataset(studies, transform, tiny.tokenizer, 40, findings=["cardiomegaly"], training=True)
 
 
 def test_the_try_leaves_no_trace(objective, data):

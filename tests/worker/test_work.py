@@ -120,10 +120,13 @@ def clock(monkeypatch):
 
 
 class Reporter:
-    gate, model_name = None, "example 0.1.0"
+    model_name = "example 0.1.0"
 
     def __init__(self, error=None):
         self.error = error
+
+    def is_lateral(self, radiograph):
+        return radiograph.view == "lateral"
 
     def report(self, image, lateral=None):
         if self.error:

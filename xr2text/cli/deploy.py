@@ -11,9 +11,15 @@ MODEL = "checkpoints/xr2text-iu"
 # The page's README links to the documents, and these to one another.
 PATTERNS = (
     "app.py", "requirements.txt", "README.md", "LICENSE", "xr2text/**/*", "checkpoints/xr2text-gate/*", f"{MODEL}/*",
-    "docs/*.md", "benchmarks/*.md", "benchmarks/*.png",
+    "docs/*.md", "configs/worker/*", "benchmarks/*.md", "benchmarks/*.png",
 )  # fmt: skip
-FOLDERS = ("xr2text/*", "checkpoints/*", "docs/*", "benchmarks/*")  # where an earlier deployment's files are deleted
+FOLDERS = (
+    "xr2text/*",
+    "checkpoints/*",
+    "docs/*",
+    "configs/*",
+    "benchmarks/*",
+)  # where an earlier deployment's files are deleted
 VARIABLE = "XR2TEXT_CHECKPOINT"  # of a Space, which app.py reads
 
 

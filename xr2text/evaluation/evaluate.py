@@ -32,7 +32,7 @@ from xr2text.evaluation.baselines import best_constant, retrieve
 from xr2text.evaluation.degeneration import TrainingText, count_degeneration
 from xr2text.evaluation.predict import Predictions, first_frontal, image_features, processes, write_predictions
 from xr2text.imaging.transform import ImageTransform
-from xr2text.inference.confidence import read_findings
+from xr2text.inference.confidence import FindingReading, read_findings
 from xr2text.inference.overlay import Canvas, draw_grey
 from xr2text.model.checkpoint import Checkpoint
 from xr2text.model.xr2text import XR2Text
@@ -224,16 +224,14 @@ def _head_tables(
 
 def _head_agreement(model: XR2Text, predictions: Predictions) -> dict[str, int]:
     """How many findings the head counts as present, and how many of them the reports assert, deny, or pass over."""
-    texts = zip(predictions.findings, predictions.impressions, predictions.probabilities.tolist(), strict=True)
-    seen = Counter(
-        reading.written
-        for findings, impression, row in texts
-        for reading in read_findings(
-            f"{findings}\n\n{impression}", dict(zip(model.config.findings, row, strict=True)),
-            model.calibration.thresholds,
-        )
-        if reading.seen
-    )  # fmt: skip
+    thresholds = [model.calibration.thresholds.get(name, 0.5) for name in model.config.findings]
+    seen: Counter[str | None] = Counter()
+    for findings, impression, row in zip(
+        predictions.findings, predictions.impressions, predictions.probabilities.tolist(), strict=True
+    ):
+        readings = map(FindingReading, model.config.findings, row, thresholds)
+        read = read_findings(f"{findings}\n\n{impression}", readings)
+        seen.update(reading.written for reading in read if reading.seen)
     return {"seen": seen.total(), "asserted": seen["present"] + seen["uncertain"], "denied": seen["absent"]}
 
 

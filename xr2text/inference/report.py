@@ -36,11 +36,11 @@ class Sentence:
     text: str
     section: str  # "findings" or "impression"
     region_weights: dict[str, float]  # of what it was written from, by region; they sum to 1; empty: a person wrote it
-    lateral_weight: float = 0.0  # share of the lateral view in what it was written from, beside all regions
     confidence: float | None = None  # how likely it is true, see `sentence_confidence`; None: a person wrote it
     not_assessed: tuple[str, ...] = ()  # findings that it speaks of and the model does not know well enough
     as_set: tuple[str, ...] = ()  # findings of which it says what a person has set
     against_set: tuple[str, ...] = ()  # findings of which it says another thing than that
+    lateral_weight: float = 0.0  # share of the lateral view in what it was written from, beside all regions
 
     @property
     def region(self) -> str | None:

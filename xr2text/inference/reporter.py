@@ -267,7 +267,7 @@ class Reporter:
             *regions, lateral = weights[row, tokens].mean(0).tolist()
             shares = {name: share / sum(regions) for name, share in zip(REGION_NAMES, regions, strict=True)}
             confidence = sentence_confidence(text, log_p[row, tokens].mean().exp().item(), readings[row])
-            return Sentence(text, section, shares, lateral, confidence, **spoken_of(text, readings[row]))
+            return Sentence(text, section, shares, confidence, lateral_weight=lateral, **spoken_of(text, readings[row]))
 
         return [
             tuple(sentence(row, *located) for located in locate_sentences(self.checkpoint.tokenizer, ids))

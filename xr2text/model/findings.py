@@ -55,12 +55,7 @@ class FindingCalibration:
     @classmethod
     def from_json(cls, data: dict) -> "FindingCalibration":
         """The inverse of `dataclasses.asdict`. Raises TypeError for other keys."""
-        measures = {
-            name: FindingMeasure(
-                **{key: tuple(value) if isinstance(value, list) else value for key, value in one.items()}
-            )
-            for name, one in data.get("measures", {}).items()
-        }
+        measures = {name: FindingMeasure(**values) for name, values in data.get("measures", {}).items()}
         return cls(**{**data, "measures": measures})
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:

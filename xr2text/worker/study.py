@@ -1,7 +1,7 @@
 """From the images of a study to the documents of its report."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING, Protocol, Union
@@ -60,6 +60,8 @@ class Refusal:
     impression: str = ""
     edited: bool = False
     warnings: tuple[str, ...] = ()
+    sentences: tuple = ()
+    set_findings: dict[str, str] = field(default_factory=dict)
 
     @property
     def findings(self) -> str:
