@@ -99,6 +99,7 @@ def test_list_items_and_paragraphs_are_read_apart_and_wrapped_lines_together():
     assert label_report("No pneumothorax\n\nIMPRESSION: Atelectasis")["atelectasis"] == 1
     assert label_report("There is no\npleural effusion.")["pleural effusion"] == 0
     assert label_report("No pneumothorax\nSmall left effusion")["pleural effusion"] == 1
+    assert label_report("(No edema.) Small effusion.")["pleural effusion"] == 1
     assert label_report("Opacity worrisome for aspiration vs. early pneumonia.")["pneumonia"] == -1
 
 

@@ -153,6 +153,7 @@ class _Match:
 
 
 _BREAK = re.compile(r"\n\s*\n|\n\s*(?=(?:[-*•]|\d{1,2}[.)])\s|[A-Z][a-z])")
+_CLOSED = re.compile(r"(?<=[.?!])[)\]>\"']+(?=\s+[A-Z])")  # a bracket or quotation that a sentence's mark stands within
 _HEDGE = re.compile(rf"\b(?:{MAYBE}|borderline|questionabl[ey]|perhaps|suspected)\b")
 
 
@@ -162,7 +163,8 @@ def report_sentences(text: str) -> list[str]:
     A list's items, paragraphs and lines before a capital end like sentences, and so does a full stop that has lost its
     space; other line breaks are a page's, and "vs." ends nothing.
     """
-    parts = _BREAK.split(join_questions(re.sub(r"\bvs\.", "vs", plain_text(text))))
+    text = _CLOSED.sub("", re.sub(r"\bvs\.", "vs", plain_text(text)))
+    parts = _BREAK.split(join_questions(text))
     parts = [re.sub(r"(?<=[a-z])\.(?=[A-Z][a-z])", ". ", " ".join(part.split())) for part in parts]
     return [sentence for part in parts for sentence in split_sentences(part)]
 
