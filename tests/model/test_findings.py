@@ -76,11 +76,11 @@ def test_an_unknown_finding_is_an_error_that_lists_those_accepted():
         make_head(["nodule", "cardiomegali"])
 
 
-def test_a_calibration_says_how_likely_a_finding_is_and_whether_it_counts_as_present():
+def test_a_calibration_says_how_likely_and_how_present_a_finding_is():
     calibration = FindingCalibration(2.0, {"cardiomegaly": 0.2})
     edge = 2.0 * torch.tensor(0.2).logit()
-    logits = torch.tensor([[edge + 0.01, 0.01], [edge - 0.01, -0.01]])
-    assert calibration.presence(logits, ["cardiomegaly", "pneumothorax"]).tolist() == [[1, 1], [0, 0]]
+    presence = calibration.presence(torch.tensor([[edge, 0.0], [edge + 9, -9.0]]), ["cardiomegaly", "pneumothorax"])
+    torch.testing.assert_close(presence, torch.tensor([[0.5, 0.5], [1.0, 0.0]]), atol=1e-4, rtol=0)
     torch.testing.assert_close(calibration.probabilities(edge), torch.tensor(0.2))
 
 

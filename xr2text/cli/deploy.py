@@ -11,7 +11,7 @@ MODEL = "checkpoints/xr2text-iu"
 # The page's README links to the documents, and these to one another.
 PATTERNS = (
     "app.py", "requirements.txt", "README.md", "LICENSE", "xr2text/**/*", "checkpoints/xr2text-gate/*", f"{MODEL}/*",
-    "docs/*.md", "configs/worker/*", "benchmarks/*.md", "benchmarks/*.png",
+    "docs/*.md", "benchmarks/*.md", "benchmarks/*.png",
 )  # fmt: skip
 FOLDERS = (
     "xr2text/*",

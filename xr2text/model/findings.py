@@ -17,6 +17,7 @@ from xr2text.model.haqt_arr import VisualTokens
 from xr2text.text.findings.table import FINDING_REGIONS
 
 POOLED_DROPOUT = 0.2  # of the encoder's summary
+PRESENCE_SLOPE = 2.0  # of a finding's presence at its threshold, per unit of logit
 LEAST_CASES, LEAST_AUC = 10, 0.6  # below, a finding is not assessed
 Interval = list[float]  # a proportion or area, and the ends of its interval of 95 %
 
@@ -63,9 +64,9 @@ class FindingCalibration:
         return (logits / self.temperature).sigmoid()
 
     def presence(self, logits: torch.Tensor, findings: Sequence[str]) -> torch.Tensor:
-        """Which findings count as present: logits [B, F] -> [B, F], 1 from the finding's threshold on, else 0."""
+        """How far each finding counts as present: logits [B, F] -> [B, F] in [0, 1], 0.5 at the finding's threshold."""
         thresholds = logits.new_tensor([self.thresholds.get(name, 0.5) for name in findings])
-        return (self.probabilities(logits) >= thresholds).to(logits.dtype)
+        return (PRESENCE_SLOPE * (logits - thresholds.logit() * self.temperature)).sigmoid()
 
 
 class FindingHead(nn.Module):

@@ -97,7 +97,7 @@ class XR2Text(nn.Module):
         return self.calibration.probabilities(logits)
 
     def finding_presence(self, logits: torch.Tensor) -> torch.Tensor:
-        """Which findings count as present, [B, F], 1 or 0."""
+        """How far each finding counts as present, [B, F] in [0, 1]."""
         return self.calibration.presence(logits, self.config.findings)
 
     def decoder_context(
