@@ -61,7 +61,10 @@ def estimate_memory(config: Config) -> dict[str, int]:
         if settings.gradient_accumulation_steps == 1:  # else gradients wait for the next batch
             optimizer.zero_grad()
         batch = random_batch(config, "cpu")
-        every_token = mock.patch.object(losses, "known_tokens", lambda labels: torch.arange(labels.numel()))
+        every_token = mock.patch.multiple(
+            losses, known_tokens=lambda labels: torch.arange(labels.numel()),
+            reported_rows=lambda labels: torch.arange(len(labels)),
+        )  # fmt: skip
         precision = DTYPES.get(settings.mixed_precision)
         tracker = PeakTracker()
         tracker.track_external(model, objective, optimizer, *batch.values())

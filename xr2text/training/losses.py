@@ -65,6 +65,12 @@ def _in_chunks(function: Callable[..., torch.Tensor], states: torch.Tensor, *per
     return total
 
 
+def reported_rows(labels: torch.Tensor) -> torch.Tensor:
+    """Which rows of labels [B, T] hold a token; the first where none does, so that there is something to compute."""
+    rows = (labels != IGNORED).any(1).nonzero().squeeze(1)
+    return rows if len(rows) else rows.new_zeros(1)
+
+
 def known_tokens(labels: torch.Tensor) -> torch.Tensor:
     """[M] places in the flattened labels [B*T] that are not padding."""
     return (labels.flatten() != IGNORED).nonzero().squeeze(1)

@@ -20,7 +20,6 @@ from xr2text.model.attribution import attention_by_place
 from xr2text.model.haqt_arr import VisualTokens
 from xr2text.model.lateral import LateralImages
 from xr2text.model.xr2text import XR2Text
-from xr2text.text.tokenizer import IGNORED
 from xr2text.training import losses
 from xr2text.training.losses import Term
 
@@ -83,8 +82,7 @@ class Objective(nn.Module):
         weights, decoder, labels = self.weights, self.model.decoder, batch["labels"]
         if not (weights.ce or weights.focal or weights.rdrop):
             return {}
-        rows = (labels != IGNORED).any(1).nonzero().squeeze(1)  # the decoder computes the studies with a report alone
-        rows = rows if len(rows) else rows.new_zeros(1)
+        rows = losses.reported_rows(labels)  # the decoder computes these alone
         visual, labels = visual.each(lambda values: values[rows]), labels[rows]
         known = None if finding_logits is None else finding_logits[rows]
         context = self.model.decoder_context(visual, known, batch["finding_labels"][rows])
