@@ -123,7 +123,7 @@ def test_the_reporter_stops_them_too_and_goes_on_past_a_doubt_alone(tiny_checkpo
     verdict[:] = [REFUSED]
     for force in (False, True):
         with pytest.raises(RefusedImageError):
-            reporter.report(film, force)
+            reporter.report(film, force=force)
     assert issubclass(RefusedImageError, ImageError) and issubclass(DoubtfulImageError, ImageError)
 
 
