@@ -55,10 +55,10 @@ class GateSettings:
     size: int = 160  # side S of the canvas in pixels, a multiple of 16
     grid: int = 4  # cells on a side, over each of which the last stage is pooled
     components: int = 192  # P
-    sure: float = 0.6  # probability of a class from which a frontal radiograph is taken to be what it says
+    sure: float = 0.5  # probability of a class from which a frontal radiograph is taken to be what it says
     refuses: float = 0.9  # probability of a lateral view or of something else from which no doubt is left
     far: float = 1.2  # distance from the frontal radiographs of the fit beyond which an image is doubtful
-    unusual: float = 0.85  # distance beyond which a radiograph passes with a warning; some 1 % of real ones do
+    unusual: float = 0.83  # distance beyond which a radiograph passes with a warning; some 1 % of real ones do
 
 
 @dataclass(frozen=True, eq=False)

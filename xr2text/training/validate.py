@@ -199,9 +199,10 @@ def fit_calibration(
         for column, name in enumerate(findings)
     }
     if kept is not None:
-        for name in [name for name, common in zip(findings, enough.tolist(), strict=True) if not common]:
-            thresholds[name] = kept.thresholds.get(name, 0.5)
-            measures[name] = kept.measures.get(name, measures[name])
+        rare = {name for name, common in zip(findings, enough.tolist(), strict=True) if not common}
+        thresholds |= {name: kept.thresholds.get(name, 0.5) for name in rare}
+        measures = {name: measure for name, measure in measures.items() if name not in rare}
+        measures |= {name: measure for name, measure in kept.measures.items() if name in rare}
     return FindingCalibration(temperature, thresholds, measures)
 
 
