@@ -41,13 +41,6 @@ def refusal(text: str) -> gr.Error:
     return gr.Error(text, print_exception=False)
 
 
-class _Object(gr.JSON):
-    """JSON that is an object, which the schemas of MCP's tools must say."""
-
-    def api_info(self) -> dict[str, Any]:
-        return {"type": "object", "additionalProperties": {"type": "string"}}
-
-
 def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
     """Ties /report, /report_batch and /info to the page that is being built.
 
@@ -93,7 +86,9 @@ def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
 
     single, many, answer = upload(visible=False), upload(visible=False, file_count="multiple"), gr.JSON(visible=False)
     force = gr.Checkbox(False, label="force", visible=False)
-    findings = _Object(None, label="findings", visible=False)
+    findings = gr.JSON(None, label="findings", visible=False)
+    # JSON may be anything, which the schemas of MCP's tools cannot say.
+    findings.api_info = lambda: {"type": "object", "additionalProperties": {"type": "string"}}
     gr.Button(visible=False).click(
         report, [single, force, findings], answer, api_name="report", **in_turn,
         api_description="A radiograph's file -> findings, impression, sentences with their regions, doubts, model; "

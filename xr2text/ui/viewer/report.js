@@ -80,8 +80,12 @@ function writeSentences() {
   }
 }
 
-const textOf = (section) => [...all(`.${section} .words`)].map((box) => box.textContent.trim()).filter(Boolean)
-  .map((text) => /[.?!]$/.test(text) ? text : `${text}.`).join(" ");
+// A section's text; a sentence that a person has written ends in a full stop.
+function textOf(section) {
+  const written = new Set(sentences().filter((one) => one.section === section).map((one) => one.text));
+  return [...all(`.${section} .words`)].map((box) => box.textContent.trim()).filter(Boolean)
+    .map((text) => /[.?!]$/.test(text) || written.has(text) ? text : `${text}.`).join(" ");
+}
 
 // The text as it stands goes to the server once no sentence is being written any more, unless it is what came from there.
 function sendText() {
