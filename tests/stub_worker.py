@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from xr2text.worker.orthanc import Orthanc
@@ -25,15 +25,21 @@ class StubReport:
     model: str = "example 0.1.0"
     edited: bool = False
     warnings: tuple[str, ...] = ()
+    sentences: tuple = ()
+    set_findings: dict[str, str] = field(default_factory=dict)
+    lateral: None = None
 
 
 class StubReporter:
-    gate, model_name = None, "example 0.1.0"
+    model_name = "example 0.1.0"
 
     def __init__(self, notes: Path, seconds: float):
         self.notes, self.seconds = notes, seconds
 
-    def report(self, image):
+    def is_lateral(self, radiograph):
+        return radiograph.view == "lateral"
+
+    def report(self, image, lateral=None):
         time.sleep(self.seconds)
         with self.notes.open("a") as notes:
             notes.write(f"{os.getpid()}\n")
