@@ -230,7 +230,7 @@ def measure_finding(probabilities: torch.Tensor, labels: torch.Tensor, threshold
 
 
 def _rounded(*values: float) -> list[float]:
-    return [round(value, 3) for value in values]
+    return [round(float(value), 3) for value in values]
 
 
 def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
