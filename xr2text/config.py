@@ -165,9 +165,10 @@ class TrainingConfig(Settings):
     ] = "auto"
     gradient_checkpointing: Literal["none", "encoder", "all"] = "none"  # whose activations are computed twice
     group_by_length: bool = False  # reports of like length come in one batch, which is then padded less
+    # A part whose rate is 0 is frozen.
     lr_encoder: float = Field(1.0e-4, ge=0)
-    lr_projection: float = Field(5.0e-4, ge=0)
-    lr_decoder: float = Field(5.0e-4, ge=0)
+    lr_projection: float = Field(5.0e-4, ge=0)  # of HAQT-ARR, the lateral queries and the finding head
+    lr_decoder: float = Field(5.0e-4, ge=0)  # of BART and the finding tokens
     weight_decay: float = Field(0.01, ge=0)
     warmup_ratio: Fraction = 0.05  # of all updates
     ema_decay: Fraction | None = None  # validate and keep an exponential moving average of the weights; null: none

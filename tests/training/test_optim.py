@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from xr2text.config import TrainingConfig
+from xr2text.config import LossConfig, TrainingConfig
+from xr2text.training.objective import Objective
 from xr2text.training.optim import (
     StageSpan,
     average_weights,
@@ -13,7 +14,7 @@ from xr2text.training.optim import (
 
 
 def test_parameters_are_grouped_by_module(make_tiny):
-    model = make_tiny(("cardiomegaly",)).model
+    model = make_tiny(("cardiomegaly",), lateral_queries=2).model
     optimizer = build_optimizer(
         model, TrainingConfig(lr_encoder=1.0, lr_projection=2.0, lr_decoder=3.0, weight_decay=0.1)
     )
@@ -23,8 +24,9 @@ def test_parameters_are_grouped_by_module(make_tiny):
         (model.encoder, 1.0),
         (model.projection.router, 2.0),
         (model.projection.priors.refiners, 2.0),
+        (model.lateral, 2.0),
         (model.finding_head, 2.0),
-        (model.finding_tokens, 2.0),
+        (model.finding_tokens, 3.0),
         (model.decoder, 3.0),
     ):
         assert {rate[id(parameter)] for parameter in module.parameters()} == {expected}
@@ -32,6 +34,22 @@ def test_parameters_are_grouped_by_module(make_tiny):
     for group in optimizer.param_groups:
         decayed = group["weight_decay"] > 0
         assert all((parameter.ndim > 1 and group["name"] != "priors") == decayed for parameter in group["params"])
+
+
+def test_a_part_whose_rate_is_0_is_frozen(make_tiny, batch):
+    model = make_tiny(("cardiomegaly",)).model
+    settings = TrainingConfig(lr_encoder=0.0, lr_projection=0.0, lr_decoder=0.1)
+    objective = Objective(model, LossConfig(grounding=0.1))
+    prepare_model(model, settings)
+    optimizer = build_optimizer(model, settings)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    objective.train()
+    objective(batch, 0.0).loss.backward()
+    optimizer.step()
+    after = model.state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"decoder", "finding_tokens"}
+    assert not model.encoder.training and not model.projection.training and model.decoder.training
 
 
 def rates(spans, updates, warmup_ratio):

@@ -3,6 +3,7 @@
 Shapes: B batch, S image side, Q visual tokens, L lateral tokens, D width, T report tokens, V vocabulary, F findings.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -50,6 +51,20 @@ class XR2Text(nn.Module):
             self.finding_head = FindingHead(config, self.encoder.pooled_width)
             self.finding_tokens = FindingTokens(len(config.findings), config.width)
         self.calibration = FindingCalibration()
+        self.frozen: list[nn.Module] = []
+
+    def freeze(self, modules: Iterable[nn.Module]) -> None:
+        """These parts of the model are not trained any more."""
+        for module in modules:
+            module.requires_grad_(False).eval()
+            self.frozen.append(module)
+
+    def train(self, mode: bool = True) -> "XR2Text":
+        """What is frozen stays in evaluation mode: no dropout, and statistics of normalisation as they are."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
 
     def forward(
         self,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
@@ -19,21 +20,20 @@ LR_FLOOR = 0.02  # the cosine ends at this fraction of each learning rate
 
 
 def build_optimizer(model: XR2Text, config: TrainingConfig) -> Optimizer:
-    """AdamW with a learning rate for each module; biases, normalisation and priors are not decayed.
+    """AdamW with a learning rate for each part of the model; biases, normalisation and priors are not decayed.
 
     Raises:
         ConfigError: 8-bit states are asked for and torchao is not installed.
     """
     priors = model.projection.prior_parameters()
     slow = {id(parameter) for parameter in priors}
-    projection = [parameter for parameter in model.projection.parameters() if id(parameter) not in slow]
-    for module in (model.finding_head, model.finding_tokens):
-        projection += module.parameters() if module is not None else []
+    parts = {name: _parameters(modules) for name, modules in parts_by_rate(model).items()}
+    projection = [parameter for parameter in parts["projection"] if id(parameter) not in slow]
     groups = []
     for name, parameters, rate in (
-        ("encoder", model.encoder.parameters(), config.lr_encoder),
+        ("encoder", parts["encoder"], config.lr_encoder),
         ("projection", projection, config.lr_projection),
-        ("decoder", model.decoder.parameters(), config.lr_decoder),
+        ("decoder", parts["decoder"], config.lr_decoder),
         ("priors", priors, LR_PRIORS * config.lr_projection),
     ):
         trained = [parameter for parameter in parameters if parameter.requires_grad]
@@ -51,8 +51,25 @@ def build_optimizer(model: XR2Text, config: TrainingConfig) -> Optimizer:
     return AdamW8bit(groups, betas=(0.9, 0.98), bf16_stochastic_round=config.bf16_weights)
 
 
+def parts_by_rate(model: XR2Text) -> dict[str, list[nn.Module]]:
+    """The model's parts by the learning rate that trains them: lr_encoder, lr_projection or lr_decoder."""
+    parts = {
+        "encoder": [model.encoder],
+        "projection": [model.projection, model.lateral, model.finding_head],
+        "decoder": [model.decoder, model.finding_tokens],
+    }
+    return {name: [module for module in modules if module is not None] for name, modules in parts.items()}
+
+
+def _parameters(modules: Sequence[nn.Module]) -> list[nn.Parameter]:
+    return [parameter for module in modules for parameter in module.parameters()]
+
+
 def prepare_model(model: XR2Text, settings: TrainingConfig) -> None:
-    """How a model saves time and memory in training; it is changed in place."""
+    """What a model does not train, and how it saves time and memory in training; it is changed in place."""
+    for name, modules in parts_by_rate(model).items():
+        if not getattr(settings, f"lr_{name}"):
+            model.freeze(modules)
     if settings.gradient_checkpointing != "none":
         model.enable_gradient_checkpointing(text=settings.gradient_checkpointing == "all")
     if settings.bf16_weights:
