@@ -204,14 +204,13 @@ def with_findings(make_tiny):
 
 def test_the_report_follows_what_a_person_sets(with_findings, film, monkeypatch):
     model, presence = with_findings.model, []
-    head = model.finding_presence
-    monkeypatch.setattr(model, "finding_presence", lambda logits: presence.append(head(logits)) or presence[-1])
+    head = model.findings_present
+    monkeypatch.setattr(model, "findings_present", lambda logits: presence.append(head(logits)) or presence[-1])
     plain = with_findings.report(film)
     for state in ("present", "absent"):
         presence.clear()
         report = with_findings.report(film, findings={"pleural effusion": state})
-        assert {float(given[0, 1]) for given in presence} == {float(state == "present")}, "what the decoder reads"
-        assert all(0 < given[0, 0] < 1 for given in presence)
+        assert {bool(given[0, 1]) for given in presence} == {state == "present"}, "what the decoder reads"
         heart, effusion = report.finding_readings
         assert report.set_findings == {"pleural effusion": state} and effusion.seen == (state == "present")
         assert (heart.set_to, heart.probability) == (None, pytest.approx(plain.finding_readings[0].probability))

@@ -14,9 +14,13 @@ def build(width=32, vocab_size=V, **options) -> TextDecoder:
     return TextDecoder(config, vocab_size).eval()
 
 
+def whole(tokens: torch.Tensor) -> Context:
+    return Context(tokens, torch.ones(tokens.shape[:2]))
+
+
 @pytest.fixture
 def tokens():
-    return Context(torch.randn(3, 7, 32, generator=torch.Generator().manual_seed(1)))
+    return whole(torch.randn(3, 7, 32, generator=torch.Generator().manual_seed(1)))
 
 
 @pytest.mark.parametrize("text_encoder", [False, True])
@@ -29,7 +33,7 @@ def test_logits_are_causal_and_depend_on_the_image(tokens, text_encoder):
     later[:, 6] = 6
     torch.testing.assert_close(decoder(tokens, later)[:, :7], logits[:, :7])
     assert (decoder(tokens, later)[:, 7:] - logits[:, 7:]).abs().max() > 1e-4
-    assert (decoder(Context(tokens.tokens.flip(0)), labels) - logits).abs().max() > 1e-4
+    assert (decoder(whole(tokens.tokens.flip(0)), labels) - logits).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("text_encoder", [False, True])
@@ -37,7 +41,7 @@ def test_what_is_masked_is_not_read(tokens, text_encoder):
     decoder, labels = build(use_text_encoder=text_encoder), torch.randint(6, V, (3, 10))
     mask = torch.ones(3, 7)
     mask[:, 5:] = 0
-    short = Context(tokens.tokens[:, :5])
+    short = whole(tokens.tokens[:, :5])
     torch.testing.assert_close(decoder(Context(tokens.tokens, mask), labels), decoder(short, labels))
 
 

@@ -21,11 +21,11 @@ class Context:
 
     Attributes:
         tokens: [B, Q, D].
-        mask: [B, Q], 1 for the tokens to read, 0 for those of a view that is missing; None: all are read.
+        mask: [B, Q], 1 for the tokens to read, 0 for those of a view or a finding that is not there.
     """
 
     tokens: torch.Tensor
-    mask: torch.Tensor | None = None
+    mask: torch.Tensor
 
 
 class TextDecoder(nn.Module):

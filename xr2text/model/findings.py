@@ -17,7 +17,6 @@ from xr2text.model.haqt_arr import VisualTokens
 from xr2text.text.findings.table import FINDING_REGIONS
 
 POOLED_DROPOUT = 0.2  # of the encoder's summary
-PRESENCE_SLOPE = 2.0  # of a finding's presence at its threshold, per unit of logit
 LEAST_CASES, LEAST_AUC = 10, 0.6  # below, a finding is not assessed
 Interval = list[float]  # a proportion or area, and the ends of its interval of 95 %
 
@@ -63,10 +62,10 @@ class FindingCalibration:
         """Logits -> probabilities, the same shape."""
         return (logits / self.temperature).sigmoid()
 
-    def presence(self, logits: torch.Tensor, findings: Sequence[str]) -> torch.Tensor:
-        """How far each finding counts as present: logits [B, F] -> [B, F] in [0, 1], 0.5 at the finding's threshold."""
-        thresholds = logits.new_tensor([self.thresholds.get(name, 0.5) for name in findings])
-        return (PRESENCE_SLOPE * (logits - thresholds.logit() * self.temperature)).sigmoid()
+    def present(self, logits: torch.Tensor, findings: Sequence[str]) -> torch.Tensor:
+        """Whether each finding counts as present: logits [B, F] -> [B, F] bool."""
+        thresholds = [self.thresholds.get(name, 0.5) for name in findings]
+        return self.probabilities(logits) >= logits.new_tensor(thresholds)
 
 
 class FindingHead(nn.Module):
@@ -134,18 +133,15 @@ class FindingHead(nn.Module):
 
 
 class FindingTokens(nn.Module):
-    """Findings as tokens that the decoder reads beside the visual ones, as in PromptMRG (Jin et al., AAAI 2024).
-
-    Each is the finding's name, and a mixture of its absence and its presence."""
+    """A token for each finding, which the decoder reads beside the visual ones where the finding is present; much as in
+    PromptMRG (Jin et al., AAAI 2024)."""
 
     def __init__(self, findings: int, width: int):
         super().__init__()
-        self.name = nn.Parameter(torch.randn(findings, width) * 0.5)
-        self.absent = nn.Parameter(torch.randn(findings, width) * 0.5)
-        self.present = nn.Parameter(torch.randn(findings, width) * 0.5)
+        self.name = nn.Parameter(torch.randn(findings, width))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, presence: torch.Tensor) -> torch.Tensor:
-        """How far each finding is present, [B, F] in [0, 1] -> tokens [B, F, D]."""
-        presence = presence[..., None].to(self.name.dtype)
-        return self.norm(self.name + (1 - presence) * self.absent + presence * self.present)
+    def forward(self, present: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which findings are present, [B, F] bool -> tokens [B, F, D], and the mask [B, F] of those to be read."""
+        tokens = self.norm(self.name).expand(len(present), -1, -1)
+        return tokens, present.to(tokens.dtype)

@@ -101,13 +101,12 @@ class ReportGenerator:
         """Context -> token ids [B, T] without the start token."""
         settings = {"max_length": self.settings.max_tokens + 1, "bos_token_id": BOS, "pad_token_id": PAD,
                     "eos_token_id": EOS, "decoder_start_token_id": EOS}  # fmt: skip
-        tokens, mask = context.tokens, context.mask
-        mask = tokens.new_ones(tokens.shape[:2]) if mask is None else mask
-        start = torch.tensor([[EOS, self.findings_id]], device=tokens.device).expand(len(tokens), -1)
-        with one_thread(tokens.device):
+        device = context.tokens.device
+        start = torch.tensor([[EOS, self.findings_id]], device=device).expand(len(context.tokens), -1)
+        with one_thread(device):
             ids = self.model.decoder.bart.generate(
                 encoder_outputs=self.model.decoder.encode(context),
-                attention_mask=mask.long(),
+                attention_mask=context.mask.long(),
                 decoder_input_ids=start,
                 generation_config=SearchConfig(**settings | options),
                 logits_processor=self.rules,

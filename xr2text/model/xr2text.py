@@ -111,32 +111,31 @@ class XR2Text(nn.Module):
         """The head's logits [B, F] -> calibrated probabilities [B, F]."""
         return self.calibration.probabilities(logits)
 
-    def finding_presence(self, logits: torch.Tensor) -> torch.Tensor:
-        """How far each finding counts as present, [B, F] in [0, 1]."""
-        return self.calibration.presence(logits, self.config.findings)
+    def findings_present(self, logits: torch.Tensor) -> torch.Tensor:
+        """Which findings count as present, [B, F] bool."""
+        return self.calibration.present(logits, self.config.findings)
 
     def decoder_context(
         self, visual: VisualTokens, finding_logits: torch.Tensor | None, finding_labels: torch.Tensor | None = None
     ) -> Context:
-        """What the decoder reads: the visual tokens, those of the lateral view, then a token for each finding.
+        """What the decoder reads: the visual tokens, those of the lateral view, then a token for each finding that is
+        present.
 
         Args:
             finding_labels: [B, F], 1 present, 0 absent, NaN where not known. They take the place of what the head sees,
                 so that in training the decoder learns to say what the finding tokens say.
         """
-        tokens, mask = [visual.tokens], None
+        parts = [(visual.tokens, visual.tokens.new_ones(visual.tokens.shape[:2]))]
         if visual.lateral is not None:
-            tokens.append(visual.lateral.tokens)
+            tokens = visual.lateral.tokens
+            parts.append((tokens, visual.lateral.present[:, None].to(tokens.dtype).expand(tokens.shape[:2])))
         if self.finding_tokens is not None:
-            presence = self.finding_presence(finding_logits.detach())
+            present = self.findings_present(finding_logits.detach())
             if finding_labels is not None:
-                presence = torch.where(finding_labels.isnan(), presence, finding_labels.nan_to_num())
-            tokens.append(self.finding_tokens(presence))
-        if visual.lateral is not None and not visual.lateral.present.all():
-            mask = torch.cat([part.new_ones(part.shape[:2]) for part in tokens], dim=1)
-            first = visual.tokens.shape[1]
-            mask[:, first : first + visual.lateral.tokens.shape[1]] *= visual.lateral.present[:, None]
-        return Context(torch.cat(tokens, dim=1), mask)
+                present = torch.where(finding_labels.isnan(), present, finding_labels == 1)
+            parts.append(self.finding_tokens(present))
+        tokens, masks = zip(*parts, strict=True)
+        return Context(torch.cat(tokens, dim=1), torch.cat(masks, dim=1))
 
     def load_pretrained_parts(self) -> None:
         """The start of a training: the weights of encoder and decoder that the config names. Raises ConfigError."""
