@@ -24,6 +24,7 @@ from xr2text.training.memory import fit_batch
 from xr2text.training.objective import Objective
 from xr2text.training.optim import average_weights, build_optimizer, build_schedule, prepare_model, stage_spans
 from xr2text.training.report import write_epoch
+from xr2text.training.seen import see_all
 from xr2text.training.setup import (
     describe_run,
     first_checkpoint,
@@ -77,6 +78,8 @@ def train(config: Config, command: str, resume: bool) -> None:
     objective.to(accelerator.device)
     fit_batch(objective, data.train, settings, accelerator)
     skipped = Skipped(data.train, config.data.max_skip_fraction)
+    if settings.image_part_frozen:
+        objective.seen = see_all(model, data.train, skipped, config, accelerator)
     loaders = stage_loaders(config, data, skipped, accelerator)
 
     # The optimiser; its schedule counts the real updates of all stages.

@@ -136,6 +136,7 @@ class LossConfig(Settings):
         return self
 
 
+IMAGE_TERMS = ("load_balance", "mask_kl", "soft_iou", "findings", "occlusion")  # of what comes before the decoder
 TERMS = tuple(name for name in LossConfig.model_fields if name != "label_smoothing")
 
 
@@ -190,6 +191,11 @@ class TrainingConfig(Settings):
         return self
 
     @property
+    def image_part_frozen(self) -> bool:
+        """Whether only the decoder is trained."""
+        return not (self.lr_encoder or self.lr_projection)
+
+    @property
     def bf16_weights(self) -> bool:
         """Whether weights and gradients are in bfloat16; once mixed_precision is not "auto" any more."""
         return self.optimizer == "adamw_8bit" and self.mixed_precision == "bf16"
@@ -231,7 +237,9 @@ class Config(Settings):
                 f"{self.model.decoder.max_positions} tokens"
             )
         regional = haqt.projection == "haqt_arr"
+        moving = not self.training.image_part_frozen
         for terms, given, wrong in (
+            (IMAGE_TERMS, moving, "lr_encoder and lr_projection are 0: all that it would train is frozen"),
             (("mask_kl", "soft_iou", "grounding", "load_balance"), regional, "haqt.projection linear has no regions"),
             (("load_balance",), haqt.use_adaptive_routing, "haqt.use_adaptive_routing is false: there is no router"),
             (("mask_kl", "soft_iou"), self.data.segmentation, "data.segmentation names no masks"),

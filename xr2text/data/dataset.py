@@ -64,6 +64,8 @@ class ReportDataset(Dataset):
         self.with_region_targets, self.with_finding_regions = with_region_targets, with_finding_regions
         self.with_lateral = with_lateral
         self.training, self.seed, self.epoch = training, seed, 0
+        # Once a frozen model has seen the radiographs, examples come without them; index: why, of those it could not.
+        self.unreadable: dict[int, str] | None = None
         # [E, F]: 1 present or uncertain, 0 absent, NaN where nothing is known
         self.finding_labels = torch.from_numpy(np.abs(studies.labels(self.findings))[self.examples.rows])
 
@@ -77,25 +79,33 @@ class ReportDataset(Dataset):
     def __getitem__(self, index: int) -> dict:
         """Raises UnreadableImageError, or DataError for a mask that cannot be read."""
         study, image = self.examples[index]
-        random = np.random.default_rng([self.seed, self.epoch, index])
+        ids, count = self._token_ids(study), len(self.findings)
+        regions = region_targets(self.tokenizer, ids) if self.with_region_targets else _no_regions(len(ids))
+        places = finding_regions(study, self.findings) if self.with_finding_regions else _no_regions(count)
+        example = {
+            "labels": ids,  # T of them
+            "region_targets": torch.from_numpy(regions),  # [T, K]
+            "finding_labels": self.finding_labels[index],  # [F]
+            "finding_regions": torch.from_numpy(places),  # [F, K]
+            "index": index,
+        }
+        if self.unreadable is None:
+            return example | self._images(study, image, np.random.default_rng([self.seed, self.epoch, index]))
+        if index in self.unreadable:
+            raise UnreadableImageError(self.unreadable[index])
+        return example
+
+    def _images(self, study: Study, image: Image, random: np.random.Generator) -> dict:
         canvas, box, masks = self._view(image, random, self._masks(study))
         if masks is None:
             segmentation = np.full((len(REGIONS), *(self.grid or (1, 1))), math.nan, np.float32)
         else:
             segmentation = segmentation_targets(masks, self.grid)
-        ids, count = self._token_ids(study), len(self.findings)
-        regions = region_targets(self.tokenizer, ids) if self.with_region_targets else _no_regions(len(ids))
-        places = finding_regions(study, self.findings) if self.with_finding_regions else _no_regions(count)
         return {
             "pixel_values": canvas,  # [3, S, S]
             "box": box,  # [4]
             "lateral": self._lateral(study, random),
-            "labels": ids,  # T of them
-            "region_targets": torch.from_numpy(regions),  # [T, K]
             "segmentation_targets": torch.from_numpy(segmentation),  # [K, H, W]
-            "finding_labels": self.finding_labels[index],  # [F]
-            "finding_regions": torch.from_numpy(places),  # [F, K]
-            "index": index,
         }
 
     def _view(
@@ -177,18 +187,19 @@ def region_targets(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> np.nda
 
 
 def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
-    """A batch: pixel_values [B, 3, S, S], box [B, 4], labels [B, T], region_targets [B, T, K] bool, finding_labels
-    [B, F], finding_regions [B, F, K] bool, index [B], and segmentation_targets [B, K, H, W], NaN where a region is not
-    outlined; lateral_pixel_values [M, 3, S, S], lateral_box [M, 4] and lateral_rows [M] only where an example has a
-    lateral view; skipped (index: reason) only where examples stand for radiographs that cannot be read."""
-    stacked = ("pixel_values", "box", "segmentation_targets", "finding_labels", "finding_regions")
-    batch = {name: torch.stack([example[name] for example in examples]) for name in stacked}
+    """A batch: labels [B, T], region_targets [B, T, K] bool, finding_labels [B, F], finding_regions [B, F, K] bool and
+    index [B]; where examples hold radiographs, pixel_values [B, 3, S, S], box [B, 4] and segmentation_targets
+    [B, K, H, W], NaN where a region is not outlined, and where one has a lateral view, lateral_pixel_values
+    [M, 3, S, S], lateral_box [M, 4] and lateral_rows [M]; skipped (index: reason) only where examples stand for
+    radiographs that cannot be read."""
+    stacked = ("finding_labels", "finding_regions", "pixel_values", "box", "segmentation_targets")
+    batch = {name: torch.stack([example[name] for example in examples]) for name in stacked if name in examples[0]}
     batch["labels"] = pad_labels([example["labels"] for example in examples])
     batch["region_targets"] = torch.zeros(*batch["labels"].shape, len(REGIONS), dtype=torch.bool)
     for row, example in zip(batch["region_targets"], examples, strict=True):
         row[: len(example["labels"])] = example["region_targets"]
     batch["index"] = torch.tensor([example["index"] for example in examples])
-    laterals = [(*example["lateral"], row) for row, example in enumerate(examples) if example["lateral"] is not None]
+    laterals = [(*example["lateral"], row) for row, example in enumerate(examples) if example.get("lateral")]
     if laterals:
         pixels, boxes, rows = zip(*laterals, strict=True)
         batch["lateral_pixel_values"], batch["lateral_box"] = torch.stack(pixels), torch.stack(boxes)

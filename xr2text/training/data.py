@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset, Subset
+from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
@@ -93,8 +94,10 @@ def stage_loaders(config: Config, data: TrainingData, skipped: Skipped, accelera
     return [make_loader(examples, config, accelerator, shuffle=True) for examples in shown]
 
 
-def make_loader(data: Dataset, config: Config, accelerator: Accelerator, shuffle: bool = False) -> DataLoader:
-    """Batches of each process's share."""
+def make_loader(
+    data: Dataset, config: Config, accelerator: Accelerator, shuffle: bool = False, spread: bool = True
+) -> DataLoader:
+    """Batches of each process's share; without `spread`, of everything on each process and on no device."""
     settings, sampler = config.training, None
     if shuffle and settings.group_by_length:
         together = settings.batch_size * accelerator.num_processes
@@ -103,12 +106,16 @@ def make_loader(data: Dataset, config: Config, accelerator: Accelerator, shuffle
     # With a random generator for itself, since opening a loader must not move the random state that dropout draws from:
     # a resumed run would differ from one that never stopped.
     generator = torch.Generator().manual_seed(settings.seed)
-    return accelerator.prepare(
-        DataLoader(
-            data, settings.batch_size, shuffle, sampler, collate_fn=collate, num_workers=config.data.workers,
-            generator=generator,
-        )
+    loader = DataLoader(
+        data, settings.batch_size, shuffle, sampler, collate_fn=collate, num_workers=config.data.workers,
+        generator=generator,
     )  # fmt: skip
+    return accelerator.prepare(loader) if spread else loader
+
+
+def progress_bar(loader: DataLoader, what: str, accelerator: Accelerator) -> tqdm:
+    """Over a loader's batches, shown by each machine's first process."""
+    return tqdm(loader, desc=what, disable=not accelerator.is_local_main_process, leave=False, mininterval=2)
 
 
 class LengthGroups(LengthGroupedSampler):

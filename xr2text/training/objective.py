@@ -16,6 +16,7 @@ from torch.distributed.nn.functional import all_reduce
 
 from xr2text.anatomy import REGIONS
 from xr2text.config import LossConfig
+from xr2text.data.dataset import LATERAL_DROPPED
 from xr2text.model.attribution import attention_by_place
 from xr2text.model.haqt_arr import VisualTokens
 from xr2text.model.lateral import LateralImages
@@ -52,6 +53,7 @@ class Objective(nn.Module):
         super().__init__()
         self.model, self.weights = model, weights
         self.alone = False  # True: terms are this process's, and nothing waits for the others
+        self.seen: VisualTokens | None = None  # of all examples, where a frozen model has seen them, see `see_all`
         untrained = []
         if not (weights.ce or weights.focal or weights.rdrop):
             untrained += [self.model.decoder, self.model.finding_tokens]
@@ -63,7 +65,7 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch, progress: float) -> ObjectiveOutput:
         """The loss of a batch; `progress` is the fraction of all updates done."""
-        visual = self.model.encode_image(batch["pixel_values"], batch["box"], LateralImages.of(batch))
+        visual = self._see(batch)
         finding_logits = self.model.predict_findings(visual)
         terms = (
             self._text_terms(visual, finding_logits, batch, progress)
@@ -74,6 +76,21 @@ class Objective(nn.Module):
         loss = sum(getattr(self.weights, name) * mean for name, mean in means.items())
         loss = loss + self._unused(visual)
         return ObjectiveOutput(loss, means, visual.region_weights)
+
+    def _see(self, batch: Batch) -> VisualTokens:
+        if self.seen is None:
+            return self.model.encode_image(batch["pixel_values"], batch["box"], LateralImages.of(batch))
+        rows, device = batch["index"].cpu(), batch["index"].device
+
+        def pick(values: torch.Tensor) -> torch.Tensor:
+            values = values[rows].to(device)
+            return values.float() if values.is_floating_point() else values
+
+        visual = self.seen.each(pick)
+        if visual.lateral is not None:
+            kept = torch.rand(len(rows), device=device) >= LATERAL_DROPPED
+            visual.lateral.present = visual.lateral.present & kept
+        return visual
 
     def _text_terms(
         self, visual: VisualTokens, finding_logits: torch.Tensor | None, batch: Batch, progress: float
@@ -99,7 +116,7 @@ class Objective(nn.Module):
         return grounding | {name: term for name, term in terms.items() if getattr(weights, name)}
 
     def _region_terms(self, visual: VisualTokens, batch: Batch) -> dict[str, Term]:
-        terms, weights, masks = {}, self.weights, batch["segmentation_targets"]
+        terms, weights, masks = {}, self.weights, batch.get("segmentation_targets")
         if weights.load_balance:
             mean = visual.region_weights.float().mean(0)  # [K]
             mean = all_reduce(mean) / self._processes() if self._processes() > 1 else mean

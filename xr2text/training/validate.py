@@ -14,7 +14,6 @@ from scipy.stats import binomtest
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 
 from xr2text.config import Config
 from xr2text.data.dataset import collate
@@ -29,7 +28,7 @@ from xr2text.model.xr2text import XR2Text
 from xr2text.text.findings.labeler import label_reports
 from xr2text.text.sections import ReportText
 from xr2text.text.tokenizer import IGNORED
-from xr2text.training.data import TrainingData, make_loader
+from xr2text.training.data import TrainingData, make_loader, progress_bar
 from xr2text.training.report import Sample
 from xr2text.training.state import Progress
 
@@ -143,7 +142,7 @@ def predict(
     (None without one) beside the labels [N, F]."""
     model.eval()
     sums, logits, finding_labels = [], [], []
-    for batch in _bar(loader, "validation", accelerator):
+    for batch in progress_bar(loader, "validation", accelerator):
         labels = batch["labels"]
         with accelerator.autocast():
             output = model(batch["pixel_values"], batch["box"], labels, LateralImages.of(batch))
@@ -170,16 +169,12 @@ def write_reports(generator: ReportGenerator, loader: DataLoader, accelerator: A
     """Generated reports by example index, on every process; each study once."""
     generator.model.eval()
     reports: dict[int, ReportText] = {}
-    for batch in _bar(loader, "writing reports", accelerator):
+    for batch in progress_bar(loader, "writing reports", accelerator):
         with accelerator.autocast():
             generated = generator.generate(batch["pixel_values"], batch["box"], LateralImages.of(batch)).reports
         pairs = list(zip(batch["index"].tolist(), generated, strict=True))
         reports.update(accelerator.gather_for_metrics(pairs, use_gather_object=True))
     return reports
-
-
-def _bar(loader: DataLoader, what: str, accelerator: Accelerator) -> tqdm:
-    return tqdm(loader, desc=what, disable=not accelerator.is_local_main_process, leave=False, mininterval=2)
 
 
 def fit_calibration(
