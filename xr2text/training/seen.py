@@ -52,6 +52,6 @@ def _fill(store: dict[str, torch.Tensor], found: VisualTokens | LateralTokens, r
         value = getattr(found, field.name)
         if isinstance(value, torch.Tensor):
             dtype = torch.float16 if value.is_floating_point() else value.dtype
-            if field.name not in store:
+            if store.get(field.name) is None:
                 store[field.name] = torch.zeros(count, *value.shape[1:], dtype=dtype)
             store[field.name][rows] = value.to("cpu", dtype)
