@@ -83,7 +83,8 @@ def test_a_training_of_the_decoder_alone_leaves_the_rest_as_it_was(run, write_co
     terms = [f"training.losses.{term}=0" for term in ("load_balance", "findings", "occlusion")]
     run(second, f"training.init_from={tmp_path / 'first' / 'checkpoint'}", *FROZEN, *terms)
     before, after = (load_file(tmp_path / name / "checkpoint" / "model.safetensors") for name in ("first", "second"))
-    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    weights = [name for name, value in before.items() if value.is_floating_point()]  # the average of counts is no count
+    changed = {name.split(".")[0] for name in weights if not torch.allclose(before[name], after[name])}
     assert changed == {"decoder", "finding_tokens"}
     calibrations = (json.loads((tmp_path / name / "checkpoint" / "config.json").read_text()) for name in
                     ("first", "second"))  # fmt: skip
