@@ -13,7 +13,7 @@ from xr2text.training.optim import (
 
 
 def test_parameters_are_grouped_by_module(make_tiny):
-    model = make_tiny(("cardiomegaly",)).model
+    model = make_tiny(("cardiomegaly",), lateral_queries=2).model
     optimizer = build_optimizer(
         model, TrainingConfig(lr_encoder=1.0, lr_projection=2.0, lr_decoder=3.0, weight_decay=0.1)
     )
@@ -23,6 +23,7 @@ def test_parameters_are_grouped_by_module(make_tiny):
         (model.encoder, 1.0),
         (model.projection.router, 2.0),
         (model.projection.priors.refiners, 2.0),
+        (model.lateral, 2.0),
         (model.finding_head, 2.0),
         (model.finding_tokens, 2.0),
         (model.decoder, 3.0),

@@ -138,6 +138,7 @@ def model_card(
     losses = {name: getattr(training.losses, name) for name in TERMS}
     stages = ", ".join(f"{stage.name} {stage.epochs}" for stage in training.curriculum) or "all studies in every epoch"
     sections = [report.findings for report in reports]
+    views = "A frontal and a lateral view" if model.haqt.lateral_queries else "A single frontal view, no lateral one"
     return f"""| studies | {studies} |
 | model | `{model.encoder.name}` at {model.image_size} px, HAQT-ARR, {model.decoder.layers}-layer BART decoder |
 | loss terms and their weights | {", ".join(f"{name} {weight:g}" for name, weight in losses.items() if weight)} |
@@ -163,6 +164,6 @@ published systems are not part of this card.
 
 ## Limits
 
-A single frontal view; no comparison with earlier studies, no lateral view, no clinical history. A fluent sentence is no
-evidence that the image shows what it says. Attention maps show where the model looked, which need not be why.
+{views}; no comparison with earlier studies, no clinical history. A fluent sentence is no evidence that the image shows
+what it says. Attention maps show where the model looked, which need not be why.
 """

@@ -27,7 +27,7 @@ def build_optimizer(model: XR2Text, config: TrainingConfig) -> Optimizer:
     priors = model.projection.prior_parameters()
     slow = {id(parameter) for parameter in priors}
     projection = [parameter for parameter in model.projection.parameters() if id(parameter) not in slow]
-    for module in (model.finding_head, model.finding_tokens):
+    for module in (model.lateral, model.finding_head, model.finding_tokens):
         projection += module.parameters() if module is not None else []
     groups = []
     for name, parameters, rate in (
