@@ -19,16 +19,16 @@ LR_FLOOR = 0.02  # the cosine ends at this fraction of each learning rate
 
 
 def build_optimizer(model: XR2Text, config: TrainingConfig) -> Optimizer:
-    """AdamW with a learning rate for each module; biases, normalisation and priors are not decayed.
+    """AdamW with a learning rate each for encoder, decoder and all that lies between; biases, normalisation and priors
+    are not decayed.
 
     Raises:
         ConfigError: 8-bit states are asked for and torchao is not installed.
     """
     priors = model.projection.prior_parameters()
     slow = {id(parameter) for parameter in priors}
-    projection = [parameter for parameter in model.projection.parameters() if id(parameter) not in slow]
-    for module in (model.lateral, model.finding_head, model.finding_tokens):
-        projection += module.parameters() if module is not None else []
+    apart = slow.union(map(id, [*model.encoder.parameters(), *model.decoder.parameters()]))
+    projection = [parameter for parameter in model.parameters() if id(parameter) not in apart]  # and all that is new
     groups = []
     for name, parameters, rate in (
         ("encoder", model.encoder.parameters(), config.lr_encoder),
