@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from xr2text.inference.reporter import Reporter
+from xr2text.model.checkpoint import Checkpoint
 from xr2text.phantom.drawing import draw_phantom
+from xr2text.training.card import findings_table
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints" / "xr2text-iu"
 
@@ -27,3 +29,13 @@ def test_its_regions_follow_the_patients_sides(reporter):
     maps = reporter.report(draw_phantom(0, 256).radiograph).maps
     x_centre = (maps.sum(1) * range(256)).sum(1) / maps.sum((1, 2))
     assert x_centre[0] < 115 < 140 < x_centre[1]
+
+
+def test_its_card_says_how_well_it_knows_each_finding():
+    """As `scripts.measure_findings` printed it."""
+    calibration, card = Checkpoint.from_pretrained(SHIPPED).model.calibration, (SHIPPED / "README.md").read_text()
+    text = " ".join(card.split())
+    left_out = text.split("marked so wherever a report speaks of them: ")[1].split(". ")[0].rstrip(".").split(", ")
+    assert set(left_out) == {name for name, measure in calibration.measures.items() if not measure.assessed}
+    rows = [row for row in findings_table(calibration).splitlines() if row.endswith("| yes |")]
+    assert len(rows) == 10 and all(row.removesuffix(" yes |") in card for row in rows)

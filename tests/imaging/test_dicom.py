@@ -34,7 +34,7 @@ from pydicom.uid import (
 
 from xr2text.imaging.dicom import MIRRORED
 from xr2text.imaging.radiograph import ImageError
-from xr2text.imaging.read import read_radiograph
+from xr2text.imaging.read import read_chest_radiograph, read_radiograph
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
@@ -97,7 +97,8 @@ def test_accepted_body_parts(body_part, kept):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = dataset(GREY8, BodyPartExamined=body_part)
-    assert read_radiograph(file_bytes(made)).body_part == kept
+    radiograph = read_radiograph(file_bytes(made))
+    assert (radiograph.body_part, radiograph.contradiction) == (kept, "")
 
 
 @pytest.mark.parametrize(
@@ -106,19 +107,34 @@ def test_accepted_body_parts(body_part, kept):
      ("NM", "a nuclear medicine image"), ("PT", "a PET image"), ("SR", "a structured report"), ("QQ", "another")],
 )  # fmt: skip
 def test_other_modalities_are_named(modality, words):
-    assert words in refusal(file_bytes(dataset(GREY8, Modality=modality)))
+    data = file_bytes(dataset(GREY8, Modality=modality))
+    radiograph = read_radiograph(data)
+    assert words in radiograph.contradiction and radiograph.modality is None
+    assert_pixels(radiograph, GREY8 / 255)
+    with pytest.raises(ImageError, match=words):
+        read_chest_radiograph(data)
+
+
+def test_other_modalities_without_one_image_are_refused():
+    made = dataset(GREY8, Modality="SR")
+    for element in ("Rows", "Columns", "PixelData"):
+        delattr(made, element)
+    made.SOPClassUID = "1.2.840.10008.5.1.4.1.1.88.22"
+    assert "a structured report" in refusal(file_bytes(made))
+    assert "a CT image" in refusal(file_bytes(dataset(GREY8, Modality="CT", NumberOfFrames=3)))
 
 
 def test_ct_without_modality_is_known_by_its_class():
     made = dataset(GREY8, Modality="", SOPClassUID="1.2.840.10008.5.1.4.1.1.2")
-    assert "a CT image" in refusal(file_bytes(made))
+    assert "a CT image" in read_radiograph(file_bytes(made)).contradiction
 
 
 @pytest.mark.parametrize(
     ("body_part", "name"), [("SKULL", "skull"), ("HAND", "hand"), ("ABDOMEN", "abdomen"), ("T SPINE", "thoracic spine")]
 )
 def test_other_body_parts_are_named(body_part, name):
-    assert f"({name})" in refusal(file_bytes(dataset(GREY8, BodyPartExamined=body_part)))
+    radiograph = read_radiograph(file_bytes(dataset(GREY8, BodyPartExamined=body_part)))
+    assert f"({name})" in radiograph.contradiction and radiograph.body_part is None
 
 
 @pytest.mark.parametrize("orientation", ["L\\F", "R\\F", "L\\H", "F\\L", "H\\R", "RA\\FP", "A\\F", "R\\H", "R", ""])

@@ -186,6 +186,16 @@ def test_the_header_goes_before_what_an_image_looks_like(gate):
     assert pair_views(gate, lateral, unsaid(drawn.radiograph))[1] is lateral
 
 
+def test_a_header_that_says_another_body_part_can_be_overruled(gate):
+    hand = replace(phantom(3), contradiction="The file says that this shows another body part (hand).")
+    with pytest.raises(DoubtfulImageError, match=r"\(hand\)"):
+        gate.admit(hand)
+    assert gate.admit(hand, force=True) == (hand, (hand.contradiction,))
+    both = replace(radiograph_from_array(OTHERS["noise"]), contradiction=hand.contradiction)
+    with pytest.raises(RefusedImageError, match=r"\(hand\)\. This is no chest radiograph"):
+        gate.admit(both, force=True)
+
+
 def test_a_childs_radiograph_is_doubted(gate):
     child = replace(phantom(3), child=True)
     result = gate(child)

@@ -50,6 +50,7 @@ def test_a_run_ends_with_a_checkpoint_its_card_its_history_and_its_report(run, w
     best = int(best_epoch(history)["epoch"])
     card = (output / "checkpoint" / "README.md").read_text()
     assert f"combined + findings_f1, by which epoch {best} was chosen" in card
+    assert "A single frontal view, no lateral one;" in card
     assert "20 for training; 2 for validation" in card and "phantoms" in card and "--config run.yaml" in card
     reports = list(csv.DictReader((output / "validation_reports.csv").open()))
     assert len({row["id"] for row in reports}) == 2 and all(row["findings"] and row["impression"] for row in reports)

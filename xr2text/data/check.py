@@ -22,7 +22,7 @@ from xr2text.data.sources import load_studies
 from xr2text.data.study import FRONTAL, LATERAL, Faults, ImageFile, UnreadableImageError
 from xr2text.data.study_table import StudyTable
 from xr2text.imaging.radiograph import ImageError
-from xr2text.imaging.read import read_radiograph
+from xr2text.imaging.read import read_chest_radiograph
 
 # The stages that are counted where no config gives others.
 STAGES = [
@@ -80,7 +80,7 @@ def inspect_image(image: ImageFile) -> Inspected:
         return Inspected(error=str(error))
     digest = hashlib.sha256(content).hexdigest()
     try:
-        read_radiograph(content)
+        read_chest_radiograph(content)
     except ImageError as error:
         return Inspected(digest, f"{image}: {error}")
     return Inspected(digest)

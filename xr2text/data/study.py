@@ -10,7 +10,7 @@ import pyarrow as pa
 from xr2text.data.shards import open_shard
 from xr2text.errors import XR2TextError
 from xr2text.imaging.radiograph import ImageError, Radiograph
-from xr2text.imaging.read import read_radiograph
+from xr2text.imaging.read import read_chest_radiograph
 from xr2text.phantom.drawing import draw_phantom
 from xr2text.text.sections import ReportText
 
@@ -49,7 +49,7 @@ class ImageFile:
     def read(self) -> Radiograph:
         """Raises UnreadableImageError, which names the file."""
         try:
-            return read_radiograph(self.content())
+            return read_chest_radiograph(self.content())
         except ImageError as error:
             raise UnreadableImageError(f"{self}: {error}") from error
 

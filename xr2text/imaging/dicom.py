@@ -36,7 +36,7 @@ RADIOGRAPHY = {"CR", "DX", "DR", "RG", "XR"}
 UNSPECIFIC = {"OT", "SC"}
 """Accepted too: secondary captures, such as scanned radiographs, that do not say what they show."""
 
-_WANTED = "chest radiographs are accepted (modality CR or DX)"
+_WANTED = "reports are written of chest radiographs (modality CR or DX)"
 
 _OTHER_MODALITIES = {
     "CT": "a CT image", "MR": "an MR image", "US": "an ultrasound image", "MG": "a mammogram",
@@ -100,8 +100,8 @@ _QUIET = threading.Lock()
 def read_dicom(data: bytes) -> Radiograph:
     """Reads a DICOM object with or without preamble, file meta information and transfer syntax.
 
-    Accepted: one frame of 8 to 16 bits, grey or RGB or YBR, of the modalities in `RADIOGRAPHY` and `UNSPECIFIC` or
-    of none, whose body part is the chest, is not given, or is a word that is not known (its content is judged later).
+    Accepted: one frame of 8 to 16 bits, grey or RGB or YBR. A modality beyond `RADIOGRAPHY` and `UNSPECIFIC`, or a body
+    part that is known and is not the chest, stands in `Radiograph.contradiction`: headers are often wrong.
 
     How values become [0, 1], after the modality LUT or rescale:
     - VOI LUT sequence: the first table, by its bits (PS3.3 C.11.2.1.1), or its largest entry where they are untrue;
@@ -112,7 +112,7 @@ def read_dicom(data: bytes) -> Radiograph:
     What was done to the pixels where the header seems to be at fault stands in `Radiograph.notes`.
 
     Raises:
-        ImageError: not DICOM, damaged, too large, too small, several frames, no image, or not a chest radiograph.
+        ImageError: not DICOM, damaged, too large, too small, several frames, or no image.
     """
     bare, parsed = data[128:132] != b"DICM", False
     with quietly():
@@ -121,14 +121,17 @@ def read_dicom(data: bytes) -> Radiograph:
             dataset = dcmread(file, force=bare, specific_tags=_ELEMENTS, stop_before_pixels=True)
             parsed = _names_an_object(dataset)
             if parsed:
-                modality, body_part = _check_modality(dataset), _check_body_part(dataset)
-                _check_frame(dataset)
+                contradiction = _other_modality(dataset) or _other_body_part(dataset)
+                _check_frame(dataset, contradiction)
                 read_pixel_data(file, dataset)
                 pixels, notes = presented_pixels(dataset)
                 orientation = "".join(str(side)[:1] for side in dataset.get("PatientOrientation") or ())
                 if orientation in _UNMIRRORED:
                     pixels, notes = np.ascontiguousarray(_UNMIRRORED[orientation](pixels)), (*notes, MIRRORED)
-                return Radiograph(pixels, "DICOM", modality, body_part, _view(dataset), _is_child(dataset), notes)
+                return Radiograph(
+                    pixels, "DICOM", _modality(dataset), _chest(dataset), _view(dataset), _is_child(dataset),
+                    contradiction, notes,
+                )  # fmt: skip
         except ImageError:
             raise
         except _DICOM_ERRORS:
@@ -186,42 +189,56 @@ def _names_an_object(dataset: Dataset) -> bool:
     return str(dataset.get("SOPClassUID") or "").startswith("1.2.840.10008.") or "Rows" in dataset
 
 
-def _check_modality(dataset: Dataset) -> str | None:
+def _modality(dataset: Dataset) -> str | None:
     modality = str(dataset.get("Modality") or "").strip().upper()
-    if modality in RADIOGRAPHY | UNSPECIFIC:
-        return modality
-    if modality:
-        raise ImageError(f"This is {_OTHER_MODALITIES.get(modality, 'a DICOM object of another modality')}; {_WANTED}.")
+    return modality if modality in RADIOGRAPHY | UNSPECIFIC else None
+
+
+def _other_modality(dataset: Dataset) -> str:
+    """What the header says it is, where that is no radiograph."""
+    if _modality(dataset):
+        return ""
+    if modality := str(dataset.get("Modality") or "").strip().upper():
+        what = _OTHER_MODALITIES.get(modality, "a DICOM object of another modality")
+        return f"The file says that this is {what}; {_WANTED}."
     # "CT Image Storage", "Enhanced MR Image Storage", "Ultrasound Image Storage" ...
     storage = uid.UID(str(dataset.get("SOPClassUID") or "")).name.upper()
     for word in storage.replace("ULTRASOUND", "US").replace("PET", "PT").split():
         if word in ("CT", "MR", "US", "PT", "XA"):
-            raise ImageError(f"This is {_OTHER_MODALITIES[word]}; {_WANTED}.")
-    return None
+            return f"The file says that this is {_OTHER_MODALITIES[word]}; {_WANTED}."
+    return ""
 
 
-def _check_body_part(dataset: Dataset) -> str | None:
-    words = re.findall("[A-Z]+", str(dataset.get("BodyPartExamined") or "").upper())
-    joined = "".join(words)
-    if "SPINE" not in joined:
-        for beginning, term in _CHEST.items():
-            if any(word.startswith(beginning) for word in words):
-                return term
+def _body_part(dataset: Dataset) -> list[str]:
+    return re.findall("[A-Z]+", str(dataset.get("BodyPartExamined") or "").upper())
+
+
+def _chest(dataset: Dataset) -> str | None:
+    words = _body_part(dataset)
+    if "SPINE" in "".join(words):
+        return None
+    found = (term for beginning, term in _CHEST.items() if any(word.startswith(beginning) for word in words))
+    return next(found, None)
+
+
+def _other_body_part(dataset: Dataset) -> str:
+    """What the header says it shows, where that is known and is not the chest."""
+    words = _body_part(dataset)
     # Only words from the table are shown: the element is free text and could hold anything.
-    candidates = [joined, *words, *(word.removesuffix("S") for word in words)]
+    candidates = ["".join(words), *words, *(word.removesuffix("S") for word in words)]
     known = next((_OTHER_BODY_PARTS[word] for word in candidates if word in _OTHER_BODY_PARTS), None)
-    if known:
-        raise ImageError(f"This radiograph shows another body part ({known}); {_WANTED}.")
-    return None
+    if known is None or _chest(dataset):
+        return ""
+    return f"The file says that this shows another body part ({known}); {_WANTED}."
 
 
-def _check_frame(dataset: Dataset) -> None:
+def _check_frame(dataset: Dataset, contradiction: str) -> None:
     if "Rows" not in dataset or "Columns" not in dataset:
         if "Image Storage" in uid.UID(str(dataset.get("SOPClassUID") or "")).name:
             raise damaged("DICOM")
-        raise ImageError("This DICOM file holds no image; please choose the radiograph itself.")
+        raise ImageError(contradiction or "This DICOM file holds no image; please choose the radiograph itself.")
     if int(dataset.get("NumberOfFrames") or 1) > 1:
-        raise several_images("DICOM")
+        raise ImageError(contradiction) if contradiction else several_images("DICOM")
     check_size(int(dataset.Columns), int(dataset.Rows))
     if dataset.BitsAllocated not in (8, 16):
         raise ImageError("This DICOM image does not have 8 to 16 bits per pixel; please export it again.")

@@ -52,6 +52,7 @@ class Radiograph:
         body_part: "CHEST", "THORAX" or "LUNG"; None where the file does not say.
         view: "PA", "AP", "lateral" (lateral and decubitus positions) or None.
         child: the file says that the patient was younger than 16 years; the age itself is not kept.
+        contradiction: a sentence where the header says that this is no chest radiograph. The pixels may still be one's.
         notes: what was done to the pixels where the file contradicts itself, a sentence each for the reader.
     """
 
@@ -61,6 +62,7 @@ class Radiograph:
     body_part: str | None = None
     view: str | None = None
     child: bool = field(default=False, repr=False)
+    contradiction: str = ""
     notes: tuple[str, ...] = ()
 
     @property

@@ -65,7 +65,7 @@ def read_radiograph(source: str | os.PathLike | bytes | BinaryIO) -> Radiograph:
 
     Raises:
         ImageError: the file is missing, empty, damaged, too large, too small, of another format, of several frames,
-            or a DICOM object that is not a chest radiograph.
+            or a DICOM object without an image. See `Radiograph.contradiction` for what its header says it is.
     """
     data = read_content(source)
     if not data:
@@ -83,6 +83,15 @@ def read_radiograph(source: str | os.PathLike | bytes | BinaryIO) -> Radiograph:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _read_raster(data, "WebP")
     raise not_an_image()
+
+
+def read_chest_radiograph(source: str | os.PathLike | bytes | BinaryIO) -> Radiograph:
+    """`read_radiograph` where nobody can overrule a header: raises its `Radiograph.contradiction`, too, as an
+    ImageError."""
+    radiograph = read_radiograph(source)
+    if radiograph.contradiction:
+        raise ImageError(radiograph.contradiction)
+    return radiograph
 
 
 def radiograph_from_array(array: np.ndarray | Image.Image) -> Radiograph:

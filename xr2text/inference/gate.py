@@ -121,6 +121,9 @@ class Gate(nn.Module):
         verdict, reason = self._verdict(probabilities, distance)
         if verdict == PASSES and radiograph.child:
             verdict, reason = DOUBTFUL, CHILD
+        if radiograph.contradiction:
+            reason = radiograph.contradiction if verdict == PASSES else f"{radiograph.contradiction} {reason}"
+            verdict = DOUBTFUL if verdict == PASSES else verdict
         return GateResult(verdict, radiograph, () if verdict == REFUSED else notes, reason)
 
     def admit(self, radiograph: Radiograph, force: bool = False) -> tuple[Radiograph, tuple[str, ...]]:
@@ -128,7 +131,8 @@ class Gate(nn.Module):
 
         Raises:
             RefusedImageError: it is no frontal chest radiograph.
-            DoubtfulImageError: it may be none, or its file is at fault, see `Radiograph.notes`. With `force`, the doubt
+            DoubtfulImageError: it may be none, or its file is at fault or says that it is none, see
+                `Radiograph.notes` and `Radiograph.contradiction`. With `force`, the doubt
                 is the last of the notes instead.
         """
         result = self(radiograph)

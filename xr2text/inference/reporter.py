@@ -29,7 +29,7 @@ from xr2text.inference.confidence import (
     sentence_confidence,
     spoken_of,
 )
-from xr2text.inference.gate import Gate
+from xr2text.inference.gate import DoubtfulImageError, Gate
 from xr2text.inference.report import Encoded, Report, Sentence
 from xr2text.model.attribution import token_attribution, token_log_probabilities
 from xr2text.model.checkpoint import Checkpoint, CheckpointError
@@ -180,6 +180,8 @@ class Reporter:
         """A study, its frontal radiograph put right where need be. Raises ImageError."""
         radiograph, notes = (radiograph, ()) if self.gate is None else self.gate.admit(radiograph, force)
         notes = (*notes, *self._notes(radiograph))
+        if lateral is not None and lateral.contradiction and not force:
+            raise DoubtfulImageError(lateral.contradiction)
         if lateral is not None and not self.takes_lateral:
             lateral, notes = None, (*notes, "The lateral view was not read: this model knows frontal views only.")
         return Admitted(radiograph, notes, lateral)

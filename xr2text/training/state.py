@@ -147,8 +147,8 @@ def only_run(output: Path, cache: str | None = None) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        other = owner.read_text() if owner.is_file() else "another process"
-        raise ConfigError(f"{output} is in use: {other} trains there; choose another output, or wait") from error
+        holder = owner.read_text() if owner.is_file() else "another process"
+        raise ConfigError(f"{output} is in use: {holder} trains there; choose another output, or wait") from error
     try:
         owner.write_text(f"process {os.getpid()} of {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M}")
         yield

@@ -89,7 +89,8 @@ def edits(opened: Opened) -> str:
     """What a person has done to the report, in a sentence."""
     version = opened.versions[-1]
     drafted, stands = (
-        {(one.section, one.text) for one in report.sentences} for report in (version.draft, version.report)
+        {(sentence.section, sentence.text) for sentence in report.sentences}
+        for report in (version.draft, version.report)
     )
     parts = [f"{name} set to {state}" for name, state in version.draft.set_findings.items()]
     if version.report.edited:
@@ -115,7 +116,9 @@ def open_files(reporter: Reporter, session: Session, paths: list[str], where: st
         paired = pair(reporter, *opened)
         if paired is None:
             yield {"reader": gr.HTML(value=reader_value(session, status(NO_PAIR)) | {"view": "batch"})}
-            yield from run_batch(reporter, session, [Row(f"Radiograph {k}", one) for k, one in enumerate(opened, 1)])
+            yield from run_batch(
+                reporter, session, [Row(f"Radiograph {number}", study) for number, study in enumerate(opened, 1)]
+            )
             return
         opened = [paired]
     if where == "lateral" and session.opened and session.opened.decoded is not None:

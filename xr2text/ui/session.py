@@ -89,7 +89,10 @@ class Opened:
         """(section, text) of the sentences that the model wrote anew when a finding was last set."""
         if len(self.versions) < 2 or self.versions[-1].draft is self.versions[-2].draft:
             return set()
-        before, now = ({(one.section, one.text) for one in version.report.sentences} for version in self.versions[-2:])
+        before, now = (
+            {(sentence.section, sentence.text) for sentence in version.report.sentences}
+            for version in self.versions[-2:]
+        )
         return now - before
 
     def edited(self, findings: str, impression: str) -> "Opened":

@@ -38,7 +38,7 @@ class Rules(Settings):
         for rule, tag in (("modalities", "Modality"), ("body_parts", "BodyPartExamined"), ("stations", "StationName")):
             accepted = {value.upper() for value in getattr(self, rule)}
             if accepted:
-                series = [one for one in series if one["MainDicomTags"].get(tag, "").strip().upper() in accepted]
+                series = [entry for entry in series if entry["MainDicomTags"].get(tag, "").strip().upper() in accepted]
             if not series:
                 raise ImageError(f"The study has no series that the worker's rules take ({rule}).")
         return series

@@ -12,7 +12,7 @@ from pydicom.uid import EnhancedSRStorage, generate_uid
 
 from xr2text.export.source import Source, source_of
 from xr2text.imaging.radiograph import ImageError, Radiograph
-from xr2text.imaging.read import read_radiograph
+from xr2text.imaging.read import read_chest_radiograph
 
 if TYPE_CHECKING:
     from xr2text.inference.gate import Gate
@@ -95,7 +95,7 @@ def answer(reporter: Reporter, images: Sequence[str], fetch: Callable[[str], byt
         try:
             content = fetch(image)
             first = first or content
-            films.append(Film(content, read_radiograph(content)))
+            films.append(Film(content, read_chest_radiograph(content)))
         except ImageError as error:
             reasons.append(str(error))
     films.sort(key=lambda film: film.taken, reverse=True)

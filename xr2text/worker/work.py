@@ -195,11 +195,11 @@ class Worker:
         return left > 0
 
     def _read(self, study: str, facts: dict[str, Any], record: Record, tag: str | None) -> Task:
-        tags, images, reason = facts["MainDicomTags"], [], ""
-        series = [one for one in self.orthanc.series(study) if one["MainDicomTags"].get("Manufacturer") != MANUFACTURER]
+        tags, images, reason, series = facts["MainDicomTags"], [], "", self.orthanc.series(study)
+        foreign = [entry for entry in series if entry["MainDicomTags"].get("Manufacturer") != MANUFACTURER]
         try:
             self.config.rules.check_age(tags.get("StudyDate", ""), datetime.now().date())
-            images = sorted(image for one in self.config.rules.taken(series) for image in one["Instances"])
+            images = sorted(image for entry in self.config.rules.taken(foreign) for image in entry["Instances"])
         except ImageError as error:
             reason = str(error)
         label = hashlib.sha256(tags.get("StudyInstanceUID", "").encode()).hexdigest()[:12]
@@ -230,7 +230,7 @@ class Worker:
             log.warning("study %s: %s", task.label, error)
             self._release(task)
             raise
-        except Exception as error:
+        except Exception as error:  # whatever one study's files do, the worker goes on with the next
             self._failed(task, error)
             return
         seconds = time.monotonic() - started

@@ -5,10 +5,12 @@ def any_of(*patterns: str) -> str:
     return "(?:" + "|".join(patterns) + ")"
 
 
+EXCEPT = "except|excepting|other than|apart from|aside from|save for"
 # A character within one statement: it crosses neither a change of mind, nor another verdict.
 _STEP = (
     r"(?:(?!\b(?:but|however|although|though|while|whereas|despite|with|without|no|not|nor|normal|unremarkable|"
-    r"enlarged|there|which|clear|intact|are seen|is seen|is noted|are noted)\b)[^.;])"
+    r"enlarged|there|which|clear|intact|are seen|is seen|is noted|are noted|"
+    rf"{EXCEPT})\b)[^.;])"
 )
 
 
@@ -18,7 +20,7 @@ def near(first: str, then: str, reach: int = 60) -> str:
 
 
 NORMAL = any_of(
-    "normal", "normally", "unremarkable", "within normal", "in normal",
+    "(?<!than )normal", "normally", "unremarkable", "within normal", "in normal",
     r"not (?:\w+ ){0,2}(?:enlarged|widened|dilated)", "non-?enlarged", r"no (?:\w+ ){0,2}enlarge\w*",
     "not (?:increased|prominent|big|large)", "negative", "grossly clear", "within limits", "of normal",
     r"without (?:\w+ )?(?:enlargement|abnormality)", "wnl",
@@ -27,7 +29,9 @@ BORDERLINE = any_of(
     "upper limits?", "upper normal", "top[- ]normal", "top limits? of normal", "borderline", "high[- ]normal",
     "mildly prominent", "at the limits? of normal", "prominent", "accentuated",
 )  # fmt: skip
-LARGE = any_of("enlarged", "enlargement", "large", "increased in size", "increased size", "big", "dilated", "generous")
+LARGE = any_of(
+    "enlarged", "enlargement", "larger?", "increased in size", "increased size", "big(?:ger)?", "dilated", "generous",
+)  # fmt: skip
 HEART = any_of(
     "hearts?",
     r"(?:cardiac|cardio-?pericardial|cardio-?mediastinal)(?: and mediastinal| mediastinal)? (?:silhouettes?|size|"

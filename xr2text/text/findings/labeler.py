@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
+from xr2text.text.findings.fragments import EXCEPT
 from xr2text.text.findings.negation import ABSENT, MAYBE, PRESENT, UNCERTAIN, read_statuses
 from xr2text.text.findings.placement import place
 from xr2text.text.findings.table import FINDING_NAMES, FINDINGS, SIDED_FINDINGS, Finding
@@ -229,7 +230,7 @@ def _patterns() -> list[tuple[Finding, str, re.Pattern]]:
 
 def _careful(pattern: str) -> str:
     """Keeps the free words of a pattern from being a negation or another verdict."""
-    word = r"(?!(?:no|not|nor|without|normal|unremarkable|but|with|clear)\b)\w+"
+    word = rf"(?!(?:no|not|nor|without|normal|unremarkable|but|with|clear|{EXCEPT})\b)\w+"
     for loose in (r"(?: \w+)", r"(?:\w+ )", r"(?:,? \w+)"):
         pattern = pattern.replace(loose, loose.replace(r"\w+", word))
     return pattern

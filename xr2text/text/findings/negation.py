@@ -163,6 +163,12 @@ _EXCEPTION = re.compile(
     r"\b(?:except|excepting|other than|apart from|aside from|save for|with the exception of)\b[^.;]*?\b(?:trace|tiny|"
     r"small|minimal|mild|slight|minor|subtle|residual|ones?|that|known|left|right|apical|apex|apices|bas\w+)\b"
 )
+# "No evidence that the effusion has resolved" and "no sign of resolution of the effusion" deny nothing.
+_NOT_GONE = re.compile(
+    r"\b(?:no|without|not any)(?P<said> (?:\w+ )?(?:evidence|signs?|indications?|suggestion|proof) "
+    r"(?:that\b(?:(?!\b(?:no|not|but|however|although)\b)[^.;,]){0,80}?|(?:of|for) (?:\w+ ){0,2}))"
+    r"\b(?:resolved|resolution|resolving|cleared|clearing|disappeared|disappearance|gone)\b"
+)
 # "no consolidation, large effusion, or pneumothorax" is one list, though ", large" may begin a statement elsewhere.
 _LIST = re.compile(
     rf"\b(?:no|not|without|negative for|free of|clear of|{MAYBE}|suspicious for|concerning for)\b"
@@ -183,6 +189,7 @@ def read_statuses(sentence: str, spans: Sequence[tuple[int, int]]) -> list[str |
         For each, PRESENT, ABSENT, UNCERTAIN, or None where it is named without being asserted ("rule out pneumonia").
     """
     language, questions = _negex()
+    sentence = _NOT_GONE.sub(_without_cues, sentence)
     asked = [negex for cues, negex in questions if cues.search(sentence)]
     if not asked:
         return [PRESENT] * len(spans)
@@ -194,6 +201,11 @@ def read_statuses(sentence: str, spans: Sequence[tuple[int, int]]) -> list[str |
         negex(doc)
     statuses = [_status(found._) for found in doc.spans["findings"]]
     return [_excepted(sentence, span, spans, status) for span, status in zip(spans, statuses, strict=True)]
+
+
+def _without_cues(found: re.Match) -> str:
+    """The words between a doubled denial's cues, each at its place."""
+    return found["said"].rjust(found.end("said") - found.start()).ljust(len(found[0]))
 
 
 def _excepted(sentence: str, span: tuple[int, int], spans: Sequence[tuple[int, int]], status: str | None) -> str | None:

@@ -66,6 +66,7 @@ FINDINGS: tuple[Finding, ...] = (
         r"enlarged(?: \w+){0,2} (?:heart|cardiac|cardio-?mediastinal|cardiopericardial)",
         near(HEART, any_of(LARGE, "(?:moderately|mildly|markedly|severely|slightly) prominent"), 45),
         r"enlarge\w* (?:of )?(?:the )?(?:cardiac|heart|cardio-?mediastinal)",
+        rf"{HEART},? which (?:is|appears)(?: \w+){{0,2}}? {LARGE}",
         r"(?:left|right|bi)-? ?(?:ventricular|atrial) (?:\w+ )?(?:enlargement|hypertrophy|dilat\w+|prominence)",
         r"increased? (?:\w+ )?(?:heart|cardiac) size",
     ), denies=(
