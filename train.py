@@ -85,7 +85,7 @@ def train(config: Config, command: str, resume: bool) -> None:
     # The optimiser; its schedule counts the real updates of all stages.
     optimizer = build_optimizer(model, settings)
     plan = stage_spans(stages, loaders, settings.gradient_accumulation_steps)
-    schedule = build_schedule(optimizer, settings.warmup_ratio, plan)
+    schedule = build_schedule(optimizer, plan)
     average = average_weights(model, settings.ema_decay, optimizer)
     wrapped, optimizer = accelerator.prepare(objective, optimizer)
 

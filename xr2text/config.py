@@ -147,6 +147,7 @@ class StageConfig(Settings):
     epochs: Count
     max_findings: int | None = Field(None, ge=0)  # abnormal ones, present or uncertain; 0: normal studies only
     max_regions: int | None = Field(None, ge=0)  # that these findings involve
+    oversampling: int = Field(0, ge=0)  # a study is shown once more for each of its findings, at most so many times
     lr_factor: float = Field(1.0, gt=0)  # multiplies every learning rate
 
 
@@ -171,7 +172,6 @@ class TrainingConfig(Settings):
     lr_projection: float = Field(5.0e-4, ge=0)  # of HAQT-ARR, the lateral queries and the finding head
     lr_decoder: float = Field(5.0e-4, ge=0)  # of BART and the finding tokens
     weight_decay: float = Field(0.01, ge=0)
-    warmup_ratio: Fraction = 0.05  # of all updates
     ema_decay: Fraction | None = None  # validate and keep an exponential moving average of the weights; null: none
     losses: LossConfig = LossConfig()
     # The sum of these decides the best epoch: combined (BLEU-4 + ROUGE-L), findings_f1 and findings_f1_5 (of what the

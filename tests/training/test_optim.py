@@ -52,10 +52,10 @@ def test_a_part_whose_rate_is_0_is_frozen(make_tiny, batch):
     assert not model.encoder.training and not model.projection.training and model.decoder.training
 
 
-def rates(spans, updates, warmup_ratio):
+def rates(spans, updates):
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], lr=1.0)
-    schedule, values = build_schedule(optimizer, warmup_ratio, spans), []
+    schedule, values = build_schedule(optimizer, spans), []
     for _ in range(updates):
         values.append(schedule.get_last_lr()[0])
         optimizer.step()
@@ -64,14 +64,14 @@ def rates(spans, updates, warmup_ratio):
 
 
 def test_the_schedule_warms_up_and_ends_at_its_floor():
-    values = rates([StageSpan("all", 100)], 101, 0.1)
+    values = rates([StageSpan("all", 200)], 201)
     assert values[0] == pytest.approx(0.1) and values[9] == max(values) == pytest.approx(1)
-    assert values[55] == pytest.approx(0.51, abs=0.02) and values[99] == pytest.approx(0.02) == values[100]
+    assert values[105] == pytest.approx(0.51, abs=0.02) and values[199] == pytest.approx(0.02) == values[200]
 
 
 def test_each_stage_has_its_factor():
     spans = [StageSpan("first", 300), StageSpan("second", 300, 0.5)]
-    whole, parts = rates([StageSpan("all", 600)], 600, 0.0), rates(spans, 600, 0.0)
+    whole, parts = rates([StageSpan("all", 600)], 600), rates(spans, 600)
     assert parts[:300] == whole[:300] and parts[300:] == pytest.approx([rate / 2 for rate in whole[300:]])
 
 

@@ -20,25 +20,29 @@ def test_the_temperature_undoes_overconfidence():
     assert fit_temperature(truth, torch.full_like(truth, math.nan)) == 1
 
 
-def test_thresholds_give_the_best_f1_and_rare_findings_share_one():
-    probabilities = torch.tensor([[0.9, 0.9]] * 10 + [[0.3, 0.2]] * 10 + [[0.1, 0.1]] * 80)
-    labels = torch.zeros(100, 2)
-    labels[:20, 0] = 1  # from 0.3 on
-    labels[40:42, 1] = 1  # two cases of low probability: a threshold for them alone would be lower still
+def sixty_of_300():
+    """Probabilities and labels of a common finding and a rare one."""
+    probabilities = torch.tensor([[0.9, 0.9]] * 30 + [[0.3, 0.2]] * 30 + [[0.1, 0.1]] * 240)
+    labels = torch.zeros(300, 2)
+    labels[10:70, 0] = 1  # as many as have 0.3 and more
+    labels[120:122, 1] = 1
+    return probabilities, labels
+
+
+def test_a_finding_is_called_as_often_as_it_is_present_and_rare_ones_share_a_threshold():
+    probabilities, labels = sixty_of_300()
     chosen = fit_thresholds(probabilities, labels, ["common", "rare"])
-    assert 0.15 < chosen["common"] < 0.25  # midway between the cases at 0.3 and the others at 0.1
-    assert chosen["rare"] > 0.1
+    assert 0.15 < chosen["common"] < 0.25  # midway between 0.3 and 0.1
+    assert chosen["rare"] > 0.3, "62 of both are nearest to the 60 at 0.9"
     calibration = fit_calibration(probabilities.logit(), labels, ["common", "rare"])
     assert set(calibration.thresholds) == {"common", "rare"} and calibration.temperature > 0
 
 
 def test_what_too_few_studies_show_is_kept():
     kept = FindingCalibration(1.3, {"common": 0.4, "rare": 0.07})
-    probabilities = torch.tensor([[0.9, 0.9]] * 10 + [[0.3, 0.2]] * 10 + [[0.1, 0.1]] * 80)
-    labels = torch.zeros(100, 2)
-    labels[:20, 0], labels[40:42, 1] = 1, 1
+    probabilities, labels = sixty_of_300()
     names = ["common", "rare"]
-    two = slice(19, 41)  # with one positive each
+    two = slice(69, 121)  # with one positive each
     few = fit_calibration(probabilities[two].logit(), labels[two], names, kept)
     assert (few.temperature, few.thresholds) == (kept.temperature, kept.thresholds)
     fitted = fit_calibration(probabilities.logit(), labels, names, kept)

@@ -7,7 +7,7 @@ Under several processes each term is the mean over all their batches, so that tw
 same studies take the same step.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from xr2text.anatomy import REGIONS
 from xr2text.config import LossConfig
 from xr2text.data.dataset import LATERAL_DROPPED
 from xr2text.model.attribution import attention_by_place
+from xr2text.model.decoder import Context
 from xr2text.model.haqt_arr import VisualTokens
 from xr2text.model.lateral import LateralImages
 from xr2text.model.xr2text import XR2Text
@@ -25,6 +26,7 @@ from xr2text.training import losses
 from xr2text.training.losses import Term
 
 FOCAL_GAMMA, FOCAL_WARMUP = 2.0, 0.1  # gamma of the focal loss, and the fraction of all updates over which it rises
+VISUAL_HIDDEN = 0.3  # fraction of the reports with a finding that are learned from the finding tokens alone
 OCCLUDED = 0.125  # fraction of a batch's images that are copied with a region in black
 
 Batch = dict[str, torch.Tensor]  # as `data.dataset.collate` gives it
@@ -102,7 +104,7 @@ class Objective(nn.Module):
         rows = losses.reported_rows(labels)  # the decoder computes these alone
         visual, labels = visual.each(lambda values: values[rows]), labels[rows]
         known = None if finding_logits is None else finding_logits[rows]
-        context = self.model.decoder_context(visual, known, batch["finding_labels"][rows])
+        context = self._context(visual, known, batch["finding_labels"][rows])
         grounding = {}
         if weights.grounding:
             hidden, attention = decoder.hidden_states_and_attention(context, labels)  # [B, T, D], [B, T, Q]
@@ -114,6 +116,17 @@ class Objective(nn.Module):
         gamma = FOCAL_GAMMA * min(1.0, progress / FOCAL_WARMUP)
         terms = losses.vocabulary_terms(passes, *decoder.output_layer(), labels, weights.label_smoothing, gamma)
         return grounding | {name: term for name, term in terms.items() if getattr(weights, name)}
+
+    def _context(self, visual: VisualTokens, logits: torch.Tensor | None, labels: torch.Tensor) -> Context:
+        """The decoder's, with true findings. In training it hides, of some reports, what else the decoder could tell a
+        finding from, so that it learns to say what the finding tokens say."""
+        context = self.model.decoder_context(visual, logits, labels)
+        if logits is None or not self.training:
+            return context
+        views, findings = context.mask.split([context.mask.shape[1] - logits.shape[1], logits.shape[1]], dim=1)
+        hidden = torch.rand(len(views), 1, device=views.device) < VISUAL_HIDDEN
+        hidden &= findings.any(1, keepdim=True)
+        return replace(context, mask=torch.cat([views * ~hidden, findings], dim=1))
 
     def _region_terms(self, visual: VisualTokens, batch: Batch) -> dict[str, Term]:
         terms, weights, masks = {}, self.weights, batch.get("segmentation_targets")

@@ -16,6 +16,7 @@ from xr2text.data.curriculum import Stage
 from xr2text.model.xr2text import XR2Text
 
 LR_PRIORS = 0.2  # of lr_projection, for the spatial priors, which start on the anatomy
+WARMUP = 0.05  # of all updates, over which the learning rates rise
 LR_FLOOR = 0.02  # the cosine ends at this fraction of each learning rate
 
 
@@ -102,10 +103,10 @@ def stage_spans(stages: Sequence[Stage], loaders: Sequence[DataLoader], accumula
     ]
 
 
-def build_schedule(optimizer: Optimizer, warmup_ratio: float, spans: Sequence[StageSpan]) -> LambdaLR:
+def build_schedule(optimizer: Optimizer, spans: Sequence[StageSpan]) -> LambdaLR:
     """Linear warm-up, then a cosine down to LR_FLOOR of each rate at the last update of all stages."""
     factors = [span.lr_factor for span in spans for _ in range(span.updates)]  # of each update
-    updates, warmup = len(factors), max(1, round(warmup_ratio * len(factors)))
+    updates, warmup = len(factors), max(1, round(WARMUP * len(factors)))
 
     def factor(step: int) -> float:
         if step < warmup:

@@ -33,7 +33,7 @@ from xr2text.training.report import Sample
 from xr2text.training.state import Progress
 
 SAMPLES = 3  # of the scored reports, shown in the training report
-LEAST_POSITIVES = 8  # below, a finding's best threshold would be chance: it takes the one that suits all together
+LEAST_POSITIVES = 50  # below, a finding's own threshold would be chance: it takes the one that suits all together
 SCORE_DIGITS = 3  # of the score: where two epochs differ by less, the one with the lower validation loss is kept
 TEMPERATURES = torch.logspace(-0.7, 0.7, 57)  # 0.2 to 5
 THRESHOLDS = torch.linspace(0.02, 0.8, 79)
@@ -239,19 +239,19 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def fit_thresholds(probabilities: torch.Tensor, labels: torch.Tensor, names: list[str]) -> dict[str, float]:
-    """Each finding's probability from which it is called present with the best F1 [N, F]; see LEAST_POSITIVES."""
-    known, positive = ~labels.isnan(), labels == 1
-    called = (probabilities[None] >= THRESHOLDS[:, None, None]) & known  # [thresholds, N, F]
-    right, all_called, present = (called & positive).sum(1), called.sum(1), positive.sum(0)  # [thresholds, F], [F]
-    together = _middle_of_best(2 * right.sum(1) / (all_called.sum(1) + present.sum()).clamp_min(1))
-    each = 2 * right / (all_called + present).clamp_min(1)  # [thresholds, F]
+    """The probability from which each finding is called present as often as it is present [N, F], so that reports
+    assert as much as radiologists do; see LEAST_POSITIVES."""
+    known, present = ~labels.isnan(), (labels == 1).sum(0)  # [N, F], [F]
+    called = ((probabilities[None] >= THRESHOLDS[:, None, None]) & known).sum(1)  # [thresholds, F]
+    together = _middle_of_least((called.sum(1) - present.sum()).abs())
+    each = (called - present).abs()
     return {
-        name: _middle_of_best(each[:, column]) if present[column] >= LEAST_POSITIVES else together
+        name: _middle_of_least(each[:, column]) if present[column] >= LEAST_POSITIVES else together
         for column, name in enumerate(names)
     }
 
 
-def _middle_of_best(f1: torch.Tensor) -> float:
-    """The threshold in the middle of those with the highest F1 [thresholds], which are often several."""
-    best = (f1 == f1.max()).nonzero().squeeze(1)
-    return round(THRESHOLDS[best[len(best) // 2]].item(), 2)
+def _middle_of_least(differences: torch.Tensor) -> float:
+    """The threshold in the middle of those with the least difference [thresholds], which are often several."""
+    least = (differences == differences.min()).nonzero().squeeze(1)
+    return round(THRESHOLDS[least[len(least) // 2]].item(), 2)
