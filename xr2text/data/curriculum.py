@@ -122,10 +122,10 @@ class Curriculum:
             "|---|---|---|---:|---:|---:|",
         ]
         for stage in self.stages:
-            radiographs = len(set(stage.indices))
+            count = len(set(stage.indices))
             lines.append(
                 f"| {stage.name} | {stage.first_epoch + 1}-{stage.last_epoch + 1} | {criteria(stage.config)} "
-                f"| {stage.studies:,} | {radiographs:,} ({radiographs / self.examples:.0%}) | x {stage.config.lr_factor:g} |"
+                f"| {stage.studies:,} | {count:,} ({count / self.examples:.0%}) | x {stage.config.lr_factor:g} |"
             )
         return "\n".join(lines)
 
