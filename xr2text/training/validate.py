@@ -239,19 +239,25 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def fit_thresholds(probabilities: torch.Tensor, labels: torch.Tensor, names: list[str]) -> dict[str, float]:
-    """The probability from which each finding is called present as often as it is present [N, F], so that reports
-    assert as much as radiologists do; see LEAST_POSITIVES."""
-    known, present = ~labels.isnan(), (labels == 1).sum(0)  # [N, F], [F]
-    called = ((probabilities[None] >= THRESHOLDS[:, None, None]) & known).sum(1)  # [thresholds, F]
-    together = _middle_of_least((called.sum(1) - present.sum()).abs())
-    each = (called - present).abs()
+    """The probability from which each finding is called present with the best F0.5 [N, F], in which precision weighs
+    more than recall: a report had better leave a finding out than assert one that is not there. See LEAST_POSITIVES."""
+    known, positive = ~labels.isnan(), labels == 1
+    called = (probabilities[None] >= THRESHOLDS[:, None, None]) & known  # [thresholds, N, F]
+    right, called, present = (called & positive).sum(1), called.sum(1), positive.sum(0)  # [thresholds, F], [F]
+    together = _middle_of_best(_f_half(right.sum(1), called.sum(1), present.sum()))
+    each = _f_half(right, called, present)  # [thresholds, F]
     return {
-        name: _middle_of_least(each[:, column]) if present[column] >= LEAST_POSITIVES else together
+        name: _middle_of_best(each[:, column]) if present[column] >= LEAST_POSITIVES else together
         for column, name in enumerate(names)
     }
 
 
-def _middle_of_least(differences: torch.Tensor) -> float:
-    """The threshold in the middle of those with the least difference [thresholds], which are often several."""
-    least = (differences == differences.min()).nonzero().squeeze(1)
-    return round(THRESHOLDS[least[len(least) // 2]].item(), 2)
+def _f_half(right: torch.Tensor, called: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """F0.5 of counts: (1 + 1/4) precision * recall / (precision / 4 + recall)."""
+    return 1.25 * right / (called + present / 4).clamp_min(1)
+
+
+def _middle_of_best(scores: torch.Tensor) -> float:
+    """The threshold in the middle of those with the highest score [thresholds], which are often several."""
+    best = (scores == scores.max()).nonzero().squeeze(1)
+    return round(THRESHOLDS[best[len(best) // 2]].item(), 2)
