@@ -7,7 +7,7 @@ Under several processes each term is the mean over all their batches, so that tw
 same studies take the same step.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,7 @@ from xr2text.training import losses
 from xr2text.training.losses import Term
 
 FOCAL_GAMMA, FOCAL_WARMUP = 2.0, 0.1  # gamma of the focal loss, and the fraction of all updates over which it rises
-VISUAL_HIDDEN = 0.3  # fraction of the reports with a finding that are learned from the finding tokens alone
+TOKENS_HIDDEN, VISUAL_HIDDEN = 0.3, 0.3  # fraction of visual tokens, and of reports that lose all of them
 OCCLUDED = 0.125  # fraction of a batch's images that are copied with a region in black
 
 Batch = dict[str, torch.Tensor]  # as `data.dataset.collate` gives it
@@ -118,15 +118,15 @@ class Objective(nn.Module):
         return grounding | {name: term for name, term in terms.items() if getattr(weights, name)}
 
     def _context(self, visual: VisualTokens, logits: torch.Tensor | None, labels: torch.Tensor) -> Context:
-        """The decoder's, with true findings. In training it hides, of some reports, what else the decoder could tell a
-        finding from, so that it learns to say what the finding tokens say."""
+        """The decoder's, with true findings. In training visual tokens are hidden at random, of some reports all: it
+        learns to say what the finding tokens say, and does not learn reports by heart."""
         context = self.model.decoder_context(visual, logits, labels)
         if logits is None or not self.training:
             return context
-        views, findings = context.mask.split([context.mask.shape[1] - logits.shape[1], logits.shape[1]], dim=1)
-        hidden = torch.rand(len(views), 1, device=views.device) < VISUAL_HIDDEN
-        hidden &= findings.any(1, keepdim=True)
-        return replace(context, mask=torch.cat([views * ~hidden, findings], dim=1))
+        kept = torch.rand_like(context.mask) >= TOKENS_HIDDEN
+        kept &= torch.rand_like(context.mask[:, :1]) >= VISUAL_HIDDEN
+        kept[:, -logits.shape[1] :] = True
+        return Context(context.tokens * kept[..., None], context.mask * kept)
 
     def _region_terms(self, visual: VisualTokens, batch: Batch) -> dict[str, Term]:
         terms, weights, masks = {}, self.weights, batch.get("segmentation_targets")
