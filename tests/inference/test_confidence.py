@@ -120,13 +120,19 @@ def test_a_sentence_is_told_from_what_a_person_set():
 def test_only_what_the_model_has_can_be_set():
     assert check_set_findings(None, ["nodule"]) == {}
     assert check_set_findings({"nodule": "present"}, ["nodule"]) == {"nodule": "present"}
-    for findings, known, words in (
+    known = ["nodule", "right lung nodule", "lung lesion", "pleural effusion", "left pleural effusion"]
+    for given, what in (({"right lung nodule": "present"}, known[:3]), ({"lung lesion": "absent"}, known[:3]),
+                        ({"nodule": "absent"}, known[:2]), ({"pleural effusion": "present"}, known[3:4])):  # fmt: skip
+        assert check_set_findings(given, known) == dict.fromkeys(what, *given.values())
+    for findings, names, words in (
+        ({"nodule": "absent", "right lung nodule": "present"}, known, "'nodule' cannot be absent"),
+        ({"right lung nodule": "present", "nodule": "absent"}, known, "'right lung nodule' cannot be present"),
         ({"noodle": "present"}, ["nodule", "mass"], "accepted: nodule, mass"),
         ({"nodule": "maybe"}, ["nodule"], "present or absent; 'nodule' was set to 'maybe'"),
         ({"nodule": "present"}, [], "no finding head"),
     ):
         with pytest.raises(FindingError, match=words):
-            check_set_findings(findings, known)
+            check_set_findings(findings, names)
 
 
 def test_what_is_not_assessed_is_never_sure_and_disagrees_with_nothing():

@@ -27,6 +27,7 @@ def test_the_named_endpoints(address, png, not_an_image, uploads, caplog):
     assert good["findings"] and "not an accepted image" in bad["error"]
     report = client.predict(handle_file(png), api_name="/report")
     assert set(report) >= {"findings", "impression", "sentences", "regions", "model", "warnings"}
+    assert report["file"] == png.name and not report["lateral_view"]
     assert report["sha256"] == hashlib.sha256(png.read_bytes()).hexdigest()
     assert [region["name"] for region in report["regions"]] == list(REGION_NAMES)
     with pytest.raises(AppError, match="not an accepted image"):
@@ -41,6 +42,16 @@ def test_findings_are_set_by_programs_too(address, page, png, real_reporter, upl
         client.predict(handle_file(png), False, {"nodule": "present"}, api_name="/report")
     with pytest.raises(AppError, match="sent as an object"):
         client.predict(handle_file(png), False, ["nodule"], api_name="/report")
+    assert not uploads()
+
+
+def test_a_lateral_view_is_sent_beside(address, png, not_an_image, real_reporter, uploads):
+    client = Client(address, verbose=False)
+    report = client.predict(handle_file(png), lateral=handle_file(png), api_name="/report")
+    assert report["lateral_view"] == real_reporter.takes_lateral
+    assert real_reporter.takes_lateral or "frontal views only" in " ".join(report["doubts"] + report["warnings"])
+    with pytest.raises(AppError, match="not an accepted image"):
+        client.predict(handle_file(png), lateral=handle_file(not_an_image), api_name="/report")
     assert not uploads()
 
 

@@ -1,11 +1,12 @@
 """Confidence: how sure each sentence of a report is, and where report and finding head disagree."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from xr2text.errors import XR2TextError
 from xr2text.model.findings import FindingMeasure
 from xr2text.text.findings.labeler import find_mentions, label_report, label_sides
+from xr2text.text.findings.table import KINDS
 
 HIGH, MODERATE = 0.8, 0.5  # confidence from which a sentence's is called so; below MODERATE it is low
 PRESENT, ABSENT = "present", "absent"
@@ -45,9 +46,21 @@ class FindingReading:
         return known and self.seen != (self.written in (PRESENT, "uncertain"))
 
 
+def with_finding(findings: Mapping[str, str], name: str, state: str, known: Collection[str]) -> dict[str, str]:
+    """The same with one more set: what it is a kind of is present with it, and its kinds are absent with it."""
+    names = [name]
+    pairs = list(KINDS.items())  # nodules of a side, then nodules
+    for kind, general in pairs if state == PRESENT else pairs[::-1]:
+        found, related = (kind, general) if state == PRESENT else (general, kind)
+        if found in names and related in known:
+            names.append(related)
+    return {**findings, **dict.fromkeys(names, state)}
+
+
 def check_set_findings(findings: Mapping[str, str] | None, known: Iterable[str]) -> dict[str, str]:
-    """What a person has set, by finding. Raises FindingError for an unknown name or state."""
-    known = list(known)
+    """What a person has set, by finding, and what follows from it, see `with_finding`. Raises FindingError for an
+    unknown name or state, and where two that are set cannot both hold."""
+    known, checked = list(known), {}
     for name, state in (findings or {}).items():
         if not known:
             raise FindingError("This model has no finding head, so no finding can be set.")
@@ -55,7 +68,10 @@ def check_set_findings(findings: Mapping[str, str] | None, known: Iterable[str])
             raise FindingError(f"{name!r} is no finding of this model; accepted: {', '.join(known)}.")
         if state not in (PRESENT, ABSENT):
             raise FindingError(f"A finding is set to {PRESENT} or {ABSENT}; {name!r} was set to {state!r}.")
-    return dict(findings or {})
+        checked = with_finding(checked, name, state, known)
+    if wrong := [name for name, state in (findings or {}).items() if checked[name] != state]:
+        raise FindingError(f"{wrong[0]!r} cannot be {findings[wrong[0]]} beside the other findings that are set.")
+    return checked
 
 
 def read_findings(text: str, readings: Iterable[FindingReading]) -> tuple[FindingReading, ...]:

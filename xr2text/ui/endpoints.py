@@ -1,5 +1,6 @@
 """For programs: what gradio_client, curl and MCP call."""
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -48,24 +49,26 @@ def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
         in_turn: the queue that all who use the model share.
     """
 
-    def write(file: str, force: bool, findings: dict[str, str] | None = None) -> dict:
+    def write(file: str, force: bool, findings: dict[str, str] | None = None, lateral: str | None = None) -> dict:
         content = read_once(file)
         radiograph = read_radiograph(content)
-        written = report_in_time(reporter, radiograph, force, findings)
-        return report_json(written, source_of(content, radiograph).sha256)
+        side = read_radiograph(read_once(lateral)) if lateral else None
+        written = report_in_time(reporter, radiograph, force, findings, side)
+        return report_json(written, source_of(content, radiograph).sha256, Path(file).name)
 
-    def report(file: str, force: bool = False, findings: dict | None = None) -> dict:
-        if not file:
-            raise refusal("No file was sent.")
-        if findings is not None and not isinstance(findings, dict):
-            delete([file])
-            raise refusal('Findings are sent as an object, such as {"pleural effusion": "present"}.')
+    def report(file: str, force: bool = False, findings: dict | None = None, lateral: str | None = None) -> dict:
         try:
-            return write(file, force, findings)
+            if not file:
+                raise refusal("No file was sent.")
+            if findings is not None and not isinstance(findings, dict):
+                raise refusal('Findings are sent as an object, such as {"pleural effusion": "present"}.')
+            return write(file, force, findings, lateral)
         except DoubtfulImageError as error:
             raise refusal(f"{error} Send force=true to have it all the same.") from error
         except (ImageError, FindingError) as error:
             raise refusal(str(error)) from error
+        finally:
+            delete(filter(None, [file, lateral]))
 
     def report_batch(files: list[str], force: bool = False) -> list[dict]:
         reports: list[dict] = []
@@ -84,16 +87,18 @@ def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
     def info() -> dict[str, Any]:
         return about(reporter)
 
-    single, many, answer = upload(visible=False), upload(visible=False, file_count="multiple"), gr.JSON(visible=False)
+    single, lateral = upload(visible=False), upload(visible=False, label="lateral")
+    many, answer = upload(visible=False, file_count="multiple"), gr.JSON(visible=False)
     force = gr.Checkbox(False, label="force", visible=False)
     findings = gr.JSON(None, label="findings", visible=False)
     # JSON may be anything, which the schemas of MCP's tools cannot say.
     findings.api_info = lambda: {"type": "object", "additionalProperties": {"type": "string"}}
     gr.Button(visible=False).click(
-        report, [single, force, findings], answer, api_name="report", **in_turn,
+        report, [single, force, findings, lateral], answer, api_name="report", **in_turn,
         api_description="A radiograph's file -> findings, impression, sentences with their regions, doubts, model; "
         "with force also where it may be no frontal chest radiograph; findings such as {'pleural effusion': 'present'} "
-        "are as a person sees them, and the report follows. The file is deleted once it is read.",
+        "are as a person sees them, and the report follows; lateral is the lateral view of the same study. The files "
+        "are deleted once they are read.",
     )  # fmt: skip
     gr.Button(visible=False).click(
         report_batch, [many, force], answer, api_name="report_batch", **in_turn,

@@ -13,6 +13,7 @@ import gradio as gr
 from xr2text.errors import XR2TextError
 from xr2text.export.files import FILES, document
 from xr2text.imaging.radiograph import ACCEPTED, ImageError
+from xr2text.inference.confidence import with_finding
 from xr2text.inference.gate import DoubtfulImageError
 from xr2text.inference.reporter import Reporter
 from xr2text.ui.corrections import CorrectionError, keep_correction
@@ -200,8 +201,11 @@ def set_finding(reporter: Reporter, session: Session, label: str, finding: str, 
     """A finding was set to `state`, or, where that is empty, is again as the head sees it: the report follows."""
 
     def change(opened: Opened) -> Opened:
-        setting = {**opened.versions[-1].draft.set_findings, finding: state}
-        return opened.rewritten(reporter, {name: value for name, value in setting.items() if value})
+        draft = opened.versions[-1].draft
+        setting = {name: value for name, value in draft.set_findings.items() if name != finding}
+        if state:
+            setting = with_finding(setting, finding, state, [reading.name for reading in draft.finding_readings])
+        return opened.rewritten(reporter, setting)
 
     words = f"{finding} is set to {state}" if state else f"{finding} is again as the model sees it"
     return changed(session, label, change, f"{words[:1].upper()}{words[1:]}; the report is written anew from that.")

@@ -63,12 +63,13 @@ def upload(**settings: Any) -> gr.File:
 
 def refuse_other_files(page: gr.Blocks) -> None:
     """Who names a file that was not sent to the page, or sends what is no request, is told so in a sentence. gradio's
-    own errors say nothing to the caller, and write the path into the server's log."""
+    own errors say nothing to the caller, and write the path into the server's log. The last inputs may be left out."""
     preprocess = page.preprocess_data
 
-    async def preprocess_in_words(*args: Any, **kwargs: Any) -> list[Any]:
+    async def preprocess_in_words(called: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> list[Any]:
+        given = [*inputs, *[None] * (len(called.inputs) - len(inputs))] if inputs else inputs
         try:
-            return await preprocess(*args, **kwargs)
+            return await preprocess(called, given, *args, **kwargs)
         except gr.Error:
             raise
         except (InvalidPathError, OSError):

@@ -287,6 +287,10 @@ SIDED_FINDINGS: dict[str, tuple[str, str]] = {
     f"{side} {name}": (finding, side) for name, finding, _ in _SIDED for side in ("right", "left")
 }
 """The findings of one side: by name the finding of the table and the patient's side."""
+KINDS: dict[str, str] = {name: finding for name, (finding, _) in SIDED_FINDINGS.items()} | dict.fromkeys(
+    ("nodule", "mass"), "lung lesion"
+)
+"""By finding the more general one that is present wherever it is; the most special ones first."""
 FINDING_REGIONS: dict[str, tuple[str, ...]] = {
     finding.name: finding.regions for finding in FINDINGS if finding.regions
 } | {f"{side} {name}": (f"{side} lung", *more) for name, _, more in _SIDED for side in ("right", "left")}
