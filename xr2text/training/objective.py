@@ -17,7 +17,7 @@ from torch.distributed.nn.functional import all_reduce
 from xr2text.anatomy import REGIONS
 from xr2text.config import LossConfig
 from xr2text.data.dataset import LATERAL_DROPPED
-from xr2text.model.attribution import attention_by_place
+from xr2text.model.attribution import attention_by_region
 from xr2text.model.decoder import Context
 from xr2text.model.haqt_arr import VisualTokens
 from xr2text.model.lateral import LateralImages
@@ -108,8 +108,8 @@ class Objective(nn.Module):
         grounding = {}
         if weights.grounding:
             hidden, attention = decoder.hidden_states_and_attention(context, labels)  # [B, T, D], [B, T, Q]
-            places = attention_by_place(self.model, attention, visual)  # [B, T, K + 1]
-            grounding["grounding"] = losses.grounding_term(places[..., : len(REGIONS)], batch["region_targets"][rows])
+            regions = attention_by_region(self.model, attention, visual)  # [B, T, K]
+            grounding["grounding"] = losses.grounding_term(regions, batch["region_targets"][rows])
         else:
             hidden = decoder.hidden_states(context, labels)
         passes = torch.stack([hidden, decoder.hidden_states(context, labels)] if weights.rdrop else [hidden])
