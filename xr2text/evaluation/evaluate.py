@@ -41,8 +41,6 @@ from xr2text.text.findings.table import SIDED_FINDINGS
 
 WRITTEN = ["id", "reference", "generated", "findings"]  # columns of predictions.csv
 
-WRITTEN = ["id", "reference", "generated", "findings"]  # columns of predictions.csv
-
 
 def evaluate(
     checkpoint: Checkpoint,
