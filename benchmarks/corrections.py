@@ -89,7 +89,11 @@ def main() -> None:
                 cells = scores(Checkpoint.from_pretrained(path), those, folder / when / what)
                 lines.append(f"| {what} | {when} | {cells} |")
     about = f"{machine()}. {args.count} corrections of phantoms, {minutes:.0f} minutes of training."
-    publish("Corrections", f"{about} Made by `python -m benchmarks.corrections`.\n\n" + "\n".join(lines), args.out)
+    publish(
+        "Corrections",
+        f"{about} Made by `python -m benchmarks.corrections --root data/iu_xray`.\n\n" + "\n".join(lines),
+        args.out,
+    )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from PIL import Image
 from xr2text.anatomy import REGION_NAMES
 from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.inference.confidence import FindingError
+from xr2text.inference.gate import DoubtfulImageError
 from xr2text.inference.reporter import Reporter, free_cores
 from xr2text.model.checkpoint import CheckpointError
 from xr2text.model.findings import FindingCalibration, FindingMeasure
@@ -67,6 +68,16 @@ def test_a_lateral_view_is_read_beside_the_frontal_one(make_tiny, reporter, film
     assert (first.findings, second.findings) == (report.findings, alone.findings) and second.lateral is None
     unread = reporter.report(film, lateral)  # a checkpoint that reads frontal views alone
     assert unread.lateral is None and any("lateral view was not read" in warning for warning in unread.warnings)
+
+
+def test_what_a_header_says_against_a_radiograph_is_told(make_tiny, film):
+    both, words = Reporter(make_tiny((), lateral_queries=2)), "The file says that this is a CT image."
+    hand = replace(draw_phantom(1, 200).lateral, contradiction=words)
+    with pytest.raises(DoubtfulImageError, match="a CT image"):
+        both.report(film, hand)
+    assert both.report(film, hand, force=True).notes == (words,)
+    wrong = replace(draw_phantom(1, 200).radiograph, contradiction=words)
+    assert words in both.report(wrong).notes, "without a gate a report is written of every image"
 
 
 def test_the_maps_are_the_attention_of_the_model(reporter, film):

@@ -178,10 +178,12 @@ class Reporter:
 
     def _admit(self, radiograph: Radiograph, lateral: Radiograph | None, force: bool) -> Admitted:
         """A study, its frontal radiograph put right where need be. Raises ImageError."""
-        radiograph, notes = (radiograph, ()) if self.gate is None else self.gate.admit(radiograph, force)
-        notes = (*notes, *self._notes(radiograph))
         if lateral is not None and lateral.contradiction and not force:
             raise DoubtfulImageError(lateral.contradiction)
+        said = [view.contradiction for view in (radiograph, lateral) if view is not None]
+        radiograph, notes = (radiograph, ()) if self.gate is None else self.gate.admit(radiograph, force)
+        said = [sentence for sentence in said if sentence not in " ".join(notes)]
+        notes = (*notes, *said, *self._notes(radiograph))
         if lateral is not None and not self.takes_lateral:
             lateral, notes = None, (*notes, "The lateral view was not read: this model knows frontal views only.")
         return Admitted(radiograph, notes, lateral)
