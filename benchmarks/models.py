@@ -114,6 +114,7 @@ def random_batch(config: Config, device: str) -> dict[str, torch.Tensor]:
         "region_targets": torch.zeros(count, tokens, len(REGIONS), dtype=torch.bool),  # [B, T, K]
         "segmentation_targets": masks,  # [B, K, H, W]
         "finding_labels": torch.zeros(count, findings),  # [B, F]
+        "reported_findings": torch.zeros(count, findings),  # [B, F]
         "finding_regions": torch.zeros(count, findings, len(REGIONS), dtype=torch.bool),  # [B, F, K]
     }
     return {name: value.to(device) for name, value in batch.items()}

@@ -147,7 +147,6 @@ class StageConfig(Settings):
     epochs: Count
     max_findings: int | None = Field(None, ge=0)  # abnormal ones, present or uncertain; 0: normal studies only
     max_regions: int | None = Field(None, ge=0)  # that these findings involve
-    oversampling: int = Field(0, ge=0)  # a study is shown once more for each of its findings, at most so many times
     lr_factor: float = Field(1.0, gt=0)  # multiplies every learning rate
 
 
@@ -166,6 +165,7 @@ class TrainingConfig(Settings):
         Literal["auto", "no", "fp16", "bf16"], BeforeValidator(lambda value: "no" if value is False else value)
     ] = "auto"
     gradient_checkpointing: Literal["none", "encoder", "all"] = "none"  # whose activations are computed twice
+    recombined: Fraction = 0.0  # of the reports are made of several; then all say first what is there
     group_by_length: bool = False  # reports of like length come in one batch, which is then padded less
     # A part whose rate is 0 is frozen.
     lr_encoder: float = Field(1.0e-4, ge=0)

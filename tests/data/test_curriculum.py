@@ -50,7 +50,6 @@ def test_phantoms_without_a_finding_are_normal_and_only_these():
         ({"max_findings": 1}, (0, 1, 3)),
         ({"max_findings": 3, "max_regions": 3}, (0, 1, 3)),
         ({"max_regions": 4}, (0, 1, 2, 3)),
-        ({"oversampling": 2}, (0, 1, 1, 2, 2, 2, 3)),
     ],
 )
 def test_each_criterion_has_its_limit(limits, shown):
@@ -100,4 +99,3 @@ def test_stages_must_be_nested():
 def test_criteria_are_told_in_words():
     assert criteria(stage()) == "all studies"
     assert criteria(stage(max_regions=2)) == "at most 2 regions"
-    assert criteria(stage(oversampling=3)) == "those with findings up to 4 times"

@@ -27,6 +27,7 @@ def batch():
         "box": torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 4),
         "labels": labels,
         "finding_labels": torch.tensor([[1.0], [0.0], [0.0], [math.nan]]),
+        "reported_findings": torch.tensor([[1.0], [0.0], [0.0], [math.nan]]),
         "finding_regions": torch.zeros(4, 1, 7, dtype=torch.bool),
         "segmentation_targets": torch.full((4, 7, 4, 4), 1 / 16),
         "region_targets": torch.eye(7, dtype=torch.bool)[2].expand(4, 12, 7),

@@ -45,7 +45,7 @@ class Stage:
     """A stage with what it shows.
 
     Attributes:
-        indices: of the training examples; one that is shown several times in an epoch stands there as often.
+        indices: of the training examples.
         studies: how many studies these are of.
         first_epoch, last_epoch: counted from 0, both inclusive.
     """
@@ -104,7 +104,6 @@ class Curriculum:
                 )
             end = min(first + config.epochs, total_epochs)
             indices = np.flatnonzero(shown)
-            indices = indices.repeat(1 + np.minimum(difficulties[indices, 0], config.oversampling))
             self.stages.append(Stage(config, tuple(indices.tolist()), len(set(studies[indices])), first, end - 1))
             first, before = end, shown
 
@@ -122,10 +121,10 @@ class Curriculum:
             "|---|---|---|---:|---:|---:|",
         ]
         for stage in self.stages:
-            count = len(set(stage.indices))
+            share = len(stage.indices) / self.examples
             lines.append(
                 f"| {stage.name} | {stage.first_epoch + 1}-{stage.last_epoch + 1} | {criteria(stage.config)} "
-                f"| {stage.studies:,} | {count:,} ({count / self.examples:.0%}) | x {stage.config.lr_factor:g} |"
+                f"| {stage.studies:,} | {len(stage.indices):,} ({share:.0%}) | x {stage.config.lr_factor:g} |"
             )
         return "\n".join(lines)
 
@@ -137,8 +136,6 @@ def criteria(stage: StageConfig) -> str:
         words.append(f"at most {stage.max_findings} findings" if stage.max_findings else "normal studies only")
     if stage.max_regions is not None:
         words.append(f"at most {stage.max_regions} regions")
-    if stage.oversampling:
-        words.append(f"those with findings up to {1 + stage.oversampling} times")
     return ", ".join(words) or "all studies"
 
 

@@ -14,13 +14,16 @@ from transformers import PreTrainedTokenizerBase
 
 from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.data.cache import ImageCache, canvas_of
+from xr2text.data.curriculum import read_report
 from xr2text.data.examples import examples_of, report_lengths
+from xr2text.data.recombine import Recombiner
 from xr2text.data.segmentation import all_regions, read_outlines, segmentation_targets
 from xr2text.data.study import DataError, Image, Study, UnreadableImageError
 from xr2text.data.study_table import StudyTable
 from xr2text.imaging.augment import augment
 from xr2text.imaging.transform import ImageTransform, letterbox
 from xr2text.text.findings.labeler import find_mentions
+from xr2text.text.sections import ReportText
 from xr2text.text.tokenizer import encode_report, locate_sentences, pad_labels
 
 LATERAL_DROPPED = 0.4  # so often in training a lateral view is left out, so that a frontal view alone is read as well
@@ -38,6 +41,7 @@ class ReportDataset(Dataset):
         with_region_targets: examples know the regions that each token's sentence speaks of.
         with_finding_regions: examples know the regions in which the report places each finding.
         with_lateral: examples hold their study's lateral radiograph where it has one.
+        recombined: fraction of the reports that are made of several, another choice each epoch; 0: they are as written.
         training: examples are augmented, reproducibly for each epoch (`set_epoch`).
         cache: where resized images are kept; None: the originals are read.
     """
@@ -54,6 +58,7 @@ class ReportDataset(Dataset):
         with_region_targets: bool = False,
         with_finding_regions: bool = False,
         with_lateral: bool = False,
+        recombined: float = 0.0,
         training: bool = False,
         seed: int = 0,
         cache: ImageCache | None = None,
@@ -63,7 +68,8 @@ class ReportDataset(Dataset):
         self.findings, self.grid, self.cache = list(findings), grid, cache
         self.with_region_targets, self.with_finding_regions = with_region_targets, with_finding_regions
         self.with_lateral = with_lateral
-        self.training, self.seed, self.epoch = training, seed, 0
+        self.training, self.seed, self.epoch, self.recombined = training, seed, 0, recombined
+        self.recombiner = Recombiner(study.report for study in studies) if recombined else None
         # Once a frozen model has seen the radiographs, examples come without them; index: why, of those it could not.
         self.unreadable: dict[int, str] | None = None
         # [E, F]: 1 present or uncertain, 0 absent, NaN where nothing is known
@@ -79,18 +85,21 @@ class ReportDataset(Dataset):
     def __getitem__(self, index: int) -> dict:
         """Raises UnreadableImageError, or DataError for a mask that cannot be read."""
         study, image = self.examples[index]
-        ids, count = self._token_ids(study), len(self.findings)
+        random = np.random.default_rng([self.seed, self.epoch, index])
+        ids, reported = self._report(study, self.finding_labels[index], random)
+        count = len(self.findings)
         regions = region_targets(self.tokenizer, ids) if self.with_region_targets else _no_regions(len(ids))
         places = finding_regions(study, self.findings) if self.with_finding_regions else _no_regions(count)
         example = {
             "labels": ids,  # T of them
             "region_targets": torch.from_numpy(regions),  # [T, K]
-            "finding_labels": self.finding_labels[index],  # [F]
+            "finding_labels": self.finding_labels[index],  # [F], of the radiograph
+            "reported_findings": reported,  # [F], of the tokens
             "finding_regions": torch.from_numpy(places),  # [F, K]
             "index": index,
         }
         if self.unreadable is None:
-            return example | self._images(study, image, np.random.default_rng([self.seed, self.epoch, index]))
+            return example | self._images(study, image, random)
         if index in self.unreadable:
             raise UnreadableImageError(self.unreadable[index])
         return example
@@ -130,14 +139,14 @@ class ReportDataset(Dataset):
 
     def token_counts(self) -> list[int]:
         """[E] tokens of each example's report."""
-        return [len(self._token_ids(study)) for study, _ in self.examples]
+        return [len(self._token_ids(study.report)) for study, _ in self.examples]
 
     def longest_examples(self, count: int) -> list[dict]:
         """The examples with the longest reports in tokens, found among those with the longest texts, whose radiographs
         can be read; of too few, the first again. Raises DataError where there is none."""
         texts = np.argsort(-report_lengths(self.examples, self.impression), kind="stable")[: 8 * count].tolist()
         found = []
-        for index in sorted(texts, key=lambda index: -len(self._token_ids(self.examples[index][0]))):
+        for index in sorted(texts, key=lambda index: -len(self._token_ids(self.examples[index][0].report))):
             try:
                 found.append(self[index])
             except UnreadableImageError:
@@ -148,9 +157,22 @@ class ReportDataset(Dataset):
             raise DataError("of the radiographs with the longest reports none can be read")
         return found + found[:1] * (count - len(found))
 
-    def _token_ids(self, study: Study) -> list[int]:
-        if study.findings or (self.impression and study.impression):
-            return encode_report(self.tokenizer, study.report, self.max_tokens, self.impression)
+    def _report(
+        self, study: Study, labels: torch.Tensor, random: np.random.Generator
+    ) -> tuple[list[int], torch.Tensor]:
+        """Token ids of the study's report and its findings, `labels` [F]; now and then those of one made of several."""
+        if self.recombiner is None or not study.findings:
+            return self._token_ids(study.report), labels
+        if random.random() >= self.recombined:
+            return self._token_ids(self.recombiner.arrange(study.report)), labels
+        report = self.recombiner.recombine(study.report, random)
+        said, _ = read_report(report)
+        labels = torch.tensor([abs(said.get(name, math.nan)) for name in self.findings])
+        return self._token_ids(report), labels
+
+    def _token_ids(self, report: ReportText) -> list[int]:
+        if report.findings or (self.impression and report.impression):
+            return encode_report(self.tokenizer, report, self.max_tokens, self.impression)
         return []
 
     def _masks(self, study: Study) -> np.ndarray | None:
@@ -187,12 +209,14 @@ def region_targets(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> np.nda
 
 
 def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
-    """A batch: labels [B, T], region_targets [B, T, K] bool, finding_labels [B, F], finding_regions [B, F, K] bool and
-    index [B]; where examples hold radiographs, pixel_values [B, 3, S, S], box [B, 4] and segmentation_targets
+    """A batch: labels [B, T], region_targets [B, T, K] bool, finding_labels and reported_findings [B, F], finding_regions
+    [B, F, K] bool and index [B]; where examples hold radiographs, pixel_values [B, 3, S, S], box [B, 4] and segmentation_targets
     [B, K, H, W], NaN where a region is not outlined, and where one has a lateral view, lateral_pixel_values
     [M, 3, S, S], lateral_box [M, 4] and lateral_rows [M]; skipped (index: reason) only where examples stand for
     radiographs that cannot be read."""
-    stacked = ("finding_labels", "finding_regions", "pixel_values", "box", "segmentation_targets")
+    stacked = (
+        "finding_labels", "reported_findings", "finding_regions", "pixel_values", "box", "segmentation_targets",
+    )  # fmt: skip
     batch = {name: torch.stack([example[name] for example in examples]) for name in stacked if name in examples[0]}
     batch["labels"] = pad_labels([example["labels"] for example in examples])
     batch["region_targets"] = torch.zeros(*batch["labels"].shape, len(REGIONS), dtype=torch.bool)

@@ -104,7 +104,7 @@ class Objective(nn.Module):
         rows = losses.reported_rows(labels)  # the decoder computes these alone
         visual, labels = visual.each(lambda values: values[rows]), labels[rows]
         known = None if finding_logits is None else finding_logits[rows]
-        context = self._context(visual, known, batch["finding_labels"][rows])
+        context = self._context(visual, known, batch["reported_findings"][rows])
         grounding = {}
         if weights.grounding:
             hidden, attention = decoder.hidden_states_and_attention(context, labels)  # [B, T, D], [B, T, Q]

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from xr2text.data.recombine import Recombiner
+from xr2text.text.findings.labeler import contradictions, label_report
+from xr2text.text.sections import ReportText
+
+NORMAL = ReportText("The heart is normal in size. No pleural effusion or pneumothorax.", "No acute disease.")
+EFFUSION = ReportText("The heart is enlarged. There is a small right pleural effusion.", "Small right effusion.")
+GRANULOMA = ReportText("Heart size is normal. A calcified granuloma is seen in the left lung.", "No acute disease.")
+
+
+@pytest.fixture
+def recombiner():
+    return Recombiner([NORMAL, EFFUSION, GRANULOMA])
+
+
+def made(recombiner: Recombiner) -> list[ReportText]:
+    """Forty reports out of a normal one."""
+    return [recombiner.recombine(NORMAL, np.random.default_rng(seed)) for seed in range(40)]
+
+
+def test_what_is_there_comes_first_in_the_usual_order(recombiner):
+    report = ReportText("No pneumothorax. Calcified granuloma. It measures 3 mm. Cardiomegaly. Ribs intact.", "Normal.")
+    arranged = recombiner.arrange(report)
+    assert arranged.findings == "Cardiomegaly. Calcified granuloma. It measures 3 mm. No pneumothorax. Ribs intact."
+    assert arranged.impression == "Normal." and recombiner.arrange(NORMAL) == NORMAL
+
+
+def test_a_normal_report_is_given_findings_of_others(recombiner):
+    labels = [label_report(report.findings) for report in made(recombiner)]
+    found = {frozenset(name for name, label in report.items() if label == 1) for report in labels}
+    assert len(found) == 7 and frozenset() not in found  # one, two or all of three
+
+
+def test_what_it_said_of_them_itself_goes(recombiner):
+    reports = made(recombiner)
+    assert not any(contradictions(f"{report.findings} {report.impression}") for report in reports)
+    effusions = [report for report in reports if "small right pleural effusion" in report.findings]
+    assert effusions and all("No pleural effusion" not in report.findings for report in effusions)
+
+
+def test_an_impression_without_findings_goes(recombiner):
+    impressions = {report.impression for report in made(recombiner)}
+    assert impressions == {"", "Small right effusion."}
+
+
+def test_the_same_random_numbers_give_the_same_report(recombiner):
+    assert made(recombiner) == made(recombiner)
+
+
+def test_reports_without_findings_have_nothing_to_give():
+    assert Recombiner([NORMAL]).recombine(NORMAL, np.random.default_rng(0)) == NORMAL

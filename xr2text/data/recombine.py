@@ -1,0 +1,79 @@
+"""Training reports in one order, and reports made of several.
+
+Who learns to write from a few thousand reports learns by heart which sentences go together, not to say what is seen.
+Among sentences that come together by chance nothing but the findings says which will follow. And where each may stand
+anywhere, the likeliest next sentence is always another: a search for the likeliest report then leaves it out.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import lru_cache
+from statistics import mean
+
+import numpy as np
+
+from xr2text.text.findings.labeler import ABSENT, find_mentions
+from xr2text.text.findings.table import KINDS
+from xr2text.text.sections import ReportText, split_sentences
+
+MOST_FINDINGS = 3  # that a report is given
+
+
+class Recombiner:
+    """Has reports say first what is there, and puts sentences of some together anew."""
+
+    def __init__(self, reports: Iterable[ReportText]):
+        donors, places = defaultdict(list), defaultdict(list)  # by finding, asserted
+        for report in reports:
+            sentences = split_sentences(report.findings)
+            for number, sentence in enumerate(sentences):
+                for finding in _asserted(sentence):
+                    places[finding].append(number / len(sentences))
+            for finding in sorted(set().union(*map(_asserted, sentences))):
+                donors[finding].append(report)
+        self._donors = dict(sorted(donors.items()))
+        self._places = {finding: mean(found) for finding, found in places.items()}
+
+    def arrange(self, report: ReportText) -> ReportText:
+        """The same sentences, those first that assert a finding, in the order in which findings stand on average. One
+        that names no finding stays behind the one before it."""
+        place, placed = 1.0, []  # 1: behind all of these
+        for sentence in split_sentences(report.findings):
+            if _claims(sentence):
+                place = min((self._places.get(finding, 1.0) for finding in _asserted(sentence)), default=1.0)
+            placed.append((place, sentence))
+        placed.sort(key=lambda pair: pair[0])
+        return ReportText(" ".join(sentence for _, sentence in placed), report.impression)
+
+    def recombine(self, report: ReportText, random: np.random.Generator) -> ReportText:
+        """The report with up to `MOST_FINDINGS` findings more, drawn alike, however rare, each in a sentence of another
+        report. What the report says itself of such a finding goes, and so does an impression that names none."""
+        count = min(len(self._donors), int(random.integers(1, MOST_FINDINGS + 1)))
+        for index in random.choice(len(self._donors), count, replace=False) if count else ():
+            finding, donors = list(self._donors.items())[index]
+            report = _insert(report, donors[random.integers(len(donors))], finding)
+        return self.arrange(report)
+
+
+def _insert(report: ReportText, donor: ReportText, finding: str) -> ReportText:
+    """`report` with the donor's sentences that assert the finding."""
+    sentence = next(text for text in split_sentences(donor.findings) if finding in _asserted(text))
+    asserted = _asserted(sentence)
+
+    def others(text: str) -> list[str]:
+        return [text for text in split_sentences(text) if not {name for name, _ in _claims(text)} & asserted]
+
+    told = [text for text in split_sentences(donor.impression) if _asserted(text) and _asserted(text) <= asserted]
+    told += [text for text in others(report.impression) if _asserted(text)]
+    return ReportText(" ".join([sentence, *others(report.findings)]), " ".join(told))
+
+
+def _asserted(sentence: str) -> frozenset[str]:
+    return frozenset(name for name, said in _claims(sentence) if said)
+
+
+@lru_cache(maxsize=100_000)
+def _claims(sentence: str) -> frozenset[tuple[str, bool]]:
+    """The findings that a sentence names, and whether it asserts them; with each kind of finding the general one."""
+    claims = {(mention.finding, mention.status != ABSENT) for mention in find_mentions(sentence)}
+    return frozenset(claims | {(KINDS[name], said) for name, said in claims if name in KINDS})
