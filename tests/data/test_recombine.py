@@ -51,3 +51,9 @@ def test_the_same_random_numbers_give_the_same_report(recombiner):
 
 def test_reports_without_findings_have_nothing_to_give():
     assert Recombiner([NORMAL]).recombine(NORMAL, np.random.default_rng(0)) == NORMAL
+
+
+def test_what_is_not_there_is_said_in_the_words_of_others(recombiner):
+    said = {recombiner.reword(NORMAL, np.random.default_rng(seed)).findings.split(". ")[0] for seed in range(20)}
+    assert said == {"The heart is normal in size", "Heart size is normal"}
+    assert recombiner.reword(EFFUSION, np.random.default_rng(0)) == EFFUSION  # what is there stays

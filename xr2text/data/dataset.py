@@ -163,9 +163,10 @@ class ReportDataset(Dataset):
         """Token ids of the study's report and its findings, `labels` [F]; now and then those of one made of several."""
         if self.recombiner is None or not study.findings:
             return self._token_ids(study.report), labels
+        report = self.recombiner.reword(study.report, random)
         if random.random() >= self.recombined:
-            return self._token_ids(self.recombiner.arrange(study.report)), labels
-        report = self.recombiner.recombine(study.report, random)
+            return self._token_ids(self.recombiner.arrange(report)), labels
+        report = self.recombiner.recombine(report, random)
         said, _ = read_report(report)
         labels = torch.tensor([abs(said.get(name, math.nan)) for name in self.findings])
         return self._token_ids(report), labels

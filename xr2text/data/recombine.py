@@ -1,8 +1,9 @@
-"""Training reports in one order, and reports made of several.
+"""Training reports in one order, in the words of several, and with findings of others.
 
 Who learns to write from a few thousand reports learns by heart which sentences go together, not to say what is seen.
-Among sentences that come together by chance nothing but the findings says which will follow. And where each may stand
-anywhere, the likeliest next sentence is always another: a search for the likeliest report then leaves it out.
+Among sentences that come together by chance nothing but the findings says which will follow. Where each may stand
+anywhere, the likeliest next sentence is always another: a search for the likeliest report then leaves it out. And the
+likeliest report is one that somebody wrote again and again, not the usual one, unless its sentences are exchanged.
 """
 
 from collections import defaultdict
@@ -24,14 +25,17 @@ class Recombiner:
 
     def __init__(self, reports: Iterable[ReportText]):
         donors, places = defaultdict(list), defaultdict(list)  # by finding, asserted
+        denials = defaultdict(list)  # sentences, by the findings that they deny
         for report in reports:
             sentences = split_sentences(report.findings)
             for number, sentence in enumerate(sentences):
                 for finding in _asserted(sentence):
                     places[finding].append(number / len(sentences))
+                if _claims(sentence) and not _asserted(sentence):
+                    denials[_claims(sentence)].append(sentence)
             for finding in sorted(set().union(*map(_asserted, sentences))):
                 donors[finding].append(report)
-        self._donors = dict(sorted(donors.items()))
+        self._donors, self._denials = dict(sorted(donors.items())), dict(denials)
         self._places = {finding: mean(found) for finding, found in places.items()}
 
     def arrange(self, report: ReportText) -> ReportText:
@@ -44,6 +48,15 @@ class Recombiner:
             placed.append((place, sentence))
         placed.sort(key=lambda pair: pair[0])
         return ReportText(" ".join(sentence for _, sentence in placed), report.impression)
+
+    def reword(self, report: ReportText, random: np.random.Generator) -> ReportText:
+        """The same findings; each sentence that only denies some is one of any report that denies just these."""
+        sentences = split_sentences(report.findings)
+        for number, sentence in enumerate(sentences):
+            alike = self._denials.get(_claims(sentence))
+            if alike:
+                sentences[number] = alike[random.integers(len(alike))]
+        return ReportText(" ".join(sentences), report.impression)
 
     def recombine(self, report: ReportText, random: np.random.Generator) -> ReportText:
         """The report with up to `MOST_FINDINGS` findings more, drawn alike, however rare, each in a sentence of another

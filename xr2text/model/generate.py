@@ -89,9 +89,8 @@ class ReportGenerator:
             names, logits = self.model.config.findings, head_logits.clone()
             for name, state in findings.items():
                 logits[:, names.index(name)] = torch.inf if state == "present" else -torch.inf
-        beams = self.settings.num_beams
         ids = self._search(
-            self.model.decoder_context(visual, logits), num_beams=beams, early_stopping=beams > 1,
+            self.model.decoder_context(visual, logits), num_beams=self.settings.num_beams,
             length_penalty=self.settings.length_penalty, max_time=max_time,
         )  # fmt: skip
         reports = [decode_report(self.tokenizer, row) for row in ids.tolist()]
