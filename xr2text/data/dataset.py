@@ -160,7 +160,7 @@ class ReportDataset(Dataset):
     def _report(
         self, study: Study, labels: torch.Tensor, random: np.random.Generator
     ) -> tuple[list[int], torch.Tensor]:
-        """Token ids of the study's report and its findings, `labels` [F]; now and then those of one made of several."""
+        """Token ids of the study's report and its findings, `labels` [F]; or those of one made of several."""
         if self.recombiner is None or not study.findings:
             return self._token_ids(study.report), labels
         report = self.recombiner.reword(study.report, random)
@@ -210,11 +210,11 @@ def region_targets(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> np.nda
 
 
 def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
-    """A batch: labels [B, T], region_targets [B, T, K] bool, finding_labels and reported_findings [B, F], finding_regions
-    [B, F, K] bool and index [B]; where examples hold radiographs, pixel_values [B, 3, S, S], box [B, 4] and segmentation_targets
-    [B, K, H, W], NaN where a region is not outlined, and where one has a lateral view, lateral_pixel_values
-    [M, 3, S, S], lateral_box [M, 4] and lateral_rows [M]; skipped (index: reason) only where examples stand for
-    radiographs that cannot be read."""
+    """A batch: labels [B, T], region_targets [B, T, K] bool, finding_labels and reported_findings [B, F],
+    finding_regions [B, F, K] bool and index [B]; where examples hold radiographs, pixel_values [B, 3, S, S],
+    box [B, 4] and segmentation_targets [B, K, H, W], NaN where a region is not outlined, and where one has a
+    lateral view, lateral_pixel_values [M, 3, S, S], lateral_box [M, 4] and lateral_rows [M]; skipped (index:
+    reason) only where examples stand for radiographs that cannot be read."""
     stacked = (
         "finding_labels", "reported_findings", "finding_regions", "pixel_values", "box", "segmentation_targets",
     )  # fmt: skip
