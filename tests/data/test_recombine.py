@@ -57,3 +57,32 @@ def test_what_is_not_there_is_said_in_the_words_of_others(recombiner):
     said = {recombiner.reword(NORMAL, np.random.default_rng(seed)).findings.split(". ")[0] for seed in range(20)}
     assert said == {"The heart is normal in size", "Heart size is normal"}
     assert recombiner.reword(EFFUSION, np.random.default_rng(0)) == EFFUSION  # what is there stays
+
+
+def test_a_report_names_what_others_usually_deny(recombiner):
+    short = ReportText("A calcified granuloma is seen in the left lung.", "")
+    for seed in range(20):
+        completed = recombiner.complete(short, np.random.default_rng(seed))
+        labels = label_report(completed.findings)
+        assert labels["cardiomegaly"] == labels["pleural effusion"] == labels["pneumothorax"] == 0
+        assert recombiner.complete(completed, np.random.default_rng(seed)) == completed
+    assert recombiner.complete(EFFUSION, np.random.default_rng(0)) == EFFUSION  # no other denies a pneumothorax alone
+
+
+def test_with_an_edema_no_lungs_are_clear():
+    clear = ReportText("The lungs are clear.", "")
+    edema = ReportText("There is pulmonary edema.", "")
+    recombiner = Recombiner([clear, clear, edema])
+    assert recombiner.complete(edema, np.random.default_rng(0)) == edema
+    with_edema = [recombiner.recombine(clear, np.random.default_rng(seed)).findings for seed in range(10)]
+    assert set(with_edema) == {"There is pulmonary edema."}
+
+
+def test_what_is_denied_of_one_side_is_no_word_for_both():
+    one_side = ReportText("The left lung is clear.", "")
+    recombiner = Recombiner([one_side, one_side, ReportText("Clear lungs.", "")])
+    assert recombiner.reword(one_side, np.random.default_rng(0)) == one_side
+    assert (
+        recombiner.complete(ReportText("Cardiomegaly.", ""), np.random.default_rng(0)).findings
+        == "Cardiomegaly. Clear lungs."
+    )

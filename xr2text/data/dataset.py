@@ -164,12 +164,11 @@ class ReportDataset(Dataset):
         if self.recombiner is None or not study.findings:
             return self._token_ids(study.report), labels
         report = self.recombiner.reword(study.report, random)
-        if random.random() >= self.recombined:
-            return self._token_ids(self.recombiner.arrange(report)), labels
-        report = self.recombiner.recombine(report, random)
-        said, _ = read_report(report)
-        labels = torch.tensor([abs(said.get(name, math.nan)) for name in self.findings])
-        return self._token_ids(report), labels
+        if random.random() < self.recombined:
+            report = self.recombiner.recombine(report, random)
+            said, _ = read_report(report)
+            labels = torch.tensor([abs(said.get(name, math.nan)) for name in self.findings])
+        return self._token_ids(self.recombiner.arrange(self.recombiner.complete(report, random))), labels
 
     def _token_ids(self, report: ReportText) -> list[int]:
         if report.findings or (self.impression and report.impression):

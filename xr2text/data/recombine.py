@@ -1,12 +1,14 @@
-"""Training reports in one order, in the words of several, and with findings of others.
+"""Training reports in one order, complete, in the words of several, and with findings of others.
 
 Who learns to write from a few thousand reports learns by heart which sentences go together, not to say what is seen.
 Among sentences that come together by chance nothing but the findings says which will follow. Where each may stand
-anywhere, the likeliest next sentence is always another: a search for the likeliest report then leaves it out. And the
-likeliest report is one that somebody wrote again and again, not the usual one, unless its sentences are exchanged.
+anywhere, or be left out, the likeliest next sentence is always another, or none: a search for the likeliest report then
+leaves it out. And the likeliest report is one that somebody wrote again and again, not the usual one, unless its
+sentences are exchanged.
 """
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import lru_cache
 from statistics import mean
@@ -18,42 +20,64 @@ from xr2text.text.findings.table import KINDS
 from xr2text.text.sections import ReportText, split_sentences
 
 MOST_FINDINGS = 3  # that a report is given
+OPACITIES = {"atelectasis", "consolidation", "edema", "lung lesion", "pneumonia"}  # of the lungs, as in CheXpert
+USUALLY_DENIED = 0.25  # of the reports, at least, deny a finding that each is to name
 
 
 class Recombiner:
     """Has reports say first what is there, and puts sentences of some together anew."""
 
     def __init__(self, reports: Iterable[ReportText]):
-        donors, places = defaultdict(list), defaultdict(list)  # by finding, asserted
-        denials = defaultdict(list)  # sentences, by the findings that they deny
+        donors, places = defaultdict(list), defaultdict(list)  # by finding, asserted; by findings, all denied
+        denials, denied, count = defaultdict(list), Counter(), 0
         for report in reports:
             sentences = split_sentences(report.findings)
             for number, sentence in enumerate(sentences):
+                place = number / len(sentences)
                 for finding in _asserted(sentence):
-                    places[finding].append(number / len(sentences))
-                if _claims(sentence) and not _asserted(sentence):
-                    denials[_claims(sentence)].append(sentence)
+                    places[finding].append(place)
+                if _only_denied(sentence):
+                    denials[_only_denied(sentence)].append(sentence)
+                    places[_only_denied(sentence)].append(1 + place)  # behind all that is there
             for finding in sorted(set().union(*map(_asserted, sentences))):
                 donors[finding].append(report)
-        self._donors, self._denials = dict(sorted(donors.items())), dict(denials)
-        self._places = {finding: mean(found) for finding, found in places.items()}
+            denied.update(set().union(*map(_only_denied, sentences)))
+            count += 1
+        self._donors = dict(sorted(donors.items()))
+        self._denials = dict(sorted(denials.items(), key=lambda item: (-len(item[1]), sorted(item[0]))))
+        self._usual = {finding for finding, reports in denied.items() if reports >= USUALLY_DENIED * count}
+        self._places = {named: mean(found) for named, found in places.items()}
 
     def arrange(self, report: ReportText) -> ReportText:
-        """The same sentences, those first that assert a finding, in the order in which findings stand on average. One
-        that names no finding stays behind the one before it."""
-        place, placed = 1.0, []  # 1: behind all of these
+        """The same sentences, those first that assert a finding, each where it stands on average. One that names no
+        finding stays behind the one before it."""
+        place, placed = 1.0, []
         for sentence in split_sentences(report.findings):
-            if _claims(sentence):
-                place = min((self._places.get(finding, 1.0) for finding in _asserted(sentence)), default=1.0)
+            if _asserted(sentence):
+                place = min(self._places.get(finding, 1.0) for finding in _asserted(sentence))
+            elif _only_denied(sentence):
+                place = self._places.get(_only_denied(sentence), 2.0)
             placed.append((place, sentence))
         placed.sort(key=lambda pair: pair[0])
         return ReportText(" ".join(sentence for _, sentence in placed), report.impression)
+
+    def complete(self, report: ReportText, random: np.random.Generator) -> ReportText:
+        """The report with a denial of each finding that is usually denied and that it does not name, in the words of
+        other reports: the most usual ones that deny nothing else first."""
+        sentences = split_sentences(report.findings)
+        missing = self._usual - {finding for sentence in sentences for finding, _ in _claims(sentence)}
+        missing -= _not_to_deny(frozenset().union(*map(_asserted, sentences)))
+        for findings, alike in self._denials.items():
+            if findings <= missing:
+                sentences.append(alike[random.integers(len(alike))])
+                missing -= findings
+        return ReportText(" ".join(sentences), report.impression)
 
     def reword(self, report: ReportText, random: np.random.Generator) -> ReportText:
         """The same findings; each sentence that only denies some is one of any report that denies just these."""
         sentences = split_sentences(report.findings)
         for number, sentence in enumerate(sentences):
-            alike = self._denials.get(_claims(sentence))
+            alike = self._denials.get(_only_denied(sentence))
             if alike:
                 sentences[number] = alike[random.integers(len(alike))]
         return ReportText(" ".join(sentences), report.impression)
@@ -65,7 +89,7 @@ class Recombiner:
         for index in random.choice(len(self._donors), count, replace=False) if count else ():
             finding, donors = list(self._donors.items())[index]
             report = _insert(report, donors[random.integers(len(donors))], finding)
-        return self.arrange(report)
+        return report
 
 
 def _insert(report: ReportText, donor: ReportText, finding: str) -> ReportText:
@@ -74,7 +98,10 @@ def _insert(report: ReportText, donor: ReportText, finding: str) -> ReportText:
     asserted = _asserted(sentence)
 
     def others(text: str) -> list[str]:
-        return [text for text in split_sentences(text) if not {name for name, _ in _claims(text)} & asserted]
+        return [
+            text for text in split_sentences(text)
+            if not {name for name, _ in _claims(text)} & asserted and not _only_denied(text) & _not_to_deny(asserted)
+        ]  # fmt: skip
 
     told = [text for text in split_sentences(donor.impression) if _asserted(text) and _asserted(text) <= asserted]
     told += [text for text in others(report.impression) if _asserted(text)]
@@ -83,6 +110,18 @@ def _insert(report: ReportText, donor: ReportText, finding: str) -> ReportText:
 
 def _asserted(sentence: str) -> frozenset[str]:
     return frozenset(name for name, said in _claims(sentence) if said)
+
+
+def _only_denied(sentence: str) -> frozenset[str]:
+    """The findings that a sentence denies; none where it asserts one, or speaks of one side."""
+    if _asserted(sentence) or re.search(r"\b(?:left|right)\b", sentence, re.IGNORECASE):
+        return frozenset()
+    return frozenset(name for name, _ in _claims(sentence))
+
+
+def _not_to_deny(asserted: frozenset[str]) -> frozenset[str]:
+    """What a report with these findings says nothing against: with edema no lungs are clear."""
+    return asserted | {"lung opacity"} if asserted & OPACITIES else asserted
 
 
 @lru_cache(maxsize=100_000)
