@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from xr2text.data.recombine import Recombiner
+from xr2text.data.recombine import Recombiner, told_findings
 from xr2text.text.findings.labeler import contradictions, label_report
 from xr2text.text.sections import ReportText
 
@@ -86,3 +86,11 @@ def test_what_is_denied_of_one_side_is_no_word_for_both():
         recombiner.complete(ReportText("Cardiomegaly.", ""), np.random.default_rng(0)).findings
         == "Cardiomegaly. Clear lungs."
     )
+
+
+def test_doubts_and_sides_are_told_now_and_then():
+    report = ReportText("There is a small right pleural effusion. Possible atelectasis.", "")
+    names = ["pleural effusion", "right pleural effusion", "atelectasis", "edema", "unheard of"]
+    told = [told_findings(report, names, np.random.default_rng(seed)) for seed in range(40)]
+    assert {tuple(row[:4]) for row in told} == {(1, side, doubt, 0) for side in (0, 1) for doubt in (0, 1)}
+    assert all(np.isnan(row[4]) for row in told)

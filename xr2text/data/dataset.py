@@ -14,9 +14,8 @@ from transformers import PreTrainedTokenizerBase
 
 from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.data.cache import ImageCache, canvas_of
-from xr2text.data.curriculum import read_report
 from xr2text.data.examples import examples_of, report_lengths
-from xr2text.data.recombine import Recombiner
+from xr2text.data.recombine import Recombiner, told_findings
 from xr2text.data.segmentation import all_regions, read_outlines, segmentation_targets
 from xr2text.data.study import DataError, Image, Study, UnreadableImageError
 from xr2text.data.study_table import StudyTable
@@ -160,15 +159,14 @@ class ReportDataset(Dataset):
     def _report(
         self, study: Study, labels: torch.Tensor, random: np.random.Generator
     ) -> tuple[list[int], torch.Tensor]:
-        """Token ids of the study's report and its findings, `labels` [F]; or those of one made of several."""
+        """Token ids of the study's report and its findings, `labels` [F]; or of one made of several, what is told of it."""
         if self.recombiner is None or not study.findings:
             return self._token_ids(study.report), labels
         report = self.recombiner.reword(study.report, random)
         if random.random() < self.recombined:
             report = self.recombiner.recombine(report, random)
-            said, _ = read_report(report)
-            labels = torch.tensor([abs(said.get(name, math.nan)) for name in self.findings])
-        return self._token_ids(self.recombiner.arrange(self.recombiner.complete(report, random))), labels
+        told = torch.tensor(told_findings(report, self.findings, random))
+        return self._token_ids(self.recombiner.arrange(self.recombiner.complete(report, random))), told
 
     def _token_ids(self, report: ReportText) -> list[int]:
         if report.findings or (self.impression and report.impression):

@@ -7,21 +7,24 @@ leaves it out. And the likeliest report is one that somebody wrote again and aga
 sentences are exchanged.
 """
 
+import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from statistics import mean
 
 import numpy as np
 
+from xr2text.data.curriculum import read_report
 from xr2text.text.findings.labeler import ABSENT, find_mentions
 from xr2text.text.findings.table import KINDS
 from xr2text.text.sections import ReportText, split_sentences
 
 MOST_FINDINGS = 3  # that a report is given
+UNSAID = 0.5  # fraction of reports whose uncertain findings are not told, and of those whose kinds and sides are not
 OPACITIES = {"atelectasis", "consolidation", "edema", "lung lesion", "pneumonia"}  # of the lungs, as in CheXpert
-USUALLY_DENIED = 0.25  # of the reports, at least, deny a finding that each is to name
+USUALLY_DENIED = 0.2  # of the reports, at least, deny a finding that each is to name
 
 
 class Recombiner:
@@ -42,7 +45,7 @@ class Recombiner:
             for finding in sorted(set().union(*map(_asserted, sentences))):
                 donors[finding].append(report)
             denied.update(set().union(*map(_only_denied, sentences)))
-            count += 1
+            count += bool(sentences)
         self._donors = dict(sorted(donors.items()))
         self._denials = dict(sorted(denials.items(), key=lambda item: (-len(item[1]), sorted(item[0]))))
         self._usual = {finding for finding, reports in denied.items() if reports >= USUALLY_DENIED * count}
@@ -90,6 +93,18 @@ class Recombiner:
             finding, donors = list(self._donors.items())[index]
             report = _insert(report, donors[random.integers(len(donors))], finding)
         return report
+
+
+def told_findings(report: ReportText, findings: Sequence[str], random: np.random.Generator) -> list[float]:
+    """What a decoder is told of a training report, [F]: 1 present, 0 absent, NaN not known.
+
+    At random it is not told what is uncertain, so that it learns to say for certain what it is told. At random it is
+    not told sides and other kinds of a finding: a finding head often sees an effusion and not on which side.
+    """
+    said, _ = read_report(report)
+    present = {1, -1} if random.random() >= UNSAID else {1}
+    untold = set() if random.random() >= UNSAID else set(KINDS)
+    return [float(said[name] in present and name not in untold) if name in said else math.nan for name in findings]
 
 
 def _insert(report: ReportText, donor: ReportText, finding: str) -> ReportText:
