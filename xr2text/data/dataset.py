@@ -159,7 +159,8 @@ class ReportDataset(Dataset):
     def _report(
         self, study: Study, labels: torch.Tensor, random: np.random.Generator
     ) -> tuple[list[int], torch.Tensor]:
-        """Token ids of the study's report and its findings, `labels` [F]; or of one made of several, what is told of it."""
+        """Token ids of the study's report and its findings, `labels` [F]; or of one made of several and what is told of
+        it."""
         if self.recombiner is None or not study.findings:
             return self._token_ids(study.report), labels
         report = self.recombiner.reword(study.report, random)

@@ -17,12 +17,12 @@ from statistics import mean
 import numpy as np
 
 from xr2text.data.curriculum import read_report
-from xr2text.text.findings.labeler import ABSENT, find_mentions
+from xr2text.text.findings.labeler import ABSENT, PRESENT, find_mentions
 from xr2text.text.findings.table import KINDS
 from xr2text.text.sections import ReportText, split_sentences
 
 MOST_FINDINGS = 3  # that a report is given
-UNSAID = 0.5  # fraction of reports whose uncertain findings are not told, and of those whose kinds and sides are not
+KINDS_UNTOLD = 0.5  # fraction of reports of whose findings the decoder is not told sides and kinds
 OPACITIES = {"atelectasis", "consolidation", "edema", "lung lesion", "pneumonia"}  # of the lungs, as in CheXpert
 USUALLY_DENIED = 0.2  # of the reports, at least, deny a finding that each is to name
 
@@ -42,7 +42,7 @@ class Recombiner:
                 if _only_denied(sentence):
                     denials[_only_denied(sentence)].append(sentence)
                     places[_only_denied(sentence)].append(1 + place)  # behind all that is there
-            for finding in sorted(set().union(*map(_asserted, sentences))):
+            for finding in sorted(set().union(*map(_certain, sentences))):
                 donors[finding].append(report)
             denied.update(set().union(*map(_only_denied, sentences)))
             count += bool(sentences)
@@ -65,9 +65,9 @@ class Recombiner:
         return ReportText(" ".join(sentence for _, sentence in placed), report.impression)
 
     def complete(self, report: ReportText, random: np.random.Generator) -> ReportText:
-        """The report with a denial of each finding that is usually denied and that it does not name, in the words of
-        other reports: the most usual ones that deny nothing else first."""
-        sentences = split_sentences(report.findings)
+        """The report, in its findings section what only its impression asserts, and a denial of each finding that is
+        usually denied and that it does not name, in the words of other reports: the most usual ones first."""
+        sentences = _with_impression(report)
         missing = self._usual - {finding for sentence in sentences for finding, _ in _claims(sentence)}
         missing -= _not_to_deny(frozenset().union(*map(_asserted, sentences)))
         for findings, alike in self._denials.items():
@@ -96,35 +96,52 @@ class Recombiner:
 
 
 def told_findings(report: ReportText, findings: Sequence[str], random: np.random.Generator) -> list[float]:
-    """What a decoder is told of a training report, [F]: 1 present, 0 absent, NaN not known.
+    """What a decoder is told of a training report, [F]: 1 present for certain, 0 not, NaN not known.
 
-    At random it is not told what is uncertain, so that it learns to say for certain what it is told. At random it is
-    not told sides and other kinds of a finding: a finding head often sees an effusion and not on which side.
+    At random it is not told sides and other kinds: a finding head often sees an effusion and not on which side.
     """
     said, _ = read_report(report)
-    present = {1, -1} if random.random() >= UNSAID else {1}
-    untold = set() if random.random() >= UNSAID else set(KINDS)
-    return [float(said[name] in present and name not in untold) if name in said else math.nan for name in findings]
+    untold = set(KINDS) if random.random() < KINDS_UNTOLD else set()
+    return [float(said[name] == 1 and name not in untold) if name in said else math.nan for name in findings]
 
 
 def _insert(report: ReportText, donor: ReportText, finding: str) -> ReportText:
     """`report` with the donor's sentences that assert the finding."""
-    sentence = next(text for text in split_sentences(donor.findings) if finding in _asserted(text))
+    sentence = next(text for text in split_sentences(donor.findings) if finding in _certain(text))
     asserted = _asserted(sentence)
 
     def others(text: str) -> list[str]:
-        return [
-            text for text in split_sentences(text)
-            if not {name for name, _ in _claims(text)} & asserted and not _only_denied(text) & _not_to_deny(asserted)
-        ]  # fmt: skip
+        kept = _not_denying(asserted, split_sentences(text))
+        return [text for text in kept if not {name for name, _ in _claims(text)} & asserted]
 
     told = [text for text in split_sentences(donor.impression) if _asserted(text) and _asserted(text) <= asserted]
     told += [text for text in others(report.impression) if _asserted(text)]
     return ReportText(" ".join([sentence, *others(report.findings)]), " ".join(told))
 
 
+def _with_impression(report: ReportText) -> list[str]:
+    """The sentences of the findings, with those of the impression that assert what the findings do not."""
+    sentences = split_sentences(report.findings)
+    for sentence in split_sentences(report.impression):
+        asserted = _asserted(sentence)
+        if asserted and not asserted & frozenset().union(*map(_asserted, sentences)):
+            sentences = [sentence, *_not_denying(asserted, sentences)]
+    return sentences
+
+
+def _not_denying(asserted: frozenset[str], sentences: Iterable[str]) -> list[str]:
+    return [sentence for sentence in sentences if not _only_denied(sentence) & _not_to_deny(asserted)]
+
+
 def _asserted(sentence: str) -> frozenset[str]:
     return frozenset(name for name, said in _claims(sentence) if said)
+
+
+@lru_cache(maxsize=100_000)
+def _certain(sentence: str) -> frozenset[str]:
+    """The findings that a sentence asserts without a doubt."""
+    names = {mention.finding for mention in find_mentions(sentence) if mention.status == PRESENT}
+    return frozenset(names | {KINDS[name] for name in names if name in KINDS})
 
 
 def _only_denied(sentence: str) -> frozenset[str]:
