@@ -19,7 +19,7 @@ from xr2text.files import atomic_write
 
 Source = Literal["indiana", "openi", "r2gen", "mimic_cxr", "hub", "manifest", "phantom"]
 SOURCES: tuple[str, ...] = get_args(Source)
-Metric = Literal["combined", "findings_f1", "findings_f1_5", "finding_auc"]
+Metric = Literal["combined", "findings_f1", "findings_f1_5", "finding_auc", "epoch"]
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -175,7 +175,7 @@ class TrainingConfig(Settings):
     ema_decay: Fraction | None = None  # validate and keep an exponential moving average of the weights; null: none
     losses: LossConfig = LossConfig()
     # The sum of these decides the best epoch: combined (BLEU-4 + ROUGE-L), findings_f1 and findings_f1_5 (of what the
-    # reports assert, over CheXpert's 14 and 5), finding_auc (of the finding head).
+    # reports assert, over CheXpert's 14 and 5), finding_auc (of the finding head), epoch (the last is the best).
     metric_for_best_model: list[Metric] = Field(["combined"], min_length=1)
     report_to: list[Literal["tensorboard", "wandb", "trackio"]] = ["tensorboard"]
     hourly_rate: float | None = Field(None, ge=0)  # of the machine, in any currency: the cost is then projected

@@ -35,6 +35,12 @@ def same(first, second):
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_the_last_epoch_is_kept_where_that_is_asked_for(run, write_config, tmp_path):
+    run(write_config(), "training.metric_for_best_model=[epoch]", "training.epochs=2")
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    assert best_epoch(history)["epoch"] == history["epoch"].max() == 2
+
+
 def test_a_run_ends_with_a_checkpoint_its_card_its_history_and_its_report(run, write_config, tmp_path):
     """With all stages, every term that needs neither masks nor draws, and an average of the weights."""
     config, output = write_config(everything=True, report_to=["tensorboard"]), tmp_path / "run"

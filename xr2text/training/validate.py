@@ -88,7 +88,8 @@ class Validator:
         scores |= self._score(reports)
         if empty := sum(not report.findings for report in reports.values()):
             self.accelerator.print(f"{empty} of {len(reports)} written reports have no findings section")
-        scores["score"] = round(sum(scores[name] for name in settings.metric_for_best_model), SCORE_DIGITS)
+        metrics = scores | {"epoch": progress.epoch}
+        scores["score"] = round(sum(metrics[name] for name in settings.metric_for_best_model), SCORE_DIGITS)
         if (scores["score"], -loss) > progress.best:
             progress.best = scores["score"], -loss
             if self.accelerator.is_main_process:
