@@ -65,7 +65,7 @@ class Validator:
         if "finding_auc" in config.training.metric_for_best_model and not scored.any():
             raise DataError(
                 f"metric_for_best_model: finding_auc needs a finding with {MIN_POSITIVES} validation studies that have "
-                "it and one that does not; choose among combined, findings_f1 and findings_f1_5"
+                "it and one that does not; choose among combined, findings_f1, findings_f1_5 and epoch"
             )
         self.loader, self.scored_loader = (make_loader(part, config, accelerator) for part in (data.val, data.scored))
 
