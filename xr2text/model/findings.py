@@ -17,6 +17,7 @@ from xr2text.model.haqt_arr import VisualTokens
 from xr2text.text.findings.table import FINDING_REGIONS
 
 POOLED_DROPOUT = 0.2  # of the encoder's summary
+RARE = -3.0  # the logits' bias before training: findings are rare
 LEAST_CASES, LEAST_AUC = 10, 0.6  # below, a finding is not assessed
 Interval = list[float]  # a proportion or area, and the ends of its interval of 95 %
 
@@ -69,11 +70,12 @@ class FindingCalibration:
 
 
 class FindingHead(nn.Module):
-    """One logit per finding: the sum of what the whole image says and of what the tokens of its regions say.
+    """One logit per finding: the mean of what the whole image says and of what the tokens of its regions say.
 
     The first is a linear layer on the encoder's summary, as in a plain classifier. The second is the log-sum-exp over
-    the tokens of the finding's own regions: it is present if any of them shows it. A lateral view adds its own summary,
-    and its tokens join those of the regions.
+    the tokens of the finding's own regions: it is present if any of them shows it. A lateral view adds its own summary
+    to the first, and its tokens join those of the regions. Each of the two learns the labels alone: in a sum, the one
+    that learns them faster, by heart even, would leave the other nothing to learn.
 
     Args:
         pooled_width: P.
@@ -93,18 +95,24 @@ class FindingHead(nn.Module):
         self.classify_lateral = nn.Linear(config.width, len(names)) if lateral else None
         self.classify_lateral_image = nn.Linear(pooled_width, len(names)) if lateral else None
         seen_in = torch.tensor([[region.name in FINDING_REGIONS[name] for name in names] for region in REGIONS])
+        for layer in (self.classify, self.classify_image):
+            nn.init.constant_(layer.bias, RARE)
         self.register_buffer("region_mask", torch.where(seen_in, 0.0, -torch.inf), persistent=False)  # [K, F]
 
     def forward(self, visual: VisualTokens) -> torch.Tensor:
         """Visual tokens -> logits [B, F]."""
-        logits = self.classify_image(self._drop(visual.pooled)).float()
+        return self.answers(visual).mean(0)
+
+    def answers(self, visual: VisualTokens) -> torch.Tensor:
+        """What the whole image and what the tokens say, as logits [2, B, F]."""
+        image = self.classify_image(self._drop(visual.pooled)).float()
         if visual.lateral is not None:
             more = self.classify_lateral_image(self._drop(visual.lateral.pooled)).float()
-            logits = logits + more.masked_fill(~visual.lateral.present[:, None], 0.0)
-        return logits + self._scores(visual).logsumexp(1)
+            image = image + more.masked_fill(~visual.lateral.present[:, None], 0.0)
+        return torch.stack([image, self._scores(visual).logsumexp(1)])
 
     def attribution(self, visual: VisualTokens) -> torch.Tensor:
-        """From which places each logit comes, [B, F, K + 1], each row summing to 1; the last place is the lateral view.
+        """From which places each logit of the tokens comes, [B, F, K + 1], each row summing to 1; the last place is the lateral view.
 
         The gradient of the log-sum-exp by each token's score, summed over a place's tokens.
         """

@@ -68,11 +68,10 @@ class Objective(nn.Module):
     def forward(self, batch: Batch, progress: float) -> ObjectiveOutput:
         """The loss of a batch; `progress` is the fraction of all updates done."""
         visual = self._see(batch)
-        finding_logits = self.model.predict_findings(visual)
         terms = (
-            self._text_terms(visual, finding_logits, batch, progress)
+            self._text_terms(visual, batch, progress)
             | self._region_terms(visual, batch)
-            | self._finding_terms(visual, finding_logits, batch)
+            | self._finding_terms(visual, batch)
         )
         means = self._means(terms)
         loss = sum(getattr(self.weights, name) * mean for name, mean in means.items())
@@ -94,17 +93,14 @@ class Objective(nn.Module):
             visual.lateral.present = visual.lateral.present & kept
         return visual
 
-    def _text_terms(
-        self, visual: VisualTokens, finding_logits: torch.Tensor | None, batch: Batch, progress: float
-    ) -> dict[str, Term]:
+    def _text_terms(self, visual: VisualTokens, batch: Batch, progress: float) -> dict[str, Term]:
         """Those of the reference report, from one pass of the decoder over it, or two."""
         weights, decoder, labels = self.weights, self.model.decoder, batch["labels"]
         if not (weights.ce or weights.focal or weights.rdrop):
             return {}
         rows = losses.reported_rows(labels)  # the decoder computes these alone
         visual, labels = visual.each(lambda values: values[rows]), labels[rows]
-        known = None if finding_logits is None else finding_logits[rows]
-        context = self._context(visual, known, batch["reported_findings"][rows])
+        context = self._context(visual, self.model.predict_findings(visual), batch["reported_findings"][rows])
         grounding = {}
         if weights.grounding:
             hidden, attention = decoder.hidden_states_and_attention(context, labels)  # [B, T, D], [B, T, Q]
@@ -140,12 +136,11 @@ class Objective(nn.Module):
             terms["soft_iou"] = losses.soft_iou_term(visual.region_maps, masks)
         return terms
 
-    def _finding_terms(
-        self, visual: VisualTokens, finding_logits: torch.Tensor | None, batch: Batch
-    ) -> dict[str, Term]:
+    def _finding_terms(self, visual: VisualTokens, batch: Batch) -> dict[str, Term]:
         terms = {}
         if self.weights.findings:
-            terms["findings"] = losses.findings_term(finding_logits, batch["finding_labels"])
+            answers = self.model.finding_head.answers(visual)  # [2, B, F]
+            terms["findings"] = losses.findings_term(answers, batch["finding_labels"])
         if self.weights.occlusion:
             terms["occlusion"] = self._occlusion_term(batch, visual.region_maps.detach().float())
         return terms
@@ -166,7 +161,7 @@ class Objective(nn.Module):
         places, usual = batch["finding_regions"][rows], self.model.finding_head.region_mask.isfinite().T  # [C, F, K]
         places = torch.where(places.any(-1, keepdim=True), places, usual)
         labels = losses.occluded_labels(batch["finding_labels"][rows], places, covered)
-        return losses.findings_term(self.model.predict_findings(visual), labels)
+        return losses.findings_term(self.model.finding_head.answers(visual), labels)
 
     def _unused(self, visual: VisualTokens) -> torch.Tensor | float:
         """0, with a gradient of 0 for what no term of this batch reaches: DDP waits for every parameter's gradient."""

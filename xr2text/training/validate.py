@@ -240,22 +240,21 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def fit_thresholds(probabilities: torch.Tensor, labels: torch.Tensor, names: list[str]) -> dict[str, float]:
-    """The probability from which each finding is called present with the best F0.5 [N, F], in which precision weighs
-    more than recall: a report had better leave a finding out than assert one that is not there. See LEAST_POSITIVES."""
+    """The probability [N, F] from which each finding is called present with the best F1. See LEAST_POSITIVES."""
     known, positive = ~labels.isnan(), labels == 1
     called = (probabilities[None] >= THRESHOLDS[:, None, None]) & known  # [thresholds, N, F]
     right, called, present = (called & positive).sum(1), called.sum(1), positive.sum(0)  # [thresholds, F], [F]
-    together = _middle_of_best(_f_half(right.sum(1), called.sum(1), present.sum()))
-    each = _f_half(right, called, present)  # [thresholds, F]
+    together = _middle_of_best(_f1(right.sum(1), called.sum(1), present.sum()))
+    each = _f1(right, called, present)  # [thresholds, F]
     return {
         name: _middle_of_best(each[:, column]) if present[column] >= LEAST_POSITIVES else together
         for column, name in enumerate(names)
     }
 
 
-def _f_half(right: torch.Tensor, called: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-    """F0.5 of counts: (1 + 1/4) precision * recall / (precision / 4 + recall)."""
-    return 1.25 * right / (called + present / 4).clamp_min(1)
+def _f1(right: torch.Tensor, called: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """F1 of counts, the harmonic mean of precision and recall."""
+    return 2 * right / (called + present).clamp_min(1)
 
 
 def _middle_of_best(scores: torch.Tensor) -> float:
