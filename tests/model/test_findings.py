@@ -43,19 +43,20 @@ def test_one_token_alone_can_show_a_finding():
     tokens[0, lung * 4, 0] = 8.0
     head = make_head(["right lung nodule"], 0)
     visual = VisualTokens(tokens, pooled=torch.zeros(1, 6))
-    torch.nn.init.zeros_(head.classify_image.bias)
     torch.nn.init.zeros_(head.classify.weight)
     torch.nn.init.constant_(head.classify.bias, -4.0)
     head.classify.weight.data[0, 0] = 1.0
-    assert head(visual).item() > 3.9
+    assert head.answers(visual)[1].item() > 3.9
     assert head.attribution(visual)[0, 0, lung].item() == pytest.approx(1)
 
 
-def test_the_whole_image_adds_to_a_finding_what_its_classifier_says():
+def test_the_whole_image_and_the_tokens_answer_alone_and_count_alike():
     head, tokens = make_head(["cardiomegaly", "nodule"]), torch.randn(2, 3 + K * 2, 32)
-    pooled = torch.randn(2, 6)
-    more = head(VisualTokens(tokens, pooled=pooled)) - head(VisualTokens(tokens, pooled=torch.zeros(2, 6)))
-    torch.testing.assert_close(more, pooled @ head.classify_image.weight.T)
+    visual = VisualTokens(tokens, pooled=torch.randn(2, 6))
+    image, regions = head.answers(visual)
+    torch.testing.assert_close(image, head.classify_image(visual.pooled))
+    torch.testing.assert_close(regions, head.answers(VisualTokens(tokens, pooled=torch.zeros(2, 6)))[1])
+    torch.testing.assert_close(head(visual), (image + regions) / 2)
 
 
 def test_a_lateral_view_counts_where_there_is_one():

@@ -25,6 +25,12 @@ MOST_FINDINGS = 3  # that a report is given
 KINDS_UNTOLD = 0.5  # fraction of reports of whose findings the decoder is not told sides and kinds
 OPACITIES = {"atelectasis", "consolidation", "edema", "lung lesion", "pneumonia"}  # of the lungs, as in CheXpert
 USUALLY_DENIED = 0.2  # of the reports, at least, deny a finding that each is to name
+# In a sentence that says what no single study shows: of earlier ones, or of the patient.
+BEYOND = re.compile(
+    r"\b(?:stable|unchanged|interval|again|previous(?:ly)?|compar\w+|since|history|developed|persist\w*|worse\w*|"
+    r"improv\w+|resol[uv]\w+|no longer|new|prior (?:study|exam|film|chest|radiograph)\w*)\b",
+    re.IGNORECASE,
+)
 
 
 class Recombiner:
@@ -32,7 +38,7 @@ class Recombiner:
 
     def __init__(self, reports: Iterable[ReportText]):
         donors, places = defaultdict(list), defaultdict(list)  # by finding, asserted; by findings, all denied
-        denials, denied, count = defaultdict(list), Counter(), 0
+        denials, assertions, denied, count = defaultdict(list), defaultdict(list), Counter(), 0
         for report in reports:
             sentences = split_sentences(report.findings)
             for number, sentence in enumerate(sentences):
@@ -40,14 +46,18 @@ class Recombiner:
                 for finding in _asserted(sentence):
                     places[finding].append(place)
                 if _only_denied(sentence):
-                    denials[_only_denied(sentence)].append(sentence)
                     places[_only_denied(sentence)].append(1 + place)  # behind all that is there
+                if not BEYOND.search(sentence):
+                    denials[_only_denied(sentence)].append(sentence)
+                    assertions[_asserted(sentence)].append(sentence)
             for finding in sorted(set().union(*map(_certain, sentences))):
                 donors[finding].append(report)
             denied.update(set().union(*map(_only_denied, sentences)))
             count += bool(sentences)
         self._donors = dict(sorted(donors.items()))
+        denials.pop(frozenset(), None)
         self._denials = dict(sorted(denials.items(), key=lambda item: (-len(item[1]), sorted(item[0]))))
+        self._assertions = assertions
         self._usual = {finding for finding, reports in denied.items() if reports >= USUALLY_DENIED * count}
         self._places = {named: mean(found) for named, found in places.items()}
 
@@ -77,13 +87,15 @@ class Recombiner:
         return ReportText(" ".join(sentences), report.impression)
 
     def reword(self, report: ReportText, random: np.random.Generator) -> ReportText:
-        """The same findings; each sentence that only denies some is one of any report that denies just these."""
-        sentences = split_sentences(report.findings)
-        for number, sentence in enumerate(sentences):
+        """The same findings; each sentence that only denies some is one of any report that denies just these, and each
+        that says what the study does not show is one that asserts the same, or goes where it asserts nothing."""
+        reworded = []
+        for sentence in split_sentences(report.findings):
             alike = self._denials.get(_only_denied(sentence))
-            if alike:
-                sentences[number] = alike[random.integers(len(alike))]
-        return ReportText(" ".join(sentences), report.impression)
+            if BEYOND.search(sentence) and not alike:
+                alike = self._assertions.get(_asserted(sentence)) if _asserted(sentence) else [""]
+            reworded.append(alike[random.integers(len(alike))] if alike else sentence)
+        return ReportText(" ".join(filter(None, reworded)), report.impression)
 
     def recombine(self, report: ReportText, random: np.random.Generator) -> ReportText:
         """The report with up to `MOST_FINDINGS` findings more, drawn alike, however rare, each in a sentence of another
@@ -139,7 +151,9 @@ def _asserted(sentence: str) -> frozenset[str]:
 
 @lru_cache(maxsize=100_000)
 def _certain(sentence: str) -> frozenset[str]:
-    """The findings that a sentence asserts without a doubt."""
+    """The findings that a sentence asserts without a doubt, and without a word of what the study does not show."""
+    if BEYOND.search(sentence):
+        return frozenset()
     names = {mention.finding for mention in find_mentions(sentence) if mention.status == PRESENT}
     return frozenset(names | {KINDS[name] for name in names if name in KINDS})
 

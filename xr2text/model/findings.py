@@ -112,7 +112,8 @@ class FindingHead(nn.Module):
         return torch.stack([image, self._scores(visual).logsumexp(1)])
 
     def attribution(self, visual: VisualTokens) -> torch.Tensor:
-        """From which places each logit of the tokens comes, [B, F, K + 1], each row summing to 1; the last place is the lateral view.
+        """From which places what the tokens say of each finding comes, [B, F, K + 1], each row summing to 1; the last
+        place is the lateral view.
 
         The gradient of the log-sum-exp by each token's score, summed over a place's tokens.
         """
