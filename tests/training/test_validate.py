@@ -29,17 +29,27 @@ def sixty_of_300():
     return probabilities, labels
 
 
-def test_thresholds_have_the_best_f1_and_rare_findings_share_one():
+def test_thresholds_are_the_highest_of_those_that_f1_cannot_tell_apart_and_rare_findings_share_one():
     probabilities, labels = sixty_of_300()
     chosen = fit_thresholds(probabilities, labels, ["common", "rare"])
-    assert 0.15 < chosen["common"] < 0.25  # midway between 0.3, from where 50 of 60 are right, and 0.1
-    assert chosen["rare"] > chosen["common"], "called from 0.2 on, 60 of 60 rare ones would be wrong"
+    assert chosen == {"common": 0.3, "rare": 0.3}  # from 0.3 on 50 of 60 common ones are right, from 0.9 on 20 of 30
     calibration = fit_calibration(probabilities.logit(), labels, ["common", "rare"])
     assert set(calibration.thresholds) == {"common", "rare"} and calibration.temperature > 0
-    # From 0.6 on 20 of 20 are right, from 0.4 on 60 of 120.
-    probabilities = torch.tensor([0.6] * 20 + [0.4] * 100 + [0.1] * 100)[:, None]
-    labels = torch.tensor([1.0] * 60 + [0.0] * 160)[:, None]
-    assert 0.1 < fit_thresholds(probabilities, labels, ["nodule"])["nodule"] < 0.4
+    # From 0.6 on 20 of 20, or 50 of 50, of the 60 are called; from 0.4 on 60 of 120, or 60 of 70.
+    for surely, maybe, threshold in ((20, 100, 0.4), (50, 20, 0.6)):
+        probabilities = torch.tensor([0.605] * surely + [0.405] * maybe + [0.1] * 100)[:, None]
+        labels = (torch.arange(len(probabilities)) < 60).float()[:, None]
+        assert fit_thresholds(probabilities, labels, ["nodule"]) == {"nodule": threshold}
+
+
+def test_a_finding_that_is_not_told_from_chance_is_never_called_present():
+    torch.manual_seed(0)
+    labels = torch.tensor([1.0, 0.0] * 30).expand(2, -1).T
+    logits = torch.stack([4 * labels[:, 0] - 2, torch.randn(60)], dim=1)
+    fitted = fit_calibration(logits, labels, ["nodule", "granuloma"])
+    assert fitted.thresholds["nodule"] < 1 == fitted.thresholds["granuloma"]
+    assert fitted.measures["granuloma"].sensitivity[0] == 0 and not fitted.measures["granuloma"].assessed
+    assert fitted.present(logits, ["nodule", "granuloma"]).sum(0).tolist() == [30, 0]
 
 
 def test_what_too_few_studies_show_is_kept():
@@ -50,7 +60,7 @@ def test_what_too_few_studies_show_is_kept():
     few = fit_calibration(probabilities[two].logit(), labels[two], names, kept)
     assert (few.temperature, few.thresholds) == (kept.temperature, kept.thresholds)
     fitted = fit_calibration(probabilities.logit(), labels, names, kept)
-    assert fitted.thresholds["rare"] == 0.07 and 0.1 < fitted.thresholds["common"] < 0.3
+    assert fitted.thresholds["rare"] == 0.07 and fitted.thresholds["common"] == 0.3
     assert fitted.temperature == fit_temperature(probabilities.logit(), labels) != 1.3
 
 

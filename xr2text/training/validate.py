@@ -35,6 +35,7 @@ from xr2text.training.state import Progress
 SAMPLES = 3  # of the scored reports, shown in the training report
 LEAST_POSITIVES = 50  # below, a finding's own threshold would be chance: it takes the one that suits all together
 SCORE_DIGITS = 3  # of the score: where two epochs differ by less, the one with the lower validation loss is kept
+NEVER = 1.0  # threshold of a finding that is not called present
 TEMPERATURES = torch.logspace(-0.7, 0.7, 57)  # 0.2 to 5
 THRESHOLDS = torch.linspace(0.02, 0.8, 79)
 
@@ -181,7 +182,8 @@ def write_reports(generator: ReportGenerator, loader: DataLoader, accelerator: A
 def fit_calibration(
     logits: torch.Tensor, labels: torch.Tensor, findings: list[str], kept: FindingCalibration | None = None
 ) -> FindingCalibration:
-    """Of a finding head with logits [N, F], on labels [N, F], NaN where not known; see LEAST_POSITIVES.
+    """Of a finding head with logits [N, F], on labels [N, F], NaN where not known; see LEAST_POSITIVES. A finding that
+    is not told from chance is never called present.
 
     Args:
         kept: an earlier calibration, of which stays what there are too few positives to fit anew.
@@ -189,11 +191,12 @@ def fit_calibration(
     enough = (labels == 1).sum(0) >= LEAST_POSITIVES  # [F]
     temperature = kept.temperature if kept is not None and not enough.any() else fit_temperature(logits, labels)
     probabilities = (logits / temperature).sigmoid()
-    thresholds = fit_thresholds(probabilities, labels, findings)
-    measures = {
-        name: measure_finding(probabilities[:, column], labels[:, column], thresholds[name])
-        for column, name in enumerate(findings)
-    }
+    thresholds, measures = fit_thresholds(probabilities, labels, findings), {}
+    for column, name in enumerate(findings):
+        of_finding = probabilities[:, column], labels[:, column]
+        if measure_finding(*of_finding, thresholds[name]).unseen:
+            thresholds[name] = NEVER
+        measures[name] = measure_finding(*of_finding, thresholds[name])
     if kept is not None:
         rare = {name for name, common in zip(findings, enough.tolist(), strict=True) if not common}
         thresholds |= {name: kept.thresholds.get(name, 0.5) for name in rare}
@@ -240,14 +243,16 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def fit_thresholds(probabilities: torch.Tensor, labels: torch.Tensor, names: list[str]) -> dict[str, float]:
-    """The probability [N, F] from which each finding is called present with the best F1. See LEAST_POSITIVES."""
+    """The probability [N, F] from which each finding is called present: the highest whose F1 is within a standard error
+    of the best, as Breiman et al. choose (Classification and Regression Trees, 1984): of thresholds that the studies
+    cannot tell apart, the one that asserts least. See LEAST_POSITIVES."""
     known, positive = ~labels.isnan(), labels == 1
     called = (probabilities[None] >= THRESHOLDS[:, None, None]) & known  # [thresholds, N, F]
     right, called, present = (called & positive).sum(1), called.sum(1), positive.sum(0)  # [thresholds, F], [F]
-    together = _middle_of_best(_f1(right.sum(1), called.sum(1), present.sum()))
+    together = _highest(_f1(right.sum(1), called.sum(1), present.sum()), present.sum())
     each = _f1(right, called, present)  # [thresholds, F]
     return {
-        name: _middle_of_best(each[:, column]) if present[column] >= LEAST_POSITIVES else together
+        name: _highest(each[:, column], present[column]) if present[column] >= LEAST_POSITIVES else together
         for column, name in enumerate(names)
     }
 
@@ -257,7 +262,8 @@ def _f1(right: torch.Tensor, called: torch.Tensor, present: torch.Tensor) -> tor
     return 2 * right / (called + present).clamp_min(1)
 
 
-def _middle_of_best(scores: torch.Tensor) -> float:
-    """The threshold in the middle of those with the highest score [thresholds], which are often several."""
-    best = (scores == scores.max()).nonzero().squeeze(1)
-    return round(THRESHOLDS[best[len(best) // 2]].item(), 2)
+def _highest(scores: torch.Tensor, present: torch.Tensor) -> float:
+    """The highest threshold whose score [thresholds], of `present` cases, is within a standard error of the best."""
+    best = scores.max()
+    error = (best * (1 - best) / present.clamp_min(1)).sqrt()
+    return round(THRESHOLDS[(scores >= best - error).nonzero().max()].item(), 2)
