@@ -23,7 +23,7 @@ from benchmarks.common import CHECKPOINT, publish
 from xr2text.anatomy import REGION_NAMES
 from xr2text.config import DataConfig
 from xr2text.data.sources import load_studies
-from xr2text.model.attribution import token_attribution
+from xr2text.model.attribution import sentence_attribution
 from xr2text.model.checkpoint import Checkpoint
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.findings.labeler import find_mentions
@@ -66,14 +66,16 @@ def measure(checkpoint: Checkpoint, studies: list, random: np.random.Generator) 
         image, geometry = model.transform((study.frontal_images or study.images)[0].read())
         box = torch.tensor([geometry.box])
         generated = checkpoint.generator.generate(image[None], box)
-        attribution, ids = token_attribution(model, generated)[0], generated.token_ids[0]  # [T, K], [T]
+        ids = generated.token_ids[0]  # [T]
+        located = locate_sentences(tokenizer, ids.tolist())
+        (places,) = sentence_attribution(model, generated, [located])
         maps = F.interpolate(generated.visual.region_maps.float(), (size, size), mode="bilinear")[0].numpy()
         labels = ids.masked_fill(ids == tokenizer.pad_token_id, IGNORED)
-        for section, sentence, positions in locate_sentences(tokenizer, ids.tolist()):
+        for place, (section, sentence, positions) in zip(places, located, strict=True):
             asserted = [mention.finding for mention in find_mentions(sentence) if mention.status != "absent"]
             if section != "findings" or not set(asserted) - {"support devices"}:
                 continue
-            pointed = int(attribution[positions].mean(0).argmax())
+            pointed = int(place[: len(REGION_NAMES)].argmax())
             elsewhere = int(random.choice([k for k in range(len(REGION_NAMES)) if k != pointed]))
             masks = map(torch.from_numpy, occlusion_masks(maps, pointed, elsewhere))
             images = torch.stack([image, *(torch.where(mask, black, image) for mask in masks)])

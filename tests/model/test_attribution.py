@@ -2,7 +2,12 @@ import pytest
 import torch
 
 from xr2text.anatomy import REGION_NAMES
-from xr2text.model.attribution import attention_by_place, token_attribution, token_log_probabilities
+from xr2text.model.attribution import (
+    attention_by_place,
+    sentence_attribution,
+    token_attribution,
+    token_log_probabilities,
+)
 
 
 @pytest.mark.parametrize("findings", [(), ("cardiomegaly",)])
@@ -28,6 +33,23 @@ def test_attention_to_a_finding_is_that_of_the_region_it_is_seen_in(make_tiny, b
         weights = attention_by_place(model, attention, visual)
         torch.testing.assert_close(weights.sum(-1), torch.ones(2, 5))
         assert (weights.argmax(-1) == region).all() if region is not None else (weights < 0.9).all()
+
+
+def test_a_sentence_is_written_from_where_the_head_sees_its_findings(make_tiny, batch):
+    checkpoint = make_tiny(("cardiomegaly", "lung opacity"))
+    generated = checkpoint.generator.generate(*batch)
+    seen = checkpoint.model.finding_head.attribution(generated.visual)  # [B, F, K + 1]
+    texts = (
+        "The heart is enlarged and the lungs are clear.",
+        "The lungs are clear. ",
+        "Normal heart, clear lungs.",
+        "Fine.",
+    )
+    report = [("findings", text, [1, 2]) for text in texts]
+    for row, places in enumerate(sentence_attribution(checkpoint.model, generated, [report, report])):
+        expected = [seen[row, 0], seen[row, 1], seen[row].mean(0)]  # what is asserted alone; all that is denied
+        expected.append(token_attribution(checkpoint.model, generated)[row, [1, 2]].mean(0))
+        torch.testing.assert_close(torch.stack(places), torch.stack(expected))
 
 
 def test_log_probabilities_are_those_of_the_tokens(make_tiny, batch):

@@ -31,7 +31,7 @@ from xr2text.inference.confidence import (
 )
 from xr2text.inference.gate import DoubtfulImageError, Gate
 from xr2text.inference.report import Encoded, Report, Sentence
-from xr2text.model.attribution import token_attribution, token_log_probabilities
+from xr2text.model.attribution import sentence_attribution, token_log_probabilities
 from xr2text.model.checkpoint import Checkpoint, CheckpointError
 from xr2text.model.generate import GeneratedReports
 from xr2text.model.lateral import LateralImages
@@ -264,18 +264,19 @@ class Reporter:
     def _sentences(
         self, generated: GeneratedReports, readings: list[list[FindingReading]]
     ) -> list[tuple[Sentence, ...]]:
-        weights = token_attribution(self.model, generated).cpu()  # [B, T, K + 1]
         log_p = token_log_probabilities(self.model, generated).cpu()  # [B, T]
+        located = [locate_sentences(self.checkpoint.tokenizer, ids) for ids in generated.token_ids.tolist()]
+        places = sentence_attribution(self.model, generated, located)
 
-        def sentence(row: int, section: str, text: str, tokens: list[int]) -> Sentence:
-            *regions, lateral = weights[row, tokens].mean(0).tolist()
+        def sentence(row: int, place: torch.Tensor, section: str, text: str, tokens: list[int]) -> Sentence:
+            *regions, lateral = place.tolist()
             shares = {name: share / sum(regions) for name, share in zip(REGION_NAMES, regions, strict=True)}
             confidence = sentence_confidence(text, log_p[row, tokens].mean().exp().item(), readings[row])
             return Sentence(text, section, shares, confidence, lateral_weight=lateral, **spoken_of(text, readings[row]))
 
         return [
-            tuple(sentence(row, *located) for located in locate_sentences(self.checkpoint.tokenizer, ids))
-            for row, ids in enumerate(generated.token_ids.tolist())
+            tuple(sentence(row, place, *found) for place, found in zip(places[row], located[row], strict=True))
+            for row in range(len(located))
         ]
 
     def _notes(self, radiograph: Radiograph) -> Iterator[str]:

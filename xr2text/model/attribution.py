@@ -1,11 +1,14 @@
-"""Attribution: the regions that each token of a report was written from.
+"""Attribution: the regions that each token and each sentence of a report was written from.
 
 The decoder's cross-attention says how much a token was written from each region's tokens, and from each finding; a
-finding's part is passed on to the regions that the finding was read from.
+finding's part is passed on to the regions that the finding was read from. A sentence says what the finding head sees of
+the findings that it names, so it was written from where the head looks for these.
 
 Shapes: B batch, T report tokens, Q context tokens (G global, K*R of regions, L of the lateral view, F findings),
 K regions.
 """
+
+from collections.abc import Iterable
 
 import torch
 
@@ -13,6 +16,29 @@ from xr2text.anatomy import REGIONS
 from xr2text.model.generate import GeneratedReports
 from xr2text.model.haqt_arr import VisualTokens
 from xr2text.model.xr2text import XR2Text
+from xr2text.text.findings.labeler import ABSENT, find_mentions
+
+LocatedSentence = tuple[str, str, list[int]]  # section, text, places of its tokens, see `locate_sentences`
+
+
+@torch.inference_mode()
+def sentence_attribution(
+    model: XR2Text, generated: GeneratedReports, sentences: Iterable[Iterable[LocatedSentence]]
+) -> list[list[torch.Tensor]]:
+    """Of each report's sentences, where each was written from [K + 1], regions and, last, the lateral view: where the
+    finding head sees the findings that it asserts, or else those that it denies; of a sentence that names none, the
+    mean of its tokens. Raises ValueError as `token_attribution` does."""
+    of_tokens, names = token_attribution(model, generated).cpu(), model.config.findings
+    of_findings = model.finding_head.attribution(generated.visual).cpu() if names else of_tokens[:, :0]  # [B, F, K + 1]
+
+    def attribute(row: int, text: str, tokens: list[int]) -> torch.Tensor:
+        mentions = [mention for mention in find_mentions(text) if mention.finding in names]
+        named = [mention for mention in mentions if mention.status != ABSENT] or mentions
+        if named:
+            return of_findings[row, [names.index(mention.finding) for mention in named]].mean(0)
+        return of_tokens[row, tokens].mean(0)
+
+    return [[attribute(row, text, tokens) for _, text, tokens in report] for row, report in enumerate(sentences)]
 
 
 @torch.inference_mode()
