@@ -38,6 +38,7 @@ VARIANTS = {
     "without cross-region layers": ("model.haqt.use_cross_region=false",),
     "linear projection": (
         "model.haqt.projection=linear",
+        "training.losses.ce=1",
         "model.haqt.lateral_queries=0",
         *NO_REGION_TERMS,
         *NO_FINDINGS,
