@@ -166,8 +166,8 @@ class ReportDataset(Dataset):
         report = self.recombiner.reword(study.report, random)
         if random.random() < self.recombined:
             report = self.recombiner.recombine(report, random)
-        told = torch.tensor(told_findings(report, self.findings, random))
-        return self._token_ids(self.recombiner.arrange(self.recombiner.complete(report, random))), told
+        findings = torch.tensor(told_findings(report, self.findings, random))
+        return self._token_ids(self.recombiner.arrange(self.recombiner.complete(report, random))), findings
 
     def _token_ids(self, report: ReportText) -> list[int]:
         if report.findings or (self.impression and report.impression):

@@ -47,15 +47,17 @@ class Recombiner:
                     places[finding].append(place)
                 if _only_denied(sentence):
                     places[_only_denied(sentence)].append(1 + place)  # behind all that is there
-                if not BEYOND.search(sentence):
+                if BEYOND.search(sentence):
+                    continue
+                if _only_denied(sentence):
                     denials[_only_denied(sentence)].append(sentence)
+                elif _asserted(sentence):
                     assertions[_asserted(sentence)].append(sentence)
             for finding in sorted(set().union(*map(_certain, sentences))):
                 donors[finding].append(report)
             denied.update(set().union(*map(_only_denied, sentences)))
             count += bool(sentences)
         self._donors = dict(sorted(donors.items()))
-        denials.pop(frozenset(), None)
         self._denials = dict(sorted(denials.items(), key=lambda item: (-len(item[1]), sorted(item[0]))))
         self._assertions = assertions
         self._usual = {finding for finding, reports in denied.items() if reports >= USUALLY_DENIED * count}
@@ -93,9 +95,11 @@ class Recombiner:
         for sentence in split_sentences(report.findings):
             alike = self._denials.get(_only_denied(sentence))
             if BEYOND.search(sentence) and not alike:
-                alike = self._assertions.get(_asserted(sentence)) if _asserted(sentence) else [""]
+                if not _asserted(sentence):
+                    continue
+                alike = self._assertions.get(_asserted(sentence))
             reworded.append(alike[random.integers(len(alike))] if alike else sentence)
-        return ReportText(" ".join(filter(None, reworded)), report.impression)
+        return ReportText(" ".join(reworded), report.impression)
 
     def recombine(self, report: ReportText, random: np.random.Generator) -> ReportText:
         """The report with up to `MOST_FINDINGS` findings more, drawn alike, however rare, each in a sentence of another
@@ -126,9 +130,9 @@ def _insert(report: ReportText, donor: ReportText, finding: str) -> ReportText:
         kept = _not_denying(asserted, split_sentences(text))
         return [text for text in kept if not {name for name, _ in _claims(text)} & asserted]
 
-    told = [text for text in split_sentences(donor.impression) if _asserted(text) and _asserted(text) <= asserted]
-    told += [text for text in others(report.impression) if _asserted(text)]
-    return ReportText(" ".join([sentence, *others(report.findings)]), " ".join(told))
+    impression = [text for text in split_sentences(donor.impression) if _asserted(text) and _asserted(text) <= asserted]
+    impression += [text for text in others(report.impression) if _asserted(text)]
+    return ReportText(" ".join([sentence, *others(report.findings)]), " ".join(impression))
 
 
 def _with_impression(report: ReportText) -> list[str]:

@@ -29,7 +29,7 @@ def sentence_attribution(
     finding head sees the findings that it asserts, or else those that it denies; of a sentence that names none, the
     mean of its tokens. Raises ValueError as `token_attribution` does."""
     of_tokens, names = token_attribution(model, generated).cpu(), model.config.findings
-    of_findings = model.finding_head.attribution(generated.visual).cpu() if names else of_tokens[:, :0]  # [B, F, K + 1]
+    of_findings = model.finding_head.attribution(generated.visual).cpu() if names else None  # [B, F, K + 1]
 
     def attribute(row: int, text: str, tokens: list[int]) -> torch.Tensor:
         mentions = [mention for mention in find_mentions(text) if mention.finding in names]

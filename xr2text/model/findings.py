@@ -39,7 +39,7 @@ class FindingMeasure:
         return self.positives >= LEAST_CASES and self.auc is not None and self.auc[1] >= LEAST_AUC
 
     @property
-    def unseen(self) -> bool:
+    def by_chance(self) -> bool:
         """Whether it had cases enough to show that it is not told from chance."""
         return self.positives >= LEAST_CASES and not self.assessed
 

@@ -194,9 +194,10 @@ def fit_calibration(
     thresholds, measures = fit_thresholds(probabilities, labels, findings), {}
     for column, name in enumerate(findings):
         of_finding = probabilities[:, column], labels[:, column]
-        if measure_finding(*of_finding, thresholds[name]).unseen:
-            thresholds[name] = NEVER
         measures[name] = measure_finding(*of_finding, thresholds[name])
+        if measures[name].by_chance:
+            thresholds[name] = NEVER
+            measures[name] = measure_finding(*of_finding, NEVER)
     if kept is not None:
         rare = {name for name, common in zip(findings, enough.tolist(), strict=True) if not common}
         thresholds |= {name: kept.thresholds.get(name, 0.5) for name in rare}
