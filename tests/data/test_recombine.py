@@ -88,12 +88,28 @@ def test_what_is_denied_of_one_side_is_no_word_for_both():
     )
 
 
-def test_doubts_are_not_told_and_sides_now_and_then():
+def test_doubts_are_not_told():
     report = ReportText("There is a small right pleural effusion. Possible atelectasis.", "")
-    names = ["pleural effusion", "right pleural effusion", "atelectasis", "edema", "unheard of"]
-    told = [told_findings(report, names, np.random.default_rng(seed)) for seed in range(20)]
-    assert {tuple(row[:4]) for row in told} == {(1, side, 0, 0) for side in (0, 1)}
-    assert all(np.isnan(row[4]) for row in told)
+    names = ["pleural effusion", "right pleural effusion", "left pleural effusion", "atelectasis", "edema"]
+    assert told_findings(report, names) == [1, 1, 0, 0, 0]
+    assert np.isnan(told_findings(report, ["unheard of"])).all()
+
+
+def test_what_is_told_no_side_names_none(recombiner):
+    names = ["pleural effusion", "right pleural effusion"]
+    told = {}
+    for seed in range(20):
+        report = recombiner.simplify(EFFUSION, np.random.default_rng(seed))
+        told[report] = tuple(told_findings(report, names))
+    plain = ReportText("The heart is enlarged. There is a pleural effusion.", "Pleural effusion.")
+    assert set(told) == {EFFUSION, plain}
+    assert told[EFFUSION] == (1, 1) and told[plain] == (1, 0)
+
+
+def test_no_size_is_named(recombiner):
+    report = ReportText("3 cm nodule in the left lung. It measures 3 cm. Possible right effusion.", "No edema.")
+    said = {recombiner.simplify(report, np.random.default_rng(seed)) for seed in range(20)}
+    assert said == {ReportText("There is a lung nodule. Possible right effusion.", "No edema.")}
 
 
 def test_what_only_the_impression_asserts_stands_in_the_findings_too(recombiner):
@@ -115,5 +131,8 @@ def test_nothing_is_said_of_earlier_studies_or_the_patient():
     recombiner = Recombiner([NORMAL, EFFUSION, earlier])
     reworded = recombiner.reword(earlier, np.random.default_rng(0)).findings
     assert reworded == "The heart is enlarged. In the interval, a mass has developed."  # no other asserts a mass
+    assert recombiner.reword(
+        ReportText("", "Stable cardiomegaly. No change since then."), np.random.default_rng(0)
+    ) == (ReportText("", "The heart is enlarged."))
     given = {recombiner.recombine(NORMAL, np.random.default_rng(seed)).findings for seed in range(40)}
     assert not any("table" in findings or "interval" in findings for findings in given)

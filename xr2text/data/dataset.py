@@ -166,7 +166,8 @@ class ReportDataset(Dataset):
         report = self.recombiner.reword(study.report, random)
         if random.random() < self.recombined:
             report = self.recombiner.recombine(report, random)
-        findings = torch.tensor(told_findings(report, self.findings, random))
+        report = self.recombiner.simplify(report, random)
+        findings = torch.tensor(told_findings(report, self.findings))
         return self._token_ids(self.recombiner.arrange(self.recombiner.complete(report, random))), findings
 
     def _token_ids(self, report: ReportText) -> list[int]:

@@ -18,17 +18,30 @@ import numpy as np
 
 from xr2text.data.curriculum import read_report
 from xr2text.text.findings.labeler import ABSENT, PRESENT, find_mentions
-from xr2text.text.findings.table import KINDS
+from xr2text.text.findings.table import KINDS, SIDED_FINDINGS
 from xr2text.text.sections import ReportText, split_sentences
 
 MOST_FINDINGS = 3  # that a report is given
-KINDS_UNTOLD = 0.5  # fraction of reports of whose findings the decoder is not told sides and kinds
+PLAIN = 0.5  # fraction of reports that name findings without side, kind, place or size
+# What they say of those that a finding head may see without its side or kind, in findings and impression.
+PLAIN_SENTENCES = {
+    "lung opacity": ("There is an opacity in the lungs.", "Lung opacity."),
+    "consolidation": ("There is consolidation in the lungs.", "Consolidation."),
+    "pneumothorax": ("There is a pneumothorax.", "Pneumothorax."),
+    "pleural effusion": ("There is a pleural effusion.", "Pleural effusion."),
+    "pneumonia": ("There is pneumonia.", "Pneumonia."),
+    "atelectasis": ("There is atelectasis.", "Atelectasis."),
+    "lung lesion": ("There is a lung lesion.", "Lung lesion."),
+    "nodule": ("There is a lung nodule.", "Lung nodule."),
+}
 OPACITIES = {"atelectasis", "consolidation", "edema", "lung lesion", "pneumonia"}  # of the lungs, as in CheXpert
 USUALLY_DENIED = 0.2  # of the reports, at least, deny a finding that each is to name
-# In a sentence that says what no single study shows: of earlier ones, or of the patient.
+SIZE = re.compile(r"\d\s?(?:mm|cm|millimet\w+|centimet\w+)\b", re.IGNORECASE)
+# In a sentence that says what no frontal view alone shows: of earlier studies, of the patient, of the other view.
 BEYOND = re.compile(
     r"\b(?:stable|unchanged|interval|again|previous(?:ly)?|compar\w+|since|history|developed|persist\w*|worse\w*|"
-    r"improv\w+|resol[uv]\w+|no longer|new|prior (?:study|exam|film|chest|radiograph)\w*)\b",
+    r"improv\w+|resol[uv]\w+|increasing|no longer|new|"
+    r"lateral (?:view|film|image|projection|radiograph)s?|prior (?:study|exam|film|chest|radiograph)\w*)\b",
     re.IGNORECASE,
 )
 
@@ -91,15 +104,34 @@ class Recombiner:
     def reword(self, report: ReportText, random: np.random.Generator) -> ReportText:
         """The same findings; each sentence that only denies some is one of any report that denies just these, and each
         that says what the study does not show is one that asserts the same, or goes where it asserts nothing."""
-        reworded = []
-        for sentence in split_sentences(report.findings):
-            alike = self._denials.get(_only_denied(sentence))
-            if BEYOND.search(sentence) and not alike:
-                if not _asserted(sentence):
-                    continue
-                alike = self._assertions.get(_asserted(sentence))
-            reworded.append(alike[random.integers(len(alike))] if alike else sentence)
-        return ReportText(" ".join(reworded), report.impression)
+
+        def reword(sentences: Iterable[str], denials: dict[frozenset[str], list[str]]) -> str:
+            reworded = []
+            for sentence in sentences:
+                alike = denials.get(_only_denied(sentence))
+                if BEYOND.search(sentence) and not alike:
+                    if not _asserted(sentence):
+                        continue
+                    alike = self._assertions.get(_asserted(sentence))
+                reworded.append(alike[random.integers(len(alike))] if alike else sentence)
+            return " ".join(reworded)
+
+        findings, impression = split_sentences(report.findings), split_sentences(report.impression)
+        return ReportText(reword(findings, self._denials), reword(impression, {}))
+
+    def simplify(self, report: ReportText, random: np.random.Generator) -> ReportText:
+        """Some reports say of an effusion, a nodule and the like only that it is there: a finding head often sees one
+        and not its side, and a decoder that is told none then has none to make up. No report names a size."""
+        plain = random.random() < PLAIN
+
+        def simplify(text: str, section: int) -> str:
+            sentences = [
+                _plain(sentence, section) if plain or SIZE.search(sentence) else sentence
+                for sentence in split_sentences(text)
+            ]
+            return " ".join(sentence for sentence in dict.fromkeys(sentences) if not SIZE.search(sentence))
+
+        return ReportText(simplify(report.findings, 0), simplify(report.impression, 1))
 
     def recombine(self, report: ReportText, random: np.random.Generator) -> ReportText:
         """The report with up to `MOST_FINDINGS` findings more, drawn alike, however rare, each in a sentence of another
@@ -111,14 +143,21 @@ class Recombiner:
         return report
 
 
-def told_findings(report: ReportText, findings: Sequence[str], random: np.random.Generator) -> list[float]:
-    """What a decoder is told of a training report, [F]: 1 present for certain, 0 not, NaN not known.
-
-    At random it is not told sides and other kinds: a finding head often sees an effusion and not on which side.
-    """
+def told_findings(report: ReportText, findings: Sequence[str]) -> list[float]:
+    """What a decoder is told of a training report, [F]: 1 present for certain, 0 not, NaN not known."""
     said, _ = read_report(report)
-    untold = set(KINDS) if random.random() < KINDS_UNTOLD else set()
-    return [float(said[name] == 1 and name not in untold) if name in said else math.nan for name in findings]
+    said = dict.fromkeys(SIDED_FINDINGS, 0) | said  # one without a side is of none
+    return [float(said[name] == 1) if name in said else math.nan for name in findings]
+
+
+def _plain(sentence: str, section: int) -> str:
+    """`PLAIN_SENTENCES` of what the sentence asserts for certain, or itself where these do not say all of it."""
+    mentions = find_mentions(sentence)
+    names = {"lung lesion" if mention.finding == "mass" else mention.finding for mention in mentions}
+    if not names <= set(PLAIN_SENTENCES) or any(mention.status != PRESENT for mention in mentions):
+        return sentence
+    names -= {KINDS[name] for name in names if name in KINDS}
+    return " ".join(said[section] for name, said in PLAIN_SENTENCES.items() if name in names) or sentence
 
 
 def _insert(report: ReportText, donor: ReportText, finding: str) -> ReportText:

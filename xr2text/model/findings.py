@@ -75,12 +75,12 @@ class FindingCalibration:
 
 
 class FindingHead(nn.Module):
-    """One logit per finding: the mean of what the whole image says and of what the tokens of its regions say.
+    """One logit per finding: the mean of what the whole image, its regions' tokens and the whole lateral view say.
 
-    The first is a linear layer on the encoder's summary, as in a plain classifier. The second is the log-sum-exp over
-    the tokens of the finding's own regions: it is present if any of them shows it. A lateral view adds its own summary
-    to the first, and its tokens join those of the regions. Each of the two learns the labels alone: in a sum, the one
-    that learns them faster, by heart even, would leave the other nothing to learn.
+    The first and the last are linear layers on the encoder's summary, as in a plain classifier. The second is the
+    log-sum-exp over the tokens of the finding's own regions and those of the lateral view: it is present if any shows
+    it. Each learns the labels alone: in a sum, the one that learns them faster, by heart even, would leave the others
+    nothing to learn.
 
     Args:
         pooled_width: P.
@@ -100,21 +100,23 @@ class FindingHead(nn.Module):
         self.classify_lateral = nn.Linear(config.width, len(names)) if lateral else None
         self.classify_lateral_image = nn.Linear(pooled_width, len(names)) if lateral else None
         seen_in = torch.tensor([[region.name in FINDING_REGIONS[name] for name in names] for region in REGIONS])
-        for layer in (self.classify, self.classify_image):
-            nn.init.constant_(layer.bias, RARE)
+        for layer in (self.classify, self.classify_image, self.classify_lateral_image):
+            if layer is not None:
+                nn.init.constant_(layer.bias, RARE)
         self.register_buffer("region_mask", torch.where(seen_in, 0.0, -torch.inf), persistent=False)  # [K, F]
 
     def forward(self, visual: VisualTokens) -> torch.Tensor:
         """Visual tokens -> logits [B, F]."""
-        return self.answers(visual).mean(0)
+        return self.answers(visual).nanmean(0)
 
     def answers(self, visual: VisualTokens) -> torch.Tensor:
-        """What the whole image and what the tokens say, as logits [2, B, F]."""
-        image = self.classify_image(self._drop(visual.pooled)).float()
+        """What the whole image, the tokens and, where there is one, the lateral view say, as logits [2 or 3, B, F]; NaN
+        for studies without that view."""
+        answers = [self.classify_image(self._drop(visual.pooled)).float(), self._scores(visual).logsumexp(1)]
         if visual.lateral is not None:
-            more = self.classify_lateral_image(self._drop(visual.lateral.pooled)).float()
-            image = image + more.masked_fill(~visual.lateral.present[:, None], 0.0)
-        return torch.stack([image, self._scores(visual).logsumexp(1)])
+            lateral = self.classify_lateral_image(self._drop(visual.lateral.pooled)).float()
+            answers.append(lateral.masked_fill(~visual.lateral.present[:, None], torch.nan))
+        return torch.stack(answers)
 
     def attribution(self, visual: VisualTokens) -> torch.Tensor:
         """From which places what the tokens say of each finding comes, [B, F, K + 1], each row summing to 1; the last

@@ -133,10 +133,12 @@ def grounding_term(attention: torch.Tensor, regions: torch.Tensor) -> Term:
 
 
 def findings_term(logits: torch.Tensor, labels: torch.Tensor) -> Term:
-    """Binary cross-entropy of logits [..., B, F] with labels [B, F]: 1 present, 0 absent, NaN not known."""
+    """Binary cross-entropy of logits [..., B, F], NaN where none is given, with labels [B, F]: 1 present, 0 absent,
+    NaN not known."""
     labels = labels.expand_as(logits)
-    known, labels = ~labels.isnan(), labels.nan_to_num()
-    total = F.binary_cross_entropy_with_logits(logits.float(), labels, weight=known.float(), reduction="sum")
+    known = ~(labels.isnan() | logits.isnan())
+    logits, labels = logits.float().nan_to_num(), labels.nan_to_num()
+    total = F.binary_cross_entropy_with_logits(logits, labels, weight=known.float(), reduction="sum")
     return total, known.sum()
 
 

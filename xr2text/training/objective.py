@@ -139,7 +139,7 @@ class Objective(nn.Module):
     def _finding_terms(self, visual: VisualTokens, batch: Batch) -> dict[str, Term]:
         terms = {}
         if self.weights.findings:
-            answers = self.model.finding_head.answers(visual)  # [2, B, F]
+            answers = self.model.finding_head.answers(visual)  # [2 or 3, B, F]
             terms["findings"] = losses.findings_term(answers, batch["finding_labels"])
         if self.weights.occlusion:
             terms["occlusion"] = self._occlusion_term(batch, visual.region_maps.detach().float())
