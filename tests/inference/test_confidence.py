@@ -135,12 +135,14 @@ def test_only_what_the_model_has_can_be_set():
             check_set_findings(findings, names)
 
 
-def test_what_is_not_assessed_is_never_sure_and_disagrees_with_nothing():
+def test_what_is_not_assessed_is_never_sure_and_is_not_missed_where_it_is_denied():
     assert KNOWN.assessed and not RARE.assessed
     assert not replace(KNOWN, positives=9).assessed and not replace(KNOWN, auc=(0.7, 0.59, 0.8)).assessed
     assert not replace(KNOWN, auc=None).assessed
     text = "The heart is normal in size."
     assert disagreements(readings_of(text, measure=RARE)) == () != disagreements(readings_of(text, measure=KNOWN))
+    asserted = disagreements(readings_of("There is pulmonary edema.", measure=RARE))
+    assert [line.split(";")[0] for line in asserted] == ["The report says edema"]  # which nobody has seen
     assert sentence_confidence(text, 0.9, readings_of(text, measure=RARE)) == 0.9
     assert Sentence(text, "findings", {}, 0.9).certainty == "high confidence"
     assert Sentence(text, "findings", {}, 0.9, ("nodule",)).certainty == "not assessed by this model: nodule"

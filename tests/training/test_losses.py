@@ -146,6 +146,8 @@ def test_unknown_findings_count_for_nothing():
     torch.testing.assert_close(term, F.binary_cross_entropy_with_logits(logits[:, 0], labels[:, 0]))
     term.backward()
     assert (logits.grad[:, 1] == 0).all()
+    lateral = torch.full((2, 2), math.nan)  # of studies that have no lateral view
+    torch.testing.assert_close(mean(findings_term(torch.stack([logits, lateral]), labels)), term)
     assert mean(findings_term(logits, torch.full((2, 2), math.nan))) == 0
 
 

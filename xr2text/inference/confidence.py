@@ -40,10 +40,11 @@ class FindingReading:
 
     @property
     def disagrees(self) -> bool:
-        """Whether the report asserts what is not seen, or leaves out or denies what is. A finding that is not assessed
-        and that nobody has set says nothing against a report."""
+        """Whether the report asserts what is not seen, or leaves out or denies what is seen: by a person, or by a head
+        that knows the finding."""
+        asserted = self.written in (PRESENT, "uncertain")
         known = self.assessed or self.set_to is not None
-        return known and self.seen != (self.written in (PRESENT, "uncertain"))
+        return asserted and not self.seen or known and self.seen and not asserted
 
 
 def with_finding(findings: Mapping[str, str], name: str, state: str, known: Collection[str]) -> dict[str, str]:
