@@ -3,6 +3,8 @@
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # two tests at a time: threads that wait for each other crawl
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
