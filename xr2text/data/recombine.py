@@ -22,17 +22,39 @@ from xr2text.text.findings.table import KINDS, SIDED_FINDINGS
 from xr2text.text.sections import ReportText, split_sentences
 
 MOST_FINDINGS = 3  # that a report is given
-PLAIN = 0.5  # fraction of reports that name findings without side, kind, place or size
-# What they say of those that a finding head may see without its side or kind, in findings and impression.
+PLAIN = 0.5  # fraction of reports that say of findings only that they are there
+# What such reports say in their findings, and in their impression.
 PLAIN_SENTENCES = {
+    "enlarged cardiomediastinum": ("The mediastinum is widened.", "Widened mediastinum."),
+    "cardiomegaly": ("The heart is enlarged.", "Cardiomegaly."),
+    "low lung volumes": ("Lung volumes are low.", "Low lung volumes."),
+    "emphysema or hyperinflation": ("The lungs are hyperinflated.", "Hyperinflation."),
     "lung opacity": ("There is an opacity in the lungs.", "Lung opacity."),
     "consolidation": ("There is consolidation in the lungs.", "Consolidation."),
-    "pneumothorax": ("There is a pneumothorax.", "Pneumothorax."),
-    "pleural effusion": ("There is a pleural effusion.", "Pleural effusion."),
     "pneumonia": ("There is pneumonia.", "Pneumonia."),
     "atelectasis": ("There is atelectasis.", "Atelectasis."),
+    "edema": ("There is pulmonary edema.", "Pulmonary edema."),
+    "vascular congestion": ("There is pulmonary vascular congestion.", "Pulmonary vascular congestion."),
+    "prominent lung markings": ("The lung markings are prominent.", "Prominent lung markings."),
     "lung lesion": ("There is a lung lesion.", "Lung lesion."),
     "nodule": ("There is a lung nodule.", "Lung nodule."),
+    "mass": ("There is a lung mass.", "Lung mass."),
+    "granuloma": ("There is a calcified granuloma.", "Calcified granuloma."),
+    "scarring or fibrosis": ("There is scarring in the lungs.", "Scarring."),
+    "pneumothorax": ("There is a pneumothorax.", "Pneumothorax."),
+    "pleural effusion": ("There is a pleural effusion.", "Pleural effusion."),
+    "pleural other": ("There is pleural thickening.", "Pleural thickening."),
+    "hilar or mediastinal adenopathy": ("There is adenopathy.", "Adenopathy."),
+    "tortuous or atherosclerotic aorta": ("The aorta is tortuous or atherosclerotic.", "Tortuous or atherosclerotic aorta."),
+    "hiatal hernia": ("There is a hiatal hernia.", "Hiatal hernia."),
+    "elevated diaphragm": ("There is elevation of the diaphragm.", "Elevated diaphragm."),
+    "support devices": ("A support device is in place.", "Support device in place."),
+    "surgical change": ("There are postsurgical changes.", "Postsurgical changes."),
+    "degenerative change of the spine": ("There are degenerative changes of the spine.", "Degenerative changes of the spine."),
+    "scoliosis": ("There is scoliosis of the spine.", "Scoliosis."),
+    "kyphosis": ("There is kyphosis of the spine.", "Kyphosis."),
+    "osteopenia": ("The bones are osteopenic.", "Osteopenia."),
+    "fracture": ("There is a fracture.", "Fracture."),
 }
 OPACITIES = {"atelectasis", "consolidation", "edema", "lung lesion", "pneumonia"}  # of the lungs, as in CheXpert
 USUALLY_DENIED = 0.2  # of the reports, at least, deny a finding that each is to name
@@ -153,7 +175,7 @@ def told_findings(report: ReportText, findings: Sequence[str]) -> list[float]:
 def _plain(sentence: str, section: int) -> str:
     """`PLAIN_SENTENCES` of what the sentence asserts for certain, or itself where these do not say all of it."""
     mentions = find_mentions(sentence)
-    names = {"lung lesion" if mention.finding == "mass" else mention.finding for mention in mentions}
+    names = {mention.finding for mention in mentions}
     if not names <= set(PLAIN_SENTENCES) or any(mention.status != PRESENT for mention in mentions):
         return sentence
     names -= {KINDS[name] for name in names if name in KINDS}
