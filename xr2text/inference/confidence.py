@@ -42,9 +42,9 @@ class FindingReading:
     def disagrees(self) -> bool:
         """Whether the report asserts what is not seen, or leaves out or denies what is seen: by a person, or by a head
         that knows the finding."""
-        asserted = self.written in (PRESENT, "uncertain")
-        known = self.assessed or self.set_to is not None
-        return asserted and not self.seen or known and self.seen and not asserted
+        if self.written in (PRESENT, "uncertain"):
+            return not self.seen
+        return self.seen and (self.assessed or self.set_to is not None)
 
 
 def with_finding(findings: Mapping[str, str], name: str, state: str, known: Collection[str]) -> dict[str, str]:
