@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from xr2text.data.recombine import Recombiner, told_findings
-from xr2text.text.findings.labeler import contradictions, label_report
+from xr2text.data.recombine import PLAIN_SENTENCES, Recombiner, told_findings
+from xr2text.text.findings.labeler import contradictions, find_mentions, label_report
+from xr2text.text.findings.table import FINDING_NAMES, KINDS
 from xr2text.text.sections import ReportText
 
 NORMAL = ReportText("The heart is normal in size. No pleural effusion or pneumothorax.", "No acute disease.")
@@ -104,6 +105,14 @@ def test_what_is_told_no_side_names_none(recombiner):
     plain = ReportText("The heart is enlarged. There is a pleural effusion.", "Pleural effusion.")
     assert set(told) == {EFFUSION, plain}
     assert told[EFFUSION] == (1, 1) and told[plain] == (1, 0)
+
+
+def test_each_finding_has_a_plain_sentence_that_says_it_and_no_more():
+    assert {"no finding", *PLAIN_SENTENCES} == set(FINDING_NAMES)
+    for name, sentences in PLAIN_SENTENCES.items():
+        for sentence in sentences:
+            said = {(mention.finding, mention.status, mention.side) for mention in find_mentions(sentence)}
+            assert said == {(finding, "present", None) for finding in (name, KINDS.get(name, name))}
 
 
 def test_no_size_is_named(recombiner):

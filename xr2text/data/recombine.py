@@ -142,8 +142,8 @@ class Recombiner:
         return ReportText(reword(findings, self._denials), reword(impression, {}))
 
     def simplify(self, report: ReportText, random: np.random.Generator) -> ReportText:
-        """Some reports say of an effusion, a nodule and the like only that it is there: a finding head often sees one
-        and not its side, and a decoder that is told none then has none to make up. No report names a size."""
+        """Some reports say of each finding only that it is there: a finding head often sees no more, and a decoder that
+        is told no side then has none to make up. No report names a size."""
         plain = random.random() < PLAIN
 
         def simplify(text: str, section: int) -> str:
@@ -173,11 +173,11 @@ def told_findings(report: ReportText, findings: Sequence[str]) -> list[float]:
 
 
 def _plain(sentence: str, section: int) -> str:
-    """`PLAIN_SENTENCES` of what the sentence asserts for certain, or itself where these do not say all of it."""
+    """`PLAIN_SENTENCES` of what the sentence asserts; itself where it asserts nothing, or says more than that."""
     mentions = find_mentions(sentence)
-    names = {mention.finding for mention in mentions}
-    if not names <= set(PLAIN_SENTENCES) or any(mention.status != PRESENT for mention in mentions):
+    if any(mention.status != PRESENT for mention in mentions):
         return sentence
+    names = {mention.finding for mention in mentions}
     names -= {KINDS[name] for name in names if name in KINDS}
     return " ".join(said[section] for name, said in PLAIN_SENTENCES.items() if name in names) or sentence
 
