@@ -42,14 +42,19 @@ def test_thresholds_are_the_highest_of_those_that_f1_cannot_tell_apart_and_rare_
         assert fit_thresholds(probabilities, labels, ["nodule"]) == {"nodule": threshold}
 
 
-def test_a_finding_that_is_not_told_from_chance_is_never_called_present():
+def test_a_finding_that_is_not_assessed_counts_as_present_where_it_is_more_likely_than_not():
     torch.manual_seed(0)
-    labels = torch.tensor([1.0, 0.0] * 30).expand(2, -1).T
-    logits = torch.stack([4 * labels[:, 0] - 2, torch.randn(60)], dim=1)
-    fitted = fit_calibration(logits, labels, ["nodule", "granuloma"])
-    assert fitted.thresholds["nodule"] < 1 == fitted.thresholds["granuloma"]
-    assert fitted.measures["granuloma"].sensitivity[0] == 0 and not fitted.measures["granuloma"].assessed
-    assert fitted.present(logits, ["nodule", "granuloma"]).sum(0).tolist() == [30, 0]
+    labels = torch.tensor([1.0, 0.0] * 30).expand(3, -1).T.clone()
+    labels[18:, 2] = 0  # nine cases, all told rightly, are too few
+    sure = 4 * labels - 2
+    logits = torch.stack([sure[:, 0], torch.randn(60), sure[:, 2] - 1.9], dim=1)
+    fitted = fit_calibration(logits, labels, ["nodule", "granuloma", "mass"])
+    assert [fitted.measures[name].assessed for name in ("nodule", "granuloma", "mass")] == [True, False, False]
+    assert fitted.thresholds["granuloma"] == fitted.thresholds["mass"] == 0.5 != fitted.thresholds["nodule"]
+    assert (
+        fitted.measures["granuloma"].sensitivity
+        == measure_finding(fitted.probabilities(logits[:, 1]), labels[:, 1], 0.5).sensitivity
+    )
 
 
 def test_what_too_few_studies_show_is_kept():

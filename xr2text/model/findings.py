@@ -38,11 +38,6 @@ class FindingMeasure:
         """Whether it had cases enough and is told from chance."""
         return self.positives >= LEAST_CASES and self.auc is not None and self.auc[1] >= LEAST_AUC
 
-    @property
-    def by_chance(self) -> bool:
-        """Whether it had cases enough to show that it is not told from chance."""
-        return self.positives >= LEAST_CASES and not self.assessed
-
 
 @dataclass
 class FindingCalibration:

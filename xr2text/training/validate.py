@@ -35,7 +35,7 @@ from xr2text.training.state import Progress
 SAMPLES = 3  # of the scored reports, shown in the training report
 LEAST_POSITIVES = 50  # below, a finding's own threshold would be chance: it takes the one that suits all together
 SCORE_DIGITS = 3  # of the score: where two epochs differ by less, the one with the lower validation loss is kept
-NEVER = 1.0  # threshold of a finding that is not called present
+LIKELY = 0.5  # threshold of a finding that is not assessed: more likely there than not
 TEMPERATURES = torch.logspace(-0.7, 0.7, 57)  # 0.2 to 5
 THRESHOLDS = torch.linspace(0.02, 0.8, 79)
 
@@ -182,8 +182,7 @@ def write_reports(generator: ReportGenerator, loader: DataLoader, accelerator: A
 def fit_calibration(
     logits: torch.Tensor, labels: torch.Tensor, findings: list[str], kept: FindingCalibration | None = None
 ) -> FindingCalibration:
-    """Of a finding head with logits [N, F], on labels [N, F], NaN where not known; see LEAST_POSITIVES. A finding that
-    is not told from chance is never called present.
+    """Of a finding head with logits [N, F], on labels [N, F], NaN where not known; see LEAST_POSITIVES and LIKELY.
 
     Args:
         kept: an earlier calibration, of which stays what there are too few positives to fit anew.
@@ -195,9 +194,9 @@ def fit_calibration(
     for column, name in enumerate(findings):
         of_finding = probabilities[:, column], labels[:, column]
         measures[name] = measure_finding(*of_finding, thresholds[name])
-        if measures[name].by_chance:
-            thresholds[name] = NEVER
-            measures[name] = measure_finding(*of_finding, NEVER)
+        if not measures[name].assessed:
+            thresholds[name] = LIKELY
+            measures[name] = measure_finding(*of_finding, LIKELY)
     if kept is not None:
         rare = {name for name, common in zip(findings, enough.tolist(), strict=True) if not common}
         thresholds |= {name: kept.thresholds.get(name, 0.5) for name in rare}
