@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from xr2text.data.recombine import PLAIN_SENTENCES, Recombiner, told_findings
+from xr2text.data.recombine import PLAIN_SENTENCES, SIDED_SENTENCES, Recombiner, told_findings
 from xr2text.text.findings.labeler import contradictions, find_mentions, label_report
-from xr2text.text.findings.table import FINDING_NAMES, KINDS
+from xr2text.text.findings.table import FINDING_NAMES, FINDING_REGIONS, KINDS, SIDED_FINDINGS
 from xr2text.text.sections import ReportText
 
 NORMAL = ReportText("The heart is normal in size. No pleural effusion or pneumothorax.", "No acute disease.")
@@ -103,8 +103,8 @@ def test_what_is_told_no_side_names_none(recombiner):
         report = recombiner.simplify(EFFUSION, np.random.default_rng(seed))
         told[report] = tuple(told_findings(report, names))
     plain = ReportText("The heart is enlarged. There is a pleural effusion.", "Pleural effusion.")
-    assert set(told) == {EFFUSION, plain}
-    assert told[EFFUSION] == (1, 1) and told[plain] == (1, 0)
+    sided = ReportText("The heart is enlarged. There is a right pleural effusion.", "Pleural effusion.")
+    assert told == {EFFUSION: (1, 1), plain: (1, 0), sided: (1, 1)}
 
 
 def test_each_finding_has_a_plain_sentence_that_says_it_and_no_more():
@@ -115,10 +115,21 @@ def test_each_finding_has_a_plain_sentence_that_says_it_and_no_more():
             assert said == {(finding, "present", None) for finding in (name, KINDS.get(name, name))}
 
 
+@pytest.mark.parametrize("side", ["right", "left", "both"])
+def test_a_plain_sentence_of_a_side_says_it_and_no_more(side):
+    for name, (one, both) in SIDED_SENTENCES.items():
+        sentence = both if side == "both" else one.format(side=side)
+        sided = {kind for kind, (finding, at) in SIDED_FINDINGS.items() if finding == name and side in (at, "both")}
+        told = dict(zip(FINDING_REGIONS, told_findings(ReportText(sentence, ""), list(FINDING_REGIONS)), strict=True))
+        said = {finding for finding, present in told.items() if present == 1}
+        assert said == sided | {name, KINDS.get(name, name)}
+
+
 def test_no_size_is_named(recombiner):
     report = ReportText("3 cm nodule in the left lung. It measures 3 cm. Possible right effusion.", "No edema.")
     said = {recombiner.simplify(report, np.random.default_rng(seed)) for seed in range(20)}
-    assert said == {ReportText("There is a lung nodule. Possible right effusion.", "No edema.")}
+    plain, sided = "There is a lung nodule.", "There is a nodule in the left lung."
+    assert said == {ReportText(f"{nodule} Possible right effusion.", "No edema.") for nodule in (plain, sided)}
 
 
 def test_what_only_the_impression_asserts_stands_in_the_findings_too(recombiner):

@@ -10,8 +10,8 @@ sentences are exchanged.
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
 from statistics import mean
 
 import numpy as np
@@ -22,7 +22,7 @@ from xr2text.text.findings.table import KINDS, SIDED_FINDINGS
 from xr2text.text.sections import ReportText, split_sentences
 
 MOST_FINDINGS = 3  # that a report is given
-PLAIN = 0.5  # fraction of reports that say of findings only that they are there
+PLAIN = 0.5  # fraction of reports that say of findings only that they are there; half of these name sides
 # What such reports say in their findings, and in their impression.
 PLAIN_SENTENCES = {
     "enlarged cardiomediastinum": ("The mediastinum is widened.", "Widened mediastinum."),
@@ -55,6 +55,14 @@ PLAIN_SENTENCES = {
     "kyphosis": ("There is kyphosis of the spine.", "Kyphosis."),
     "osteopenia": ("The bones are osteopenic.", "Osteopenia."),
     "fracture": ("There is a fracture.", "Fracture."),
+}
+# What they say in their findings where they name the side, or both.
+SIDED_SENTENCES = {
+    "lung opacity": ("There is an opacity in the {side} lung.", "There are opacities in both lungs."),
+    "consolidation": ("There is consolidation in the {side} lung.", "There is consolidation in both lungs."),
+    "nodule": ("There is a nodule in the {side} lung.", "There are nodules in both lungs."),
+    "pneumothorax": ("There is a {side} pneumothorax.", "There are bilateral pneumothoraces."),
+    "pleural effusion": ("There is a {side} pleural effusion.", "There are bilateral pleural effusions."),
 }
 OPACITIES = {"atelectasis", "consolidation", "edema", "lung lesion", "pneumonia"}  # of the lungs, as in CheXpert
 USUALLY_DENIED = 0.2  # of the reports, at least, deny a finding that each is to name
@@ -142,18 +150,18 @@ class Recombiner:
         return ReportText(reword(findings, self._denials), reword(impression, {}))
 
     def simplify(self, report: ReportText, random: np.random.Generator) -> ReportText:
-        """Some reports say of each finding only that it is there: a finding head often sees no more, and a decoder that
-        is told no side then has none to make up. No report names a size."""
-        plain = random.random() < PLAIN
+        """Some reports say of each finding only that it is there, or on which side: a finding head often sees no more,
+        and a decoder that is told no side then has none to make up. No report names a size."""
+        plain, sided = random.random() < PLAIN, random.random() < 0.5
 
-        def simplify(text: str, section: int) -> str:
-            sentences = [
-                _plain(sentence, section) if plain or SIZE.search(sentence) else sentence
-                for sentence in split_sentences(text)
-            ]
+        def simplify(text: str, say: Callable[[str], str]) -> str:
+            sentences = [say(one) if plain or SIZE.search(one) else one for one in split_sentences(text)]
             return " ".join(sentence for sentence in dict.fromkeys(sentences) if not SIZE.search(sentence))
 
-        return ReportText(simplify(report.findings, 0), simplify(report.impression, 1))
+        return ReportText(
+            simplify(report.findings, partial(_plain_findings, sided=sided)),
+            simplify(report.impression, _plain_impression),
+        )
 
     def recombine(self, report: ReportText, random: np.random.Generator) -> ReportText:
         """The report with up to `MOST_FINDINGS` findings more, drawn alike, however rare, each in a sentence of another
@@ -172,14 +180,31 @@ def told_findings(report: ReportText, findings: Sequence[str]) -> list[float]:
     return [float(said[name] == 1) if name in said else math.nan for name in findings]
 
 
-def _plain(sentence: str, section: int) -> str:
-    """`PLAIN_SENTENCES` of what the sentence asserts; itself where it asserts nothing, or says more than that."""
-    mentions = find_mentions(sentence)
+def _plain_findings(sentence: str, sided: bool) -> str:
+    """What the sentence asserts in plain sentences; itself where it asserts nothing, or says more than that."""
+
+    def say(name: str, sides: set[str | None]) -> str:
+        if not sided or name not in SIDED_SENTENCES or None in sides:
+            return PLAIN_SENTENCES[name][0]
+        one, both = SIDED_SENTENCES[name]
+        return one.format(side=sides.pop()) if sides in ({"right"}, {"left"}) else both
+
+    return " ".join(say(name, sides) for name, sides in _plain_names(sentence).items()) or sentence
+
+
+def _plain_impression(sentence: str) -> str:
+    return " ".join(PLAIN_SENTENCES[name][1] for name in _plain_names(sentence)) or sentence
+
+
+def _plain_names(sentence: str) -> dict[str, set[str | None]]:
+    """The findings that the sentence asserts, without those that they are a kind of, in the order of
+    `PLAIN_SENTENCES`, each with its sides; none where it also says something else."""
+    sides, mentions = defaultdict(set), find_mentions(sentence)
+    for mention in mentions:
+        sides[mention.finding].add(mention.side)
     if any(mention.status != PRESENT for mention in mentions):
-        return sentence
-    names = {mention.finding for mention in mentions}
-    names -= {KINDS[name] for name in names if name in KINDS}
-    return " ".join(said[section] for name, said in PLAIN_SENTENCES.items() if name in names) or sentence
+        return {}
+    return {name: sides[name] for name in PLAIN_SENTENCES if name in sides.keys() - {KINDS.get(kind) for kind in sides}}
 
 
 def _insert(report: ReportText, donor: ReportText, finding: str) -> ReportText:
