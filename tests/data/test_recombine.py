@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from xr2text.data.recombine import PLAIN_SENTENCES, SIDED_SENTENCES, Recombiner, told_findings
-from xr2text.text.findings.labeler import contradictions, find_mentions, label_report
-from xr2text.text.findings.table import FINDING_NAMES, FINDING_REGIONS, KINDS, SIDED_FINDINGS
+from xr2text.data.recombine import Recombiner, told_findings
+from xr2text.text.findings.labeler import contradictions, label_report
 from xr2text.text.sections import ReportText
 
 NORMAL = ReportText("The heart is normal in size. No pleural effusion or pneumothorax.", "No acute disease.")
@@ -105,24 +104,6 @@ def test_what_is_told_no_side_names_none(recombiner):
     plain = ReportText("The heart is enlarged. There is a pleural effusion.", "Pleural effusion.")
     sided = ReportText("The heart is enlarged. There is a right pleural effusion.", "Pleural effusion.")
     assert told == {EFFUSION: (1, 1), plain: (1, 0), sided: (1, 1)}
-
-
-def test_each_finding_has_a_plain_sentence_that_says_it_and_no_more():
-    assert {"no finding", *PLAIN_SENTENCES} == set(FINDING_NAMES)
-    for name, sentences in PLAIN_SENTENCES.items():
-        for sentence in sentences:
-            said = {(mention.finding, mention.status, mention.side) for mention in find_mentions(sentence)}
-            assert said == {(finding, "present", None) for finding in (name, KINDS.get(name, name))}
-
-
-@pytest.mark.parametrize("side", ["right", "left", "both"])
-def test_a_plain_sentence_of_a_side_says_it_and_no_more(side):
-    for name, (one, both) in SIDED_SENTENCES.items():
-        sentence = both if side == "both" else one.format(side=side)
-        sided = {kind for kind, (finding, at) in SIDED_FINDINGS.items() if finding == name and side in (at, "both")}
-        told = dict(zip(FINDING_REGIONS, told_findings(ReportText(sentence, ""), list(FINDING_REGIONS)), strict=True))
-        said = {finding for finding, present in told.items() if present == 1}
-        assert said == sided | {name, KINDS.get(name, name)}
 
 
 def test_no_size_is_named(recombiner):

@@ -1,0 +1,83 @@
+"""One plain sentence for each finding: that it is there, or on which side."""
+
+from collections import defaultdict
+
+from xr2text.text.findings.labeler import PRESENT, find_mentions
+from xr2text.text.findings.table import KINDS
+
+# In findings, and in an impression.
+PLAIN_SENTENCES = {
+    "enlarged cardiomediastinum": ("The mediastinum is widened.", "Widened mediastinum."),
+    "cardiomegaly": ("The heart is enlarged.", "Cardiomegaly."),
+    "low lung volumes": ("Lung volumes are low.", "Low lung volumes."),
+    "emphysema or hyperinflation": ("The lungs are hyperinflated.", "Hyperinflation."),
+    "lung opacity": ("There is an opacity in the lungs.", "Lung opacity."),
+    "consolidation": ("There is consolidation in the lungs.", "Consolidation."),
+    "pneumonia": ("There is pneumonia.", "Pneumonia."),
+    "atelectasis": ("There is atelectasis.", "Atelectasis."),
+    "edema": ("There is pulmonary edema.", "Pulmonary edema."),
+    "vascular congestion": ("There is pulmonary vascular congestion.", "Pulmonary vascular congestion."),
+    "prominent lung markings": ("The lung markings are prominent.", "Prominent lung markings."),
+    "lung lesion": ("There is a lung lesion.", "Lung lesion."),
+    "nodule": ("There is a lung nodule.", "Lung nodule."),
+    "mass": ("There is a lung mass.", "Lung mass."),
+    "granuloma": ("There is a calcified granuloma.", "Calcified granuloma."),
+    "scarring or fibrosis": ("There is scarring in the lungs.", "Scarring."),
+    "pneumothorax": ("There is a pneumothorax.", "Pneumothorax."),
+    "pleural effusion": ("There is a pleural effusion.", "Pleural effusion."),
+    "pleural other": ("There is pleural thickening.", "Pleural thickening."),
+    "hilar or mediastinal adenopathy": ("There is adenopathy.", "Adenopathy."),
+    "tortuous or atherosclerotic aorta": (
+        "The aorta is tortuous or atherosclerotic.",
+        "Tortuous or atherosclerotic aorta.",
+    ),
+    "hiatal hernia": ("There is a hiatal hernia.", "Hiatal hernia."),
+    "elevated diaphragm": ("There is elevation of the diaphragm.", "Elevated diaphragm."),
+    "support devices": ("A support device is in place.", "Support device in place."),
+    "surgical change": ("There are postsurgical changes.", "Postsurgical changes."),
+    "degenerative change of the spine": (
+        "There are degenerative changes of the spine.",
+        "Degenerative changes of the spine.",
+    ),
+    "scoliosis": ("There is scoliosis of the spine.", "Scoliosis."),
+    "kyphosis": ("There is kyphosis of the spine.", "Kyphosis."),
+    "osteopenia": ("The bones are osteopenic.", "Osteopenia."),
+    "fracture": ("There is a fracture.", "Fracture."),
+}
+# In findings, of one side and of both.
+SIDED_SENTENCES = {
+    "lung opacity": ("There is an opacity in the {side} lung.", "There are opacities in both lungs."),
+    "consolidation": ("There is consolidation in the {side} lung.", "There is consolidation in both lungs."),
+    "nodule": ("There is a nodule in the {side} lung.", "There are nodules in both lungs."),
+    "pneumothorax": ("There is a {side} pneumothorax.", "There are bilateral pneumothoraces."),
+    "pleural effusion": ("There is a {side} pleural effusion.", "There are bilateral pleural effusions."),
+}
+
+
+def plain_findings(sentence: str, sided: bool) -> str:
+    """What a sentence of the findings asserts in plain sentences, with its side where `sided`; itself where it asserts
+    nothing, or says more than that."""
+
+    def say(name: str, sides: set[str | None]) -> str:
+        if not sided or name not in SIDED_SENTENCES or None in sides:
+            return PLAIN_SENTENCES[name][0]
+        one, both = SIDED_SENTENCES[name]
+        return one.format(side=sides.pop()) if sides in ({"right"}, {"left"}) else both
+
+    return " ".join(say(name, sides) for name, sides in _plain_names(sentence).items()) or sentence
+
+
+def plain_impression(sentence: str) -> str:
+    """The same for a sentence of an impression, with no side."""
+    return " ".join(PLAIN_SENTENCES[name][1] for name in _plain_names(sentence)) or sentence
+
+
+def _plain_names(sentence: str) -> dict[str, set[str | None]]:
+    """The findings that the sentence asserts, without those that they are a kind of, in the order of
+    `PLAIN_SENTENCES`, each with its sides; none where it also says something else."""
+    sides, mentions = defaultdict(set), find_mentions(sentence)
+    for mention in mentions:
+        sides[mention.finding].add(mention.side)
+    if any(mention.status != PRESENT for mention in mentions):
+        return {}
+    return {name: sides[name] for name in PLAIN_SENTENCES if name in sides.keys() - {KINDS.get(kind) for kind in sides}}
