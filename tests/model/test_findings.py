@@ -46,16 +46,16 @@ def test_one_token_alone_can_show_a_finding():
     torch.nn.init.zeros_(head.classify.weight)
     torch.nn.init.constant_(head.classify.bias, -4.0)
     head.classify.weight.data[0, 0] = 1.0
-    assert head.answers(visual)[1].item() > 3.9
+    assert head.answers(visual)[0][1].item() > 3.9
     assert head.attribution(visual)[0, 0, lung].item() == pytest.approx(1)
 
 
 def test_the_whole_image_and_the_tokens_answer_alone_and_count_alike():
     head, tokens = make_head(["cardiomegaly", "nodule"]), torch.randn(2, 3 + K * 2, 32)
     visual = VisualTokens(tokens, pooled=torch.randn(2, 6))
-    image, regions = head.answers(visual)
+    (image, regions), _ = head.answers(visual)
     torch.testing.assert_close(image, head.classify_image(visual.pooled))
-    torch.testing.assert_close(regions, head.answers(VisualTokens(tokens, pooled=torch.zeros(2, 6)))[1])
+    torch.testing.assert_close(regions, head.answers(VisualTokens(tokens, pooled=torch.zeros(2, 6)))[0][1])
     torch.testing.assert_close(head(visual), (image + regions) / 2)
 
 
@@ -64,9 +64,9 @@ def test_a_lateral_view_counts_where_there_is_one():
     tokens, pooled = torch.randn(2, 3 + K * 2, 32), torch.randn(2, 6)
     sides = LateralTokens(torch.randn(2, 4, 32), torch.randn(2, 6), torch.tensor([True, False]), torch.zeros(2, 4, 4))
     frontal, both = VisualTokens(tokens, pooled=pooled), VisualTokens(tokens, pooled=pooled, lateral=sides)
-    image, regions, side = head.answers(both)
+    (image, regions, side), given = head.answers(both)
     torch.testing.assert_close(side[0], head.classify_lateral_image(sides.pooled)[0])
-    assert side[1].isnan().all()
+    assert given.tolist() == [[True, True], [True, True], [True, False]]
     torch.testing.assert_close(head(both)[0], (image + regions + side)[0] / 3)
     torch.testing.assert_close(head(both)[1], head(frontal)[1])
     shares = head.attribution(both)

@@ -142,13 +142,15 @@ def test_a_sentence_is_drawn_to_the_regions_that_it_speaks_of():
 def test_unknown_findings_count_for_nothing():
     logits = torch.tensor([[2.0, -1.0], [0.5, 3.0]], requires_grad=True)
     labels = torch.tensor([[1.0, math.nan], [0.0, math.nan]])
-    term = mean(findings_term(logits, labels))
+    given = torch.ones(1, 2, dtype=torch.bool)
+    term = mean(findings_term(logits[None], given, labels))
     torch.testing.assert_close(term, F.binary_cross_entropy_with_logits(logits[:, 0], labels[:, 0]))
     term.backward()
     assert (logits.grad[:, 1] == 0).all()
-    lateral = torch.full((2, 2), math.nan)  # of studies that have no lateral view
-    torch.testing.assert_close(mean(findings_term(torch.stack([logits, lateral]), labels)), term)
-    assert mean(findings_term(logits, torch.full((2, 2), math.nan))) == 0
+    both = torch.tensor([[True, True], [False, False]])  # studies without a lateral view
+    torch.testing.assert_close(mean(findings_term(torch.stack([logits, logits + 3]), both, labels)), term)
+    assert mean(findings_term(logits[None], given, torch.full((2, 2), math.nan))) == 0
+    assert mean(findings_term(logits[None] * math.nan, given, labels)).isnan()  # a fault is seen
 
 
 def test_a_finding_is_not_seen_where_all_its_regions_are_black():

@@ -61,8 +61,8 @@ def plain_findings(sentence: str, sided: bool) -> str:
     def say(name: str, sides: set[str | None]) -> str:
         if not sided or name not in SIDED_SENTENCES or None in sides:
             return PLAIN_SENTENCES[name][0]
-        one, both = SIDED_SENTENCES[name]
-        return one.format(side=sides.pop()) if sides in ({"right"}, {"left"}) else both
+        of_one, of_both = SIDED_SENTENCES[name]
+        return of_one.format(side=sides.pop()) if sides in ({"right"}, {"left"}) else of_both
 
     return " ".join(say(name, sides) for name, sides in _plain_names(sentence).items()) or sentence
 

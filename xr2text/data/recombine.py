@@ -114,8 +114,8 @@ class Recombiner:
         and a decoder that is told no side then has none to make up. No report names a size."""
         plain, sided = random.random() < PLAIN, random.random() < SIDED
 
-        def simplify(text: str, say: Callable[[str], str]) -> str:
-            sentences = [say(one) if plain or SIZE.search(one) else one for one in split_sentences(text)]
+        def simplify(section: str, say: Callable[[str], str]) -> str:
+            sentences = [say(text) if plain or SIZE.search(text) else text for text in split_sentences(section)]
             return " ".join(sentence for sentence in dict.fromkeys(sentences) if not SIZE.search(sentence))
 
         return ReportText(

@@ -102,16 +102,18 @@ class FindingHead(nn.Module):
 
     def forward(self, visual: VisualTokens) -> torch.Tensor:
         """Visual tokens -> logits [B, F]."""
-        return self.answers(visual).nanmean(0)
+        answers, given = self.answers(visual)
+        return torch.where(given[..., None], answers, 0.0).sum(0) / given.sum(0)[:, None]
 
-    def answers(self, visual: VisualTokens) -> torch.Tensor:
-        """What the whole image, the tokens and, where there is one, the lateral view say, as logits [2 or 3, B, F]; NaN
-        for studies without that view."""
+    def answers(self, visual: VisualTokens) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the whole image, the tokens and, where studies have one, the lateral view say: logits [A, B, F], A being
+        2 or 3, and which of them each study has, [A, B] bool."""
         answers = [self.classify_image(self._drop(visual.pooled)).float(), self._scores(visual).logsumexp(1)]
+        given = [torch.ones(len(visual.pooled), dtype=torch.bool, device=visual.pooled.device)] * 2
         if visual.lateral is not None:
-            lateral = self.classify_lateral_image(self._drop(visual.lateral.pooled)).float()
-            answers.append(lateral.masked_fill(~visual.lateral.present[:, None], torch.nan))
-        return torch.stack(answers)
+            answers.append(self.classify_lateral_image(self._drop(visual.lateral.pooled)).float())
+            given.append(visual.lateral.present)
+        return torch.stack(answers), torch.stack(given)
 
     def attribution(self, visual: VisualTokens) -> torch.Tensor:
         """From which places what the tokens say of each finding comes, [B, F, K + 1], each row summing to 1; the last

@@ -132,13 +132,11 @@ def grounding_term(attention: torch.Tensor, regions: torch.Tensor) -> Term:
     return -(named.log() * known).sum(), known.sum()
 
 
-def findings_term(logits: torch.Tensor, labels: torch.Tensor) -> Term:
-    """Binary cross-entropy of logits [..., B, F], NaN where none is given, with labels [B, F]: 1 present, 0 absent,
+def findings_term(answers: torch.Tensor, given: torch.Tensor, labels: torch.Tensor) -> Term:
+    """Binary cross-entropy of logits [A, B, F], those that are `given` [A, B], with labels [B, F]: 1 present, 0 absent,
     NaN not known."""
-    labels = labels.expand_as(logits)
-    known = ~(labels.isnan() | logits.isnan())
-    logits, labels = logits.float().nan_to_num(), labels.nan_to_num()
-    total = F.binary_cross_entropy_with_logits(logits, labels, weight=known.float(), reduction="sum")
+    known, labels = ~labels.isnan() & given[..., None], labels.nan_to_num().expand_as(answers)
+    total = F.binary_cross_entropy_with_logits(answers.float(), labels, weight=known.float(), reduction="sum")
     return total, known.sum()
 
 

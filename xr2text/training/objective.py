@@ -139,8 +139,8 @@ class Objective(nn.Module):
     def _finding_terms(self, visual: VisualTokens, batch: Batch) -> dict[str, Term]:
         terms = {}
         if self.weights.findings:
-            answers = self.model.finding_head.answers(visual)  # [2 or 3, B, F]
-            terms["findings"] = losses.findings_term(answers, batch["finding_labels"])
+            answers = self.model.finding_head.answers(visual)
+            terms["findings"] = losses.findings_term(*answers, batch["finding_labels"])
         if self.weights.occlusion:
             terms["occlusion"] = self._occlusion_term(batch, visual.region_maps.detach().float())
         return terms
@@ -161,7 +161,7 @@ class Objective(nn.Module):
         places, usual = batch["finding_regions"][rows], self.model.finding_head.region_mask.isfinite().T  # [C, F, K]
         places = torch.where(places.any(-1, keepdim=True), places, usual)
         labels = losses.occluded_labels(batch["finding_labels"][rows], places, covered)
-        return losses.findings_term(self.model.finding_head.answers(visual), labels)
+        return losses.findings_term(*self.model.finding_head.answers(visual), labels)
 
     def _unused(self, visual: VisualTokens) -> torch.Tensor | float:
         """0, with a gradient of 0 for what no term of this batch reaches: DDP waits for every parameter's gradient."""
