@@ -26,6 +26,7 @@ import numpy as np
 import psutil
 from pydicom import Dataset, FileMetaDataset, dcmwrite
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+from tqdm.auto import tqdm
 
 from benchmarks.common import CHECKPOINT, frontal_files, machine, publish
 
@@ -114,12 +115,14 @@ def throughput(images: list[Path], count: int, checkpoint: str) -> tuple[float, 
         for start in range(0, len(sent), 100):
             send([path for path, _ in sent[start : start + 100]])
         waiting, memory, started, first = {study for _, study in sent}, [], 0.0, 0
-        with workers(count, checkpoint, Path(name)) as processes:
+        bar = tqdm(total=len(sent), desc=f"{count} worker(s)")
+        with bar, workers(count, checkpoint, Path(name)) as processes:
             while waiting:
                 if all(process.poll() is not None for process in processes):
                     raise SystemExit((Path(name) / "workers.log").read_text()[-2000:])
                 waiting = {study for study in waiting if not answered(study)}
                 done = len(sent) - len(waiting)
+                bar.update(done - bar.n)
                 if done >= 2 * count and not started:  # all of them are at work
                     started, first = time.monotonic(), done
                 if len(memory) < done * PARTS // len(sent):
@@ -134,7 +137,7 @@ def latencies(images: list[Path], checkpoint: str) -> list[float]:
     """Seconds from the end of each C-STORE until the Structured Report is in Orthanc, one film at a time."""
     seconds = []
     with tempfile.TemporaryDirectory() as name, archive(Path(name)), workers(1, checkpoint, Path(name)):
-        for image in images:
+        for image in tqdm(images, desc="one at a time"):
             path, study = film(image, Path(name))
             send([path])
             started = time.monotonic()
