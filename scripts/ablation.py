@@ -2,11 +2,13 @@
 
     python -m scripts.ablation configs/iu_xray.yaml --out benchmarks/iu_ablation.md --set model.image_size=128 \\
         "training.curriculum=[{name: easy, epochs: 1, max_findings: 1}, {name: all, epochs: 4}]"
+    python -m scripts.ablation configs/iu_xray.yaml configs/iu_xray_reports.yaml --variants "all parts" --seeds 3 \\
+        --score data.source=r2gen data.split_file=null --out benchmarks/iu_seeds.md
     python -m scripts.ablation configs/phantom.yaml --seeds 3 --encoder runs/phantom/checkpoint \\
         --out benchmarks/phantom_ablation.md --set model.image_size=96 data.phantoms=1600
 
-A stopped call goes on where it was: what `--runs` holds is not trained or scored again. After a change of the code or
-the settings, remove that folder.
+Of several configs each goes on from the one before. A stopped call goes on where it was: what `--runs` holds is not
+trained or scored again. After a change of the code or the settings, remove that folder.
 """
 
 import argparse
@@ -53,12 +55,16 @@ VARIANTS = {
 Figure = tuple[float, tuple[float, float] | None]  # value, 95 % bootstrap interval
 
 
-def trained(config: str, overrides: list[str], output: Path) -> Path:
-    """The finished checkpoint of a run, which is started, or goes on, where it is not there."""
-    if not (output / "checkpoint").is_dir():
-        resume = ["--resume"] if (output / "states").is_dir() else []
-        train.main(["--config", config, "--set", *overrides, f"output={output}", *resume])
-    return output / "checkpoint"
+def trained(configs: list[str], overrides: list[str], output: Path) -> Path:
+    """The finished checkpoint of the last run, each of which is started, or goes on, where it is not there."""
+    start: list[str] = []
+    for config in configs:
+        run = output / Path(config).stem
+        if not (run / "checkpoint").is_dir():
+            resume = ["--resume"] if (run / "states").is_dir() else []
+            train.main(["--config", config, "--set", *overrides, *start, f"output={run}", *resume])
+        start = [f"training.init_from={run / 'checkpoint'}"]
+    return run / "checkpoint"
 
 
 def scored(config: Config, checkpoint_folder: Path, out: Path) -> dict[str, Figure]:
@@ -71,8 +77,10 @@ def scored(config: Config, checkpoint_folder: Path, out: Path) -> dict[str, Figu
     figures: dict[str, Figure] = {
         "BLEU-4": (language["bleu_4"], intervals["language"]["r2gen"]["bleu_4"]),
         "ROUGE-L": (language["rouge_l"], intervals["language"]["r2gen"]["rouge_l"]),
+        "CIDEr": (language["cider"], None),
         "micro-F1 (14)": (clinical["micro_14"]["f1"], intervals["clinical"]["micro_14"]["f1"]),
         "micro-F1 (5)": (clinical["micro_5"]["f1"], intervals["clinical"]["micro_5"]["f1"]),
+        "contradictions": (clinical["contradictions"], None),
     }
     if "finding_head" in metrics:
         figures["AUC"] = (metrics["finding_head"]["mean_auc"], None)
@@ -113,17 +121,18 @@ def table(results: dict[str, list[dict[str, Figure]]]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="a YAML file, see configs/")
+    parser.add_argument("configs", nargs="+", help="YAML files, see configs/")
     parser.add_argument(
         "--set", nargs="*", action="extend", default=[], metavar="KEY=VALUE", help="overrides of it, for all variants"
     )
+    parser.add_argument("--score", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for the scoring alone")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--encoder", type=Path, metavar="DIR", help="checkpoint whose image encoder all start from")
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"), metavar="DIR")
     parser.add_argument("--out", type=Path, help="also write the table here, after each training")
     args = parser.parse_args(argv)
-    base = load_config(args.config, args.set)
+    base = load_config(args.configs[0], args.set)
     shared = list(args.set)
     if args.encoder is not None:
         file = encoder_weights(args.encoder, args.runs / "encoder.safetensors")
@@ -134,13 +143,15 @@ def main(argv: list[str] | None = None) -> None:
             changes = [change.format(epochs=base.training.total_epochs) for change in VARIANTS[name]]
             overrides = [*shared, *changes, f"training.seed={seed}"]
             output = args.runs / base.name / f"{name.replace(' ', '-')}-{seed}"
-            checkpoint = trained(args.config, overrides, output)
-            figures = scored(load_config(args.config, overrides), checkpoint, output / "scores")
+            checkpoint = trained(args.configs, overrides, output)
+            scoring = load_config(args.configs[0], [*overrides, *args.score])
+            figures = scored(scoring, checkpoint, output / "scores")
             results.setdefault(name, []).append(figures)
             text = (
                 f"Validation split. {args.seeds} seed(s): 95 % bootstrap intervals for a single one, mean and standard "
-                f"deviation for several. `python -m scripts.ablation {args.config} --seeds {args.seeds} --set "
-                f"{' '.join(args.set)}`\n\n{table(results)}"
+                f"deviation for several. `python -m scripts.ablation {' '.join(args.configs)} --seeds {args.seeds}"
+                f"{' --set ' if args.set else ''}{' '.join(args.set)}{' --score ' if args.score else ''}"
+                f"{' '.join(args.score)}`\n\n{table(results)}"
             )
             if args.out is not None:
                 args.out.write_text(f"# What each part does: {base.name}\n\n{text}\n", encoding="utf-8")

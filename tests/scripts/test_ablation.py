@@ -23,10 +23,13 @@ def test_a_single_run_has_an_interval_and_several_have_a_spread():
 
 @pytest.mark.slow
 def test_a_variant_is_trained_once(tiny_training, tmp_path, monkeypatch):
-    config = tmp_path / "config.yaml"
-    config.write_text(yaml.safe_dump(tiny_training | {"output": "none"}))
-    options = [str(config), "--variants", "without curriculum", "--runs", str(tmp_path / "runs")]
+    configs = [tmp_path / "first.yaml", tmp_path / "second.yaml"]
+    for config in configs:
+        config.write_text(yaml.safe_dump(tiny_training | {"output": "none"}))
+    options = [*map(str, configs), "--variants", "without curriculum", "--runs", str(tmp_path / "runs")]
     ablation.main(options)
     monkeypatch.setattr(ablation.train, "main", lambda argv: pytest.fail("trained again"))
     ablation.main([*options, "--out", str(tmp_path / "table.md")])
     assert "| without curriculum |" in (tmp_path / "table.md").read_text()
+    settings = next((tmp_path / "runs").rglob("second/config.yaml")).read_text()
+    assert "first/checkpoint" in settings

@@ -23,6 +23,7 @@ _BEGINNINGS = _phrases("""
     lungs, mediastinum, tortuous, calcified, some, prominent, low, worsening, patchy, multiple, scattered, bibasilar,
     subsegmental, associated
 """)
+_IMPROBABLE = _phrases("unlikely, less likely, doubt, doubtful")
 _BOUNDARIES = [
     *_phrases("""
         but, however, although, though, yet, whereas, while, except, excepting, other than, apart from, aside from, save
@@ -32,12 +33,13 @@ _BOUNDARIES = [
         represents, these represent, with residual
     """),
     *(f"{joint} {word}" for joint in (",", "and", ", and", ", with") for word in _BEGINNINGS),
+    *(f"{joint} {word}" for joint in (",", "and", ", and") for word in ("this is", "these are", "it is", *_IMPROBABLE)),
 ]
 
-_DENIED_BEFORE = _phrases("""
+_DENIED_BEFORE = _IMPROBABLE + _phrases("""
     no, not, without, negative for, free of, clear of, absence of, absent, nor, neither, lack of, resolution of,
     resolved, removal of, removed, never, non, none, rather than, unremarkable for, clearing of, rules out, excludes,
-    ruled out, devoid of, failed to, fails to, unlikely, less likely, nil
+    ruled out, devoid of, failed to, fails to, nil, nothing to suggest, nothing to indicate, nothing suggestive of
 """)
 _HOW = _phrases("been, clearly, definitely, currently, convincingly, otherwise, readily")
 _SEEN = _phrases("seen, identified, visualized, demonstrated, evident, present")
@@ -46,9 +48,10 @@ _DENIED_AFTER = [
         not seen, not identified, not present, not visualized, not demonstrated, not evident, not appreciated, not
         noted, not detected, not apparent, not observed, not visible, not found, not suspected, is absent, are absent,
         absent, has resolved, have resolved, had resolved, resolved, no longer, has cleared, have cleared, cleared,
-        ruled out, unlikely, excluded, been removed, removed, is gone, are gone, : none, : no, : negative, : nil, none
-        seen, none identified, less likely, disappeared, appears within limits of normal, appear within limits of
-        normal, is within limits of normal, are within limits of normal, cannot be seen, can not be seen, not be seen
+        ruled out, unlikely, less likely, doubtful, excluded, not confirmed, been removed, removed, is gone, are gone, :
+        none, : no, : negative, : nil, none seen, none identified, disappeared, appears within limits of normal, appear
+        within limits of normal, is within limits of normal, are within limits of normal, cannot be seen, can not be
+        seen, not be seen
     """),
     *(f"not {how} {seen}" for how in _HOW for seen in _SEEN),
 ]
@@ -93,7 +96,7 @@ _DOUBTED_BEFORE = _phrases("""
     presumably, presumed, presumptive, either, differential, ?, difficult to completely exclude, difficult to entirely
     exclude, completely exclude, entirely exclude, favor, favored, favors, favoring, subtle suggestion of, suggestion
     of, raise the possibility, raises the possibility, thought to, felt to, would suggest, possibilities include,
-    considerations include, if any
+    considerations include, if any, probability of, likelihood of
 """)
 _DOUBTED_AFTER = _phrases("""
     cannot be excluded, not been excluded, not been ruled out, not excluded, not be excluded, not entirely excluded, not
