@@ -78,7 +78,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
     Raises:
         DataError: the file or one of the columns is missing, a column comes twice, a row has more or fewer cells than
-            the first line, or a quotation mark is left open.
+            the first line or one behind its last name, or a quotation mark is left open.
     """
     text = read_text(path, "CSV")
     delimiter = _delimiter(text, columns)
@@ -97,6 +97,11 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             raise DataError(
                 f"{path}, line {line}: {len(row)} cells parted by {_DELIMITERS[delimiter]}, but the first line has "
                 f"{len(names)}; a cell that holds the delimiter must stand in quotation marks"
+            )
+        if not names[-1] and row[-1].strip():
+            raise DataError(
+                f"{path}, line {line}: the last cell, {row[-1].strip()[:40]!r}, stands under no name; a cell that holds "
+                "the delimiter must stand in quotation marks"
             )
         lines.append(line)
         cells.append(row)
