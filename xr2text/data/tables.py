@@ -100,8 +100,8 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             )
         if not names[-1] and row[-1].strip():
             raise DataError(
-                f"{path}, line {line}: the last cell, {row[-1].strip()[:40]!r}, stands under no name; a cell that holds "
-                "the delimiter must stand in quotation marks"
+                f"{path}, line {line}: the last cell, {row[-1].strip()[:40]!r}, stands under no name; a cell that "
+                "holds the delimiter must stand in quotation marks"
             )
         lines.append(line)
         cells.append(row)
