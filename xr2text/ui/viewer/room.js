@@ -172,5 +172,6 @@ if (!readonly) {
   choice.addEventListener("change", () => ask("chosen", { label: choice.value }));
 }
 chooseMode("window");
-watch(["value", "film", "maps", "examples"], refresh);
+watch(["value", "film", "maps"], refresh);
+watch(["examples"], writeExamples);
 refresh();
