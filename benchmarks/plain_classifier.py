@@ -4,8 +4,8 @@
         --out benchmarks/plain_classifier.md
 
 The config's image encoder, the mean over the frontal radiograph, dropout and one linear layer, trained on the config's
-studies with their labels; then scored on the validation split, as `xr2text evaluate` scores the finding head, on findings
-of one side too. `--set model.encoder.name=...` compares encoders.
+studies with their labels; then scored on the validation split, as `xr2text evaluate` scores the finding head, on
+findings of one side too. `--set model.encoder.name=...` compares encoders.
 """
 
 import argparse
