@@ -106,7 +106,7 @@ class PageReader:
 
     def _answer(self) -> tuple[str, str]:
         """What the page says of a file, once it is done with it."""
-        self._until(lambda: self._ready == "report" or (self._ready and self._find("#reader-status b")))
+        self._until(lambda: self._ready)
         if self._ready != "report":
             return "refused", self._find("#reader-status b").text
         words = self.browser.find_elements(By.CSS_SELECTOR, "#reader .words")

@@ -1,7 +1,7 @@
 """The findings as a plain image classifier sees them: what the model's finding head is to be measured by.
 
-    python -m benchmarks.plain_classifier configs/iu_xray.yaml --score data.source=r2gen data.split_file=null \\
-        --out benchmarks/plain_classifier.md
+    python -m benchmarks.plain_classifier configs/iu_xray.yaml \\
+        --score data.source=r2gen data.split_file=null data.tuning_fraction=0 --out benchmarks/plain_classifier.md
 
 The config's image encoder, the mean over the frontal radiograph, dropout and one linear layer, trained on the config's
 studies with their labels; then scored on the validation split, as `xr2text evaluate` scores the finding head, on
@@ -16,25 +16,25 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer
 
 from benchmarks.common import CHECKPOINT, machine, publish
 from xr2text.config import Config, load_config
-from xr2text.data.cache import ImageCache
 from xr2text.data.dataset import ReportDataset, collate
-from xr2text.data.sources import load_studies
-from xr2text.data.study_table import StudyTable
 from xr2text.evaluation.clinical import score_head
 from xr2text.imaging.transform import ImageTransform
 from xr2text.model.encoder import ImageEncoder
-from xr2text.training.data import load_split_studies
+from xr2text.training.data import TrainingData, load_split_studies, prepare_data
 from xr2text.training.losses import findings_term
+from xr2text.training.optim import average_weights
 
 EPOCHS, BATCH, RATE, DECAY = 4, 32, 4e-4, 0.995
-NO_MASKS = ("data.segmentation=null", "training.losses.mask_kl=0", "training.losses.soft_iou=0")
+FRONTAL_IMAGES = (
+    "data.segmentation=null", "model.haqt.lateral_queries=0",
+    *(f"training.losses.{term}=0" for term in ("mask_kl", "soft_iou", "occlusion")),
+)  # fmt: skip
 
 
 class PlainClassifier(nn.Module):
@@ -51,13 +51,9 @@ class PlainClassifier(nn.Module):
         return self.classify(self.dropout(self.encoder(pixel_values)[1]))
 
 
-def examples(config: Config, studies: StudyTable, model: PlainClassifier, training: bool) -> ReportDataset:
+def examples(config: Config, model: PlainClassifier) -> TrainingData:
     transform = ImageTransform(config.model.image_size, model.encoder.mean, model.encoder.std)
-    cache = None if config.data.cache is None else ImageCache(Path(config.data.cache), config.model.image_size)
-    return ReportDataset(
-        studies, transform, AutoTokenizer.from_pretrained(CHECKPOINT), max_tokens=8, findings=config.model.findings,
-        training=training, seed=config.training.seed, cache=cache,
-    )  # fmt: skip
+    return prepare_data(config, load_split_studies(config), AutoTokenizer.from_pretrained(CHECKPOINT), transform)
 
 
 def train(model: PlainClassifier, data: ReportDataset) -> PlainClassifier:
@@ -65,7 +61,7 @@ def train(model: PlainClassifier, data: ReportDataset) -> PlainClassifier:
     loader = DataLoader(data, BATCH, shuffle=True, collate_fn=collate, drop_last=True)
     optimizer = AdamW([parameter for parameter in model.parameters() if parameter.requires_grad], RATE)
     schedule = OneCycleLR(optimizer, RATE, total_steps=EPOCHS * len(loader), pct_start=0.1)
-    average = AveragedModel(model, avg_fn=lambda old, new, _: DECAY * old + (1 - DECAY) * new, use_buffers=True)
+    average = average_weights(model, DECAY, optimizer)
     for epoch in range(EPOCHS):
         data.set_epoch(epoch)
         model.train()
@@ -77,7 +73,6 @@ def train(model: PlainClassifier, data: ReportDataset) -> PlainClassifier:
             (total / count).backward()
             optimizer.step()
             schedule.step()
-            average.update_parameters(model)
     return average.module
 
 
@@ -90,6 +85,8 @@ def score(model: PlainClassifier, data: ReportDataset) -> str:
     ]
     labels, seen = (pd.DataFrame(torch.cat(part), columns=data.findings) for part in zip(*batches, strict=True))
     scores = score_head(labels, seen)
+    if scores.mean_auc is None:
+        raise SystemExit(f"no finding has {scores.min_positives} positives among the validation studies")
     lines = ["| finding | cases | AUC |", "|---|---:|---:|"]
     lines += [
         f"| {name} | {finding.positives} | {finding.auc:.3f} |"
@@ -99,22 +96,22 @@ def score(model: PlainClassifier, data: ReportDataset) -> str:
     return "\n".join([*lines, f"| mean | | {scores.mean_auc:.3f} |"])
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="a YAML file, see configs/")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of it")
     parser.add_argument("--score", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for the scoring alone")
     parser.add_argument("--out", type=Path, help="also write the table here")
-    args = parser.parse_args()
-    overrides = [*args.set, *NO_MASKS]
+    args = parser.parse_args(argv)
+    overrides = [*args.set, *FRONTAL_IMAGES]
     config, scoring = load_config(args.config, overrides), load_config(args.config, [*overrides, *args.score])
     torch.manual_seed(config.training.seed)
     model = PlainClassifier(config)
-    data = examples(config, load_split_studies(config)["train"], model, training=True)
+    data = examples(config, model).train
     model = train(model, data)
-    validation = load_studies(scoring.data, config.model.findings)["val"]
+    validation = examples(scoring, model).val
     text = f"{len(data)} radiographs, {EPOCHS} epochs; {len(validation)} validation studies. {machine()}.\n\n"
-    text += score(model, examples(config, validation, model, training=False))
+    text += score(model, validation)
     publish("The findings as a plain classifier sees them", text, args.out)
 
 

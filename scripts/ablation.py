@@ -13,6 +13,8 @@ trained or scored again. After a change of the code or the settings, remove that
 
 import argparse
 import json
+import shlex
+import sys
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -137,6 +139,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.encoder is not None:
         file = encoder_weights(args.encoder, args.runs / "encoder.safetensors")
         shared.append(f"model.encoder.weights={file}")
+    command = shlex.join(["python", "-m", "scripts.ablation", *(sys.argv[1:] if argv is None else argv)])
     results: dict[str, list[dict[str, Figure]]] = {}
     for seed in range(args.seeds):
         for name in args.variants:
@@ -149,12 +152,10 @@ def main(argv: list[str] | None = None) -> None:
             results.setdefault(name, []).append(figures)
             text = (
                 f"Validation split. {args.seeds} seed(s): 95 % bootstrap intervals for a single one, mean and standard "
-                f"deviation for several. `python -m scripts.ablation {' '.join(args.configs)} --seeds {args.seeds}"
-                f"{' --set ' if args.set else ''}{' '.join(args.set)}{' --score ' if args.score else ''}"
-                f"{' '.join(args.score)}`\n\n{table(results)}"
+                f"deviation for several. `{command}`\n\n{table(results)}"
             )
             if args.out is not None:
-                args.out.write_text(f"# What each part does: {base.name}\n\n{text}\n", encoding="utf-8")
+                args.out.write_text(f"# Trainings of {base.name}\n\n{text}\n", encoding="utf-8")
     print(text)
 
 

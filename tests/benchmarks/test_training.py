@@ -1,11 +1,14 @@
 """benchmarks.training_speed and estimate_memory at tiny size on the CPU."""
 
 import re
+from functools import partial
 
 import pytest
+import yaml
 
-from benchmarks import estimate_memory, training_speed
+from benchmarks import estimate_memory, plain_classifier, training_speed
 from benchmarks.models import sized_config
+from xr2text.evaluation.clinical import score_head
 
 
 @pytest.mark.parametrize(
@@ -43,3 +46,15 @@ def test_each_point_has_a_row(capsys):
     estimate_memory.main(["--size", "tiny", "--images", "64", "--batches", "4", "--tokens", "40", "60"])
     rows = re.findall(r"^\| (\d+) \| (\d+) \| (\d+) \| ([\d.]+) \|.* ([\d,]+) \|$", capsys.readouterr().out, re.M)
     assert [row[:3] for row in rows] == [("64", "4", "40"), ("64", "4", "60")]
+
+
+@pytest.mark.slow
+def test_a_plain_classifier_is_trained_and_scored(tiny_training, tmp_path, monkeypatch):
+    config, out = tmp_path / "config.yaml", tmp_path / "table.md"
+    config.write_text(yaml.safe_dump(tiny_training | {"output": "none"}))
+    options = [str(config), "--set", "data.phantoms=70", "model.findings=[cardiomegaly]", "--out", str(out)]
+    with pytest.raises(SystemExit, match="no finding has 15 positives"):
+        plain_classifier.main(options)
+    monkeypatch.setattr(plain_classifier, "score_head", partial(score_head, min_positives=1))
+    plain_classifier.main(options)
+    assert re.search(r"^\| mean \| \| 0\.\d{3} \|$", out.read_text(), re.MULTILINE)

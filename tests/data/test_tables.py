@@ -48,6 +48,11 @@ def test_a_delimiter_within_the_cells_does_not_decide(tmp_path):
     assert read(tmp_path / "b.csv", "report\nClear; normal.\n", "report")["report"].tolist() == ["Clear; normal."]
 
 
+def test_columns_without_a_name_that_hold_nothing_to_read_are_left_out(tmp_path):
+    table = read(tmp_path / "a.csv", ",id,report,\n0,1,Clear.,\n", "id", "report")
+    assert table.to_dict("records") == [{"id": "1", "report": "Clear."}]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -55,7 +60,8 @@ def test_a_delimiter_within_the_cells_does_not_decide(tmp_path):
         ("id,report\n1,Clear.\n2,No effusion, or edema.\n", "line 3: 3 cells"),
         ("id,report,note\n1,Clear.,x,y\n2,Clear.,x\n", "line 2: 4 cells"),
         ("id,report\n1,Clear.\n2\n", "line 3: 1 cells"),
-        ("id,report,\n1,Clear.,\n2,No effusion, or edema.\n", "line 3: the last cell, 'or edema.', stands under no"),
+        ("id,report,\n1,Clear.,\n2,No effusion, or edema.\n", "line 3: the cell 'or edema.' stands under no name"),
+        ("id,,report\n1,,Clear.\n2,Normal.,Clear.\n", "line 3: the cell 'Normal.' stands under no name"),
         ('id,report\n1,"Clear.\nNormal."\n2,"a",b\n', "line 4: 3 cells"),
         ("id;report\n1;Clear.\n2;No effusion; no edema.\n", "line 3: 3 cells parted by semicolons"),
         ('id,report\n1,"No effusion.\n2,"Edema."\n', "line 2: a quotation mark is not closed"),

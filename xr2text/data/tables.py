@@ -71,14 +71,15 @@ def _encoding(data: bytes) -> tuple[str, int]:
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV file as text, an empty cell as ""; the index is the line that a row begins on. Empty lines are no rows.
+    """A CSV file as text, an empty cell as ""; the index is the line that a row begins on. Empty lines are no rows,
+    and a first column without a name, which holds row numbers, is left out.
 
     Args:
         columns: that it must have.
 
     Raises:
         DataError: the file or one of the columns is missing, a column comes twice, a row has more or fewer cells than
-            the first line or one behind its last name, or a quotation mark is left open.
+            the first line or one under no name, or a quotation mark is left open.
     """
     text = read_text(path, "CSV")
     delimiter = _delimiter(text, columns)
@@ -98,10 +99,12 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
                 f"{path}, line {line}: {len(row)} cells parted by {_DELIMITERS[delimiter]}, but the first line has "
                 f"{len(names)}; a cell that holds the delimiter must stand in quotation marks"
             )
-        if not names[-1] and row[-1].strip():
+        unnamed = [cell.strip() for name, cell in zip(names[1:], row[1:], strict=True) if not name]
+        if any(unnamed):
+            cell = next(filter(None, unnamed))[:40]
             raise DataError(
-                f"{path}, line {line}: the last cell, {row[-1].strip()[:40]!r}, stands under no name; a cell that "
-                "holds the delimiter must stand in quotation marks"
+                f"{path}, line {line}: the cell {cell!r} stands under no name; a cell that holds the delimiter must "
+                "stand in quotation marks"
             )
         lines.append(line)
         cells.append(row)

@@ -119,7 +119,7 @@ def build_schedule(optimizer: Optimizer, spans: Sequence[StageSpan]) -> LambdaLR
     return LambdaLR(optimizer, factor)
 
 
-def average_weights(model: XR2Text, decay: float | None, optimizer: Optimizer) -> AveragedModel | None:
+def average_weights(model: nn.Module, decay: float | None, optimizer: Optimizer) -> AveragedModel | None:
     """The exponential moving average of a model's weights and buffers after each step of the optimiser; `.module` is a
     whole model. None without a decay."""
     if decay is None:

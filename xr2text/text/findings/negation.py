@@ -48,10 +48,10 @@ _DENIED_AFTER = [
         not seen, not identified, not present, not visualized, not demonstrated, not evident, not appreciated, not
         noted, not detected, not apparent, not observed, not visible, not found, not suspected, is absent, are absent,
         absent, has resolved, have resolved, had resolved, resolved, no longer, has cleared, have cleared, cleared,
-        ruled out, unlikely, less likely, doubtful, excluded, not confirmed, been removed, removed, is gone, are gone, :
-        none, : no, : negative, : nil, none seen, none identified, disappeared, appears within limits of normal, appear
-        within limits of normal, is within limits of normal, are within limits of normal, cannot be seen, can not be
-        seen, not be seen
+        ruled out, unlikely, less likely, doubtful, excluded, not confirmed, been removed, removed, is gone, are gone,
+        : none, : no, : negative, : nil, none seen, none identified, disappeared, appears within limits of normal,
+        appear within limits of normal, is within limits of normal, are within limits of normal, cannot be seen, can not
+        be seen, not be seen
     """),
     *(f"not {how} {seen}" for how in _HOW for seen in _SEEN),
 ]
