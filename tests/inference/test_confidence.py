@@ -108,11 +108,22 @@ def test_what_a_person_has_set_counts_and_not_what_the_head_sees():
 
 
 def test_a_sentence_is_told_from_what_a_person_set():
-    readings = readings_of("", {"nodule": {"set_to": "present"}, "edema": {"measure": RARE}})
+    missed = replace(KNOWN, sensitivity=(0.49, 0.3, 0.6))
+    readings = readings_of(
+        "",
+        {
+            "nodule": {"set_to": "present"},
+            "edema": {"measure": RARE},
+            "cardiomegaly": {"measure": KNOWN},
+            "pleural effusion": {"measure": missed},
+        },
+    )
     for sentence, expected in (
         ("There is a nodule.", {"as_set": ("nodule",)}),
         ("There is no nodule or edema.", {"against_set": ("nodule",), "not_assessed": ("edema",)}),
         ("The heart is normal in size.", {}),
+        ("There is no pleural effusion.", {"often_missed": ("pleural effusion",)}),
+        ("There is a pleural effusion.", {}),
     ):
         assert {group: names for group, names in spoken_of(sentence, readings).items() if names} == expected
 
@@ -146,6 +157,8 @@ def test_what_is_not_assessed_is_never_sure_and_is_not_missed_where_it_is_denied
     assert sentence_confidence(text, 0.9, readings_of(text, measure=RARE)) == 0.9
     assert Sentence(text, "findings", {}, 0.9).certainty == "high confidence"
     assert Sentence(text, "findings", {}, 0.9, ("nodule",)).certainty == "not assessed by this model: nodule"
+    missed = Sentence("There is no mass.", "findings", {}, 0.9, often_missed=("mass",))
+    assert missed.certainty == "often missed by this model: mass"
     assert Sentence(text, "findings", {}, 0.9, (), ("nodule",)).certainty == "as a person set: nodule"
     both = Sentence(text, "findings", {}, 0.9, ("mass",), (), ("nodule",)).certainty
     assert both == "against what a person set: nodule; not assessed by this model: mass"

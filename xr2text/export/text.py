@@ -23,9 +23,17 @@ def origin(report: "Report") -> str:
 
 
 def unknown(report: "Report") -> tuple[str, ...]:
-    """A sentence on what the report speaks of and the model does not know well enough; none where there is nothing."""
-    names = dict.fromkeys(name for sentence in report.sentences for name in sentence.not_assessed)
-    return (f"Not assessed by this model, whatever the text says of it: {', '.join(names)}.",) if names else ()
+    """A sentence each on what the report speaks of and the model does not know well enough, and on what it denies and
+    the model mostly overlooks; none where there is nothing."""
+    of_names = {
+        "Not assessed by this model, whatever the text says of it": "not_assessed",
+        "Often missed by this model, so that a denial says little": "often_missed",
+    }
+    named = {
+        words: dict.fromkeys(name for sentence in report.sentences for name in getattr(sentence, group))
+        for words, group in of_names.items()
+    }
+    return tuple(f"{words}: {', '.join(names)}." for words, names in named.items() if names)
 
 
 def notes(report: "Report") -> tuple[str, ...]:

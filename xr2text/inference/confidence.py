@@ -103,16 +103,18 @@ def sentence_confidence(sentence: str, likelihood: float, readings: Iterable[Fin
 
 
 def spoken_of(sentence: str, readings: Iterable[FindingReading]) -> dict[str, tuple[str, ...]]:
-    """The findings that a sentence speaks of and the model cannot vouch for: "not_assessed", "as_set" by a person, and
-    "against_set" where it says another thing than what was set."""
+    """The findings that a sentence speaks of and the model cannot vouch for: "not_assessed", "often_missed" where it
+    denies them, "as_set" by a person, and "against_set" where it says another thing than what was set."""
     statuses = {mention.finding: mention.status for mention in find_mentions(sentence)}
-    groups: dict[str, list[str]] = {"not_assessed": [], "as_set": [], "against_set": []}
+    groups: dict[str, list[str]] = {"not_assessed": [], "often_missed": [], "as_set": [], "against_set": []}
     for reading in readings:
         if reading.name in statuses and reading.set_to:
             agrees = (reading.set_to == ABSENT) == (statuses[reading.name] == ABSENT)
             groups["as_set" if agrees else "against_set"].append(reading.name)
         elif reading.name in statuses and not reading.assessed:
             groups["not_assessed"].append(reading.name)
+        elif statuses.get(reading.name) == ABSENT and reading.measure is not None and reading.measure.often_missed:
+            groups["often_missed"].append(reading.name)
     return {group: tuple(names) for group, names in groups.items()}
 
 

@@ -19,6 +19,7 @@ from xr2text.text.findings.table import FINDING_REGIONS
 POOLED_DROPOUT = 0.2  # of the encoder's summary
 RARE = -3.0  # the logits' bias before training: findings are rare
 LEAST_CASES, LEAST_AUC = 10, 0.6  # below, a finding is not assessed
+LEAST_SENSITIVITY = 0.5  # below, it is often missed
 Interval = list[float]  # a proportion or area, and the ends of its interval of 95 %
 
 
@@ -37,6 +38,11 @@ class FindingMeasure:
     def assessed(self) -> bool:
         """Whether it had cases enough and is told from chance."""
         return self.positives >= LEAST_CASES and self.auc is not None and self.auc[1] >= LEAST_AUC
+
+    @property
+    def often_missed(self) -> bool:
+        """Whether fewer than half of its cases count as present, so that a denial says little."""
+        return self.sensitivity is not None and self.sensitivity[0] < LEAST_SENSITIVITY
 
 
 @dataclass

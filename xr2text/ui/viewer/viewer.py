@@ -119,7 +119,10 @@ def _sentence_view(sentence: Sentence) -> dict[str, Any]:
         "certainty": sentence.certainty,
         "by": "person" if sentence.confidence is None else "model",
         "doubtful": sentence.confidence is not None
-        and (sentence.confidence < MODERATE or bool(sentence.not_assessed or sentence.against_set)),
+        and (
+            sentence.confidence < MODERATE
+            or bool(sentence.not_assessed or sentence.often_missed or sentence.against_set)
+        ),
     }
 
 
