@@ -1,13 +1,14 @@
 """Ablations: trains a config without one of its parts at a time, and scores each training on the validation split.
 
     python -m scripts.ablation configs/iu_xray.yaml --out benchmarks/iu_ablation.md --set model.image_size=128 \\
-        "training.curriculum=[{name: easy, epochs: 1, max_findings: 1}, {name: all, epochs: 4}]"
+        training.epochs=3 data.tuning_fraction=0.3333
     python -m scripts.ablation configs/iu_xray.yaml configs/iu_xray_reports.yaml --variants "all parts" --seeds 3 \\
         --score data.source=r2gen data.split_file=null --out benchmarks/iu_seeds.md
     python -m scripts.ablation configs/phantom.yaml --seeds 3 --encoder runs/phantom/checkpoint \\
         --out benchmarks/phantom_ablation.md --set model.image_size=96 data.phantoms=1600
 
-Of several configs each goes on from the one before. A stopped call goes on where it was: what `--runs` holds is not
+Of several configs each goes on from the one before. Trainings that learn no reports are scored by their finding head,
+on the studies that they validate on, and by their maps. A stopped call goes on where it was: what `--runs` holds is not
 trained or scored again. After a change of the code or the settings, remove that folder.
 """
 
@@ -18,6 +19,7 @@ import sys
 from pathlib import Path
 from statistics import mean, stdev
 
+import pandas as pd
 from safetensors.torch import load_file, save_file
 
 import train
@@ -31,7 +33,8 @@ NO_FINDINGS = (
     "training.metric_for_best_model=[combined]",
 )  # fmt: skip
 NO_REGION_TERMS = tuple(f"training.losses.{term}=0" for term in ("load_balance", "mask_kl", "soft_iou", "grounding"))
-# What differs from the config; {epochs} stands for the epochs of its curriculum.
+EASY_FIRST = "training.curriculum=[{{name: easy, epochs: 1, max_findings: 1}}, {{name: all, epochs: {rest}}}]"
+# What differs from the config; {epochs} stands for its epochs, {rest} for all but one of them.
 VARIANTS = {
     "all parts": (),
     "without the lateral view": ("model.haqt.lateral_queries=0",),
@@ -39,7 +42,7 @@ VARIANTS = {
     "without spatial priors": ("model.haqt.use_spatial_priors=false",),
     "without their refinement": ("model.haqt.use_prior_refinement=false",),
     "without routing": ("model.haqt.use_adaptive_routing=false", "training.losses.load_balance=0"),
-    "without cross-region layers": ("model.haqt.use_cross_region=false",),
+    "without cross-region layers": ("model.haqt.cross_region_layers=0",),
     "linear projection": (
         "model.haqt.projection=linear",
         "training.losses.ce=1",
@@ -48,8 +51,10 @@ VARIANTS = {
         *NO_FINDINGS,
     ),
     "without the finding head": NO_FINDINGS,
+    "without masks": ("training.losses.mask_kl=0", "training.losses.soft_iou=0"),
     "without regions in black": ("training.losses.occlusion=0",),
     "without curriculum": ("training.curriculum=[]", "training.epochs={epochs}"),
+    "with an epoch of easy studies first": (EASY_FIRST, "training.epochs={epochs}"),
     "without focal loss": ("training.losses.focal=0",),
     "without load balance": ("training.losses.load_balance=0",),
     "with R-Drop": ("training.losses.rdrop=0.5", "model.dropout=0.1"),
@@ -69,25 +74,31 @@ def trained(configs: list[str], overrides: list[str], output: Path) -> Path:
     return run / "checkpoint"
 
 
-def scored(config: Config, checkpoint_folder: Path, out: Path) -> dict[str, Figure]:
-    """Figures on the validation split; those that a variant has not, or that are undefined, are left out."""
+def report_figures(config: Config, checkpoint: Path, out: Path) -> dict[str, Figure]:
+    """Of the reports, and of the finding head, on the validation split."""
     if not (out / "metrics.json").is_file():
-        checkpoint = Checkpoint.from_pretrained(checkpoint_folder)
-        evaluate(checkpoint, config.data, out, "val", meteor=False)
+        evaluate(Checkpoint.from_pretrained(checkpoint), config.data, out, "val", meteor=False)
     metrics = json.loads((out / "metrics.json").read_text())
     language, clinical, intervals = metrics["language"]["r2gen"], metrics["clinical"], metrics["intervals"]
-    figures: dict[str, Figure] = {
+    return {
         "BLEU-4": (language["bleu_4"], intervals["language"]["r2gen"]["bleu_4"]),
         "ROUGE-L": (language["rouge_l"], intervals["language"]["r2gen"]["rouge_l"]),
         "CIDEr": (language["cider"], None),
         "micro-F1 (14)": (clinical["micro_14"]["f1"], intervals["clinical"]["micro_14"]["f1"]),
         "micro-F1 (5)": (clinical["micro_5"]["f1"], intervals["clinical"]["micro_5"]["f1"]),
         "contradictions": (clinical["contradictions"], None),
+        "AUC": (metrics.get("finding_head", {}).get("mean_auc"), None),
     }
-    if "finding_head" in metrics:
-        figures["AUC"] = (metrics["finding_head"]["mean_auc"], None)
+
+
+def scored(config: Config, checkpoint: Path, out: Path, reports: bool) -> dict[str, Figure]:
+    """Figures of a training; those that it has not, or that are undefined, are left out."""
+    if reports:
+        figures = report_figures(config, checkpoint, out)
+    else:
+        figures = {"AUC": (pd.read_csv(checkpoint.parent / "history.csv")["finding_auc"].iloc[-1], None)}
     if config.data.segmentation is not None and config.model.haqt.projection == "haqt_arr":
-        trained = Checkpoint.from_pretrained(checkpoint_folder)
+        trained = Checkpoint.from_pretrained(checkpoint)
         maps = localize(trained.model, config.data.segmentation, True, trained.held_out)["as it is"]
         figures["IoU of maps"] = (mean(region.iou for region in maps.values()), None)
     return {name: figure for name, figure in figures.items() if figure[0] is not None}
@@ -143,15 +154,17 @@ def main(argv: list[str] | None = None) -> None:
     results: dict[str, list[dict[str, Figure]]] = {}
     for seed in range(args.seeds):
         for name in args.variants:
-            changes = [change.format(epochs=base.training.total_epochs) for change in VARIANTS[name]]
+            epochs = base.training.total_epochs
+            changes = [change.format(epochs=epochs, rest=epochs - 1) for change in VARIANTS[name]]
             overrides = [*shared, *changes, f"training.seed={seed}"]
             output = args.runs / base.name / f"{name.replace(' ', '-')}-{seed}"
             checkpoint = trained(args.configs, overrides, output)
             scoring = load_config(args.configs[0], [*overrides, *args.score])
-            figures = scored(scoring, checkpoint, output / "scores")
+            reports = load_config(args.configs[-1], overrides).training.losses.ce > 0
+            figures = scored(scoring, checkpoint, output / "scores", reports)
             results.setdefault(name, []).append(figures)
             text = (
-                f"Validation split. {args.seeds} seed(s): 95 % bootstrap intervals for a single one, mean and standard "
+                f"{args.seeds} seed(s): 95 % bootstrap intervals for a single one, mean and standard "
                 f"deviation for several. `{command}`\n\n{table(results)}"
             )
             if args.out is not None:

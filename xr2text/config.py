@@ -53,11 +53,10 @@ class HaqtConfig(Settings):
     global_queries: Count = 8  # G
     region_queries: Count = 4  # R, per region
     lateral_queries: int = Field(0, ge=0)  # L, of the lateral view; 0: the model reads frontal views alone
-    cross_region_layers: Count = 2
+    cross_region_layers: int = Field(2, ge=0)  # 0: regions do not attend to each other
     use_spatial_priors: bool = True
     use_prior_refinement: bool = True
     use_adaptive_routing: bool = True
-    use_cross_region: bool = True
 
 
 class DecoderConfig(Settings):
@@ -109,6 +108,7 @@ class DataConfig(Settings):
     # Of the training patients, this fraction takes the place of the validation studies in a training: the best epoch,
     # temperature and thresholds come from them, and the validation studies stay unseen. 0: these are used.
     tuning_fraction: Fraction = 0.0
+    tuning_fold: int = Field(0, ge=0)  # which of the 1 / tuning_fraction parts of the patients, for cross-validation
     phantoms: int = Field(5000, ge=4)  # phantom: how many for training; a tenth as many more for validation
     workers: int = Field(2, ge=0)  # processes that read images; 0: the training process itself
     cache: str | None = None  # folder of the index and of resized images; null: the index is in memory, files are read

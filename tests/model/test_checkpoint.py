@@ -157,14 +157,14 @@ def test_a_checkpoint_that_is_nowhere_is_an_error(name):
 
 
 @pytest.mark.parametrize(
-    "switch", ["use_spatial_priors", "use_prior_refinement", "use_adaptive_routing", "use_cross_region"]
+    "switch", ["use_spatial_priors", "use_prior_refinement", "use_adaptive_routing", "cross_region_layers"]
 )
 def test_each_switch_changes_the_model_and_is_saved(make_tiny, tiny, tmp_path, batch, switch):
-    checkpoint = make_tiny(**{switch: False})
+    checkpoint = make_tiny(**{switch: 0})
     assert checkpoint.model.state_dict().keys() < tiny.model.state_dict().keys()
     checkpoint.save_pretrained(tmp_path / "model")
     loaded = Checkpoint.from_pretrained(tmp_path / "model")
-    assert getattr(loaded.model.config.haqt, switch) is False
-    edit(tmp_path / "model" / "config.json", lambda settings: settings["model"]["haqt"].update({switch: True}))
+    assert not getattr(loaded.model.config.haqt, switch)
+    edit(tmp_path / "model" / "config.json", lambda settings: settings["model"]["haqt"].update({switch: 1}))
     with pytest.raises(CheckpointError, match="does not fit"):
         Checkpoint.from_pretrained(tmp_path / "model")

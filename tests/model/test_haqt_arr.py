@@ -13,7 +13,7 @@ FULL = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(3, -1)
 
 def build(**switches) -> HaqtArr:
     torch.manual_seed(0)
-    haqt = HaqtConfig(global_queries=3, region_queries=2, cross_region_layers=1, **switches)
+    haqt = HaqtConfig(global_queries=3, region_queries=2, **{"cross_region_layers": 1} | switches)
     return HaqtArr(ModelConfig(width=32, heads=4, haqt=haqt), WIDTH, GRID).eval()
 
 
@@ -119,10 +119,10 @@ def test_equal_routing_leaves_region_tokens_unchanged(features):
 
 @pytest.mark.parametrize(
     ("switch", "module"),
-    [("use_spatial_priors", "priors"), ("use_adaptive_routing", "router"), ("use_cross_region", "cross_region")],
+    [("use_spatial_priors", "priors"), ("use_adaptive_routing", "router"), ("cross_region_layers", "cross_region")],
 )
 def test_each_switch_takes_its_piece_out(features, switch, module):
-    whole, without = build(), build(**{switch: False})
+    whole, without = build(), build(**{switch: 0})
     assert getattr(whole, module) is not None and getattr(without, module) is None
     visual = without(features, FULL)
     assert visual.tokens.shape == (3, 3 + K * 2, 32)

@@ -10,7 +10,7 @@ from xr2text.config import load_config
 @pytest.mark.parametrize("config", ["configs/iu_xray.yaml", "configs/phantom.yaml"])
 @pytest.mark.parametrize("name", ablation.VARIANTS)
 def test_every_variant_is_a_valid_config(config, name):
-    load_config(config, [change.format(epochs=3) for change in ablation.VARIANTS[name]])
+    load_config(config, [change.format(epochs=3, rest=2) for change in ablation.VARIANTS[name]])
 
 
 def test_a_single_run_has_an_interval_and_several_have_a_spread():

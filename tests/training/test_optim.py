@@ -52,6 +52,17 @@ def test_a_part_whose_rate_is_0_is_frozen(make_tiny, batch):
     assert not model.encoder.training and not model.projection.training and model.decoder.training
 
 
+@pytest.mark.parametrize("start", [None, "another"])
+def test_what_goes_on_keeps_the_statistics_of_its_many_radiographs(make_tiny, batch, start):
+    model = make_tiny().model
+    prepare_model(model, TrainingConfig(init_from=start))
+    before = {name: value.clone() for name, value in model.encoder.named_buffers() if "running" in name}
+    model.train()
+    model(batch["pixel_values"], batch["box"], batch["labels"])
+    kept = [torch.equal(before[name], value) for name, value in model.encoder.named_buffers() if name in before]
+    assert kept and all(kept) == (start is not None)
+
+
 def rates(spans, updates):
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], lr=1.0)

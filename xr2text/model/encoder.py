@@ -66,6 +66,10 @@ class ImageEncoder(nn.Module):
             if trained and not any(trained):
                 self.frozen_modules.append(module)
 
+    def freeze_statistics(self) -> None:
+        """Batch normalisation keeps its mean and variance, of which few radiographs would make others."""
+        self.frozen_modules += [module for module in self.backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+
     def train(self, mode: bool = True) -> "ImageEncoder":
         """What is frozen stays in evaluation mode, so that its normalisation statistics stay too."""
         super().train(mode)

@@ -132,7 +132,7 @@ class HaqtArr(nn.Module):
             nn.init.zeros_(last.bias)
             self.router = nn.Sequential(nn.Linear(2 * width, width // 2), nn.GELU(), last)
         self.cross_region = None
-        if config.use_cross_region:
+        if config.cross_region_layers:
             layer = nn.TransformerEncoderLayer(
                 width, heads, 4 * width, dropout, F.gelu, batch_first=True, norm_first=True
             )

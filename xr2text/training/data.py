@@ -44,7 +44,7 @@ def load_split_studies(config: Config) -> dict[str, StudyTable]:
     """Studies by split. Raises DataError where they are not fit to train on or a validation radiograph is missing."""
     studies = load_studies(config.data, config.model.findings)
     if config.data.tuning_fraction:
-        studies |= set_apart(studies["train"], config.data.tuning_fraction)
+        studies |= set_apart(studies["train"], config.data.tuning_fraction, config.data.tuning_fold)
     if found := obstacles(config, studies):
         raise DataError(found[0])
     for _, image in examples_of(studies["val"], False, config.generation.impression):
@@ -52,11 +52,11 @@ def load_split_studies(config: Config) -> dict[str, StudyTable]:
     return studies
 
 
-def set_apart(studies: StudyTable, fraction: float) -> dict[str, StudyTable]:
+def set_apart(studies: StudyTable, fraction: float, fold: int = 0) -> dict[str, StudyTable]:
     """ "train" and "val" out of training studies: `fraction` of the patients whose studies have a report is for
-    validation, decided by the patient's name."""
+    validation, decided by the patient's name; no patient is in two folds."""
     patients, counts = studies.column("patient").to_pylist(), studies.text_lengths("findings")
-    chosen = np.array([name_fraction(name) < fraction for name in patients], bool) & (counts > 0)
+    chosen = np.array([int(name_fraction(name) / fraction) == fold for name in patients], bool) & (counts > 0)
     return {"train": studies.select(~chosen), "val": studies.select(chosen)}
 
 

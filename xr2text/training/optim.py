@@ -71,6 +71,8 @@ def prepare_model(model: XR2Text, settings: TrainingConfig) -> None:
     for name, modules in parts_by_rate(model).items():
         if not getattr(settings, f"lr_{name}"):
             model.freeze(modules)
+    if settings.init_from is not None:
+        model.encoder.freeze_statistics()
     if settings.gradient_checkpointing != "none":
         model.enable_gradient_checkpointing(text=settings.gradient_checkpointing == "all")
     if settings.bf16_weights:
