@@ -106,7 +106,7 @@ class DataConfig(Settings):
     labelled_images: str | None = None  # folder of further training radiographs with finding labels and no reports
     segmentation: str | None = None  # folder of radiographs with masks of lungs and heart; every fifth is held out
     # Of the training patients, this fraction takes the place of the validation studies in a training: the best epoch,
-    # temperature and thresholds come from them, and the validation studies stay unseen. 0: these are used.
+    # scaling and threshold come from them, and the validation studies stay unseen. 0: these are used.
     tuning_fraction: Fraction = 0.0
     tuning_fold: int = Field(0, ge=0)  # which of the 1 / tuning_fraction parts of the patients, for cross-validation
     phantoms: int = Field(5000, ge=4)  # phantom: how many for training; a tenth as many more for validation

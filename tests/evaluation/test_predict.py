@@ -122,7 +122,7 @@ def test_a_folder_of_something_else_is_refused_and_stays(checkpoint, whole):
 
 def test_another_models_predictions_are_refused(checkpoint, make_tiny, whole):
     changed = make_tiny(findings=("nodule", "cardiomegaly"))
-    changed.model.calibration = replace(changed.model.calibration, temperature=2.0)
+    changed.model.calibration = replace(changed.model.calibration, scaling={"nodule": [2.0, 0.0]})
     with pytest.raises(PredictionError, match=r"differ in model\)"):
         write_predictions(changed, STUDIES, whole[0], 2)
 

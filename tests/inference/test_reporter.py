@@ -209,7 +209,7 @@ def test_a_file_that_is_no_image_is_refused(reporter, tmp_path):
 @pytest.fixture(scope="module")
 def with_findings(make_tiny):
     checkpoint = make_tiny(("cardiomegaly", "pleural effusion"))
-    checkpoint.model.calibration = FindingCalibration(1.0, {}, {"cardiomegaly": FindingMeasure(2, 9, None, None, None)})
+    checkpoint.model.calibration = FindingCalibration({}, {}, {"cardiomegaly": FindingMeasure(2, 9, None, None, None)})
     return Reporter(checkpoint)
 
 

@@ -57,8 +57,9 @@ def test_its_card_stays_with_it(tiny_checkpoint, tmp_path):
 
 def test_a_calibration_is_kept(make_tiny, tmp_path):
     checkpoint = make_tiny(("cardiomegaly",))
+    measure = FindingMeasure(12, 80, [0.8, 0.7, 0.9], None, [0.9, 0.8, 0.95])
     checkpoint.model.calibration = FindingCalibration(
-        1.7, {"cardiomegaly": 0.31}, {"cardiomegaly": FindingMeasure(12, 80, [0.8, 0.7, 0.9], None, [0.9, 0.8, 0.95])}
+        {"cardiomegaly": [1.7, -0.1]}, {"cardiomegaly": 0.31}, {"cardiomegaly": measure}
     )
     checkpoint.save_pretrained(tmp_path / "kept")
     assert Checkpoint.from_pretrained(tmp_path / "kept").model.calibration == checkpoint.model.calibration

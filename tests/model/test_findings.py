@@ -81,12 +81,12 @@ def test_an_unknown_finding_is_an_error_that_lists_those_accepted():
 
 
 def test_a_calibration_says_how_likely_a_finding_is_and_whether_it_is_present():
-    calibration = FindingCalibration(2.0, {"cardiomegaly": 0.2})
-    edge = 2.0 * torch.tensor(0.2).logit()
+    calibration = FindingCalibration({"cardiomegaly": [0.5, -1.0]}, {"cardiomegaly": 0.2})
+    edge = 2.0 * (torch.tensor(0.2).logit() + 1)
     logits = torch.stack([torch.stack([edge + 0.01, edge]), torch.tensor([torch.inf, -torch.inf])])
     present = calibration.present(logits, ["cardiomegaly", "pneumothorax"])  # 0.5 where no threshold is given
     assert present.tolist() == [[True, False], [True, False]]
-    torch.testing.assert_close(calibration.probabilities(edge), torch.tensor(0.2))
+    torch.testing.assert_close(calibration.probabilities(edge[None], ["cardiomegaly"]), torch.tensor([0.2]))
 
 
 def test_the_tokens_of_absent_findings_are_not_read():

@@ -42,7 +42,7 @@ def test_the_command_names_no_place_of_this_machine():
 
 def test_a_checkpoint_gives_weights_tokenizer_and_calibration(write_config, make_tiny, tmp_path):
     given = make_tiny(("cardiomegaly",))
-    given.model.calibration = FindingCalibration(1.3, {"cardiomegaly": 0.2})
+    given.model.calibration = FindingCalibration({"cardiomegaly": [1.3, 0.5]}, {"cardiomegaly": 0.2})
     given.generation, given.held_out = GenerationConfig(num_beams=2, length_penalty=3.5), ["a", "b"]
     given.save_pretrained(tmp_path / "given", card="---\nlicense: cc-by-nc-nd-4.0\n---\n# x\n| data | some films |\n")
     config = load_config(write_config(everything=True, init_from=str(tmp_path / "given")))

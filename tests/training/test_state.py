@@ -137,7 +137,9 @@ def test_a_run_is_resumed_from_where_it_stands(tmp_path):
 
 
 def test_progress_comes_back_and_a_run_of_other_batches_does_not():
-    progress = Progress(10, 2, 4, updates=3, calibration=FindingCalibration(1.3, {"cardiomegaly": 0.2}))
+    progress = Progress(
+        10, 2, 4, updates=3, calibration=FindingCalibration({"cardiomegaly": [1.3, 0.5]}, {"cardiomegaly": 0.2})
+    )
     progress.totals["train loss"] = torch.tensor(1.5, dtype=torch.float64)
     state = progress.state_dict()
     again = Progress(20, 2, 4)

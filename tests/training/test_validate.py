@@ -7,17 +7,17 @@ import torch
 from xr2text.model.findings import FindingCalibration
 from xr2text.training.card import findings_table
 from xr2text.training.report import best_epoch
-from xr2text.training.validate import fit_calibration, fit_temperature, fit_thresholds, measure_finding
+from xr2text.training.validate import fit_calibration, fit_scaling, fit_threshold, measure_finding
 
 
-def test_the_temperature_undoes_overconfidence():
+def test_the_scaling_undoes_overconfidence_and_a_shift():
     torch.manual_seed(0)
     truth = torch.randn(4000, 3)
     labels = (torch.rand_like(truth) < truth.sigmoid()).float()
     labels[:100] = math.nan
-    assert fit_temperature(3 * truth, labels) == pytest.approx(3, rel=0.12)
-    assert fit_temperature(truth, labels) == pytest.approx(1, rel=0.12)
-    assert fit_temperature(truth, torch.full_like(truth, math.nan)) == 1
+    assert fit_scaling(3 * truth - 2, labels) == pytest.approx([1 / 3, 2 / 3], rel=0.12)
+    assert fit_scaling(truth, labels) == pytest.approx([1, 0], abs=0.1)
+    assert fit_scaling(truth, torch.full_like(truth, math.nan)) == fit_scaling(truth, truth * 0) == [1, 0]
 
 
 def sixty_of_300():
@@ -29,17 +29,13 @@ def sixty_of_300():
     return probabilities, labels
 
 
-def test_thresholds_are_the_highest_of_those_that_f1_cannot_tell_apart_and_rare_findings_share_one():
-    probabilities, labels = sixty_of_300()
-    chosen = fit_thresholds(probabilities, labels, ["common", "rare"])
-    assert chosen == {"common": 0.3, "rare": 0.3}  # from 0.3 on 50 of 60 common ones are right, from 0.9 on 20 of 30
-    calibration = fit_calibration(probabilities.logit(), labels, ["common", "rare"])
-    assert set(calibration.thresholds) == {"common", "rare"} and calibration.temperature > 0
-    # From 0.6 on 20 of 20, or 50 of 50, of the 60 are called; from 0.4 on 60 of 120, or 60 of 70.
-    for surely, maybe, threshold in ((20, 100, 0.4), (50, 20, 0.6)):
-        probabilities = torch.tensor([0.605] * surely + [0.405] * maybe + [0.1] * 100)[:, None]
+def test_the_threshold_asks_more_for_precision_than_for_recall():
+    assert fit_threshold(*sixty_of_300()) == 0.3  # from 0.3 on 50 of 90 calls are right, from 0.9 on 20 of 60
+    # From 0.6 on 20 of 20, of the 60 cases; from 0.4 on 60 of 120, which has the better F1, or 60 of 70.
+    for maybe, threshold in ((100, 0.6), (50, 0.4)):
+        probabilities = torch.tensor([0.605] * 20 + [0.405] * maybe + [0.1] * 100)[:, None]
         labels = (torch.arange(len(probabilities)) < 60).float()[:, None]
-        assert fit_thresholds(probabilities, labels, ["nodule"]) == {"nodule": threshold}
+        assert fit_threshold(probabilities, labels) == threshold
 
 
 def test_a_finding_that_is_not_assessed_counts_as_present_where_it_is_more_likely_than_not():
@@ -53,20 +49,22 @@ def test_a_finding_that_is_not_assessed_counts_as_present_where_it_is_more_likel
     assert fitted.thresholds["granuloma"] == fitted.thresholds["mass"] == 0.5 != fitted.thresholds["nodule"]
     assert (
         fitted.measures["granuloma"].sensitivity
-        == measure_finding(fitted.probabilities(logits[:, 1]), labels[:, 1], 0.5).sensitivity
+        == measure_finding(fitted.probabilities(logits, list(fitted.scaling))[:, 1], labels[:, 1], 0.5).sensitivity
     )
 
 
 def test_what_too_few_studies_show_is_kept():
-    kept = FindingCalibration(1.3, {"common": 0.4, "rare": 0.07})
+    kept = FindingCalibration({"common": [1.3, 0.0], "rare": [1.2, 0.0]}, {"common": 0.4, "rare": 0.07})
     probabilities, labels = sixty_of_300()
     names = ["common", "rare"]
     two = slice(69, 121)  # with one positive each
-    few = fit_calibration(probabilities[two].logit(), labels[two], names, kept)
-    assert (few.temperature, few.thresholds) == (kept.temperature, kept.thresholds)
+    assert fit_calibration(probabilities[two].logit(), labels[two], names, kept) == kept
     fitted = fit_calibration(probabilities.logit(), labels, names, kept)
-    assert fitted.thresholds["rare"] == 0.07 and fitted.thresholds["common"] == 0.3
-    assert fitted.temperature == fit_temperature(probabilities.logit(), labels) != 1.3
+    assert fitted.thresholds["rare"] == 0.07 and fitted.thresholds["common"] != 0.4
+    assert fitted.scaling["rare"] == [1.2, 0.0]
+    assert fitted.scaling["common"] == fit_scaling(probabilities[:, 0].logit(), labels[:, 0]) != [1.3, 0.0]
+    alone = fit_calibration(probabilities.logit(), labels, names)
+    assert alone.scaling["rare"] == fit_scaling(probabilities.logit(), labels), "the rare take what suits all together"
 
 
 def test_of_equal_scores_the_lower_loss_is_the_best_epoch():

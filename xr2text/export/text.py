@@ -60,7 +60,7 @@ def measure_words(measure: "FindingMeasure") -> str:
         value, low, high = interval
         return f"{name} {value:.0%} ({low:.0%} to {high:.0%})"
 
-    cases = f"{measure.positives} of {measure.positives + measure.negatives} validation studies had it"
+    cases = f"{measure.positives} of {measure.positives + measure.negatives} studies that it was not trained on had it"
     return f"{share('sensitivity', measure.sensitivity)}, {share('specificity', measure.specificity)}; {cases}"
 
 

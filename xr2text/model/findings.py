@@ -20,13 +20,14 @@ POOLED_DROPOUT = 0.2  # of the encoder's summary
 RARE = -3.0  # the logits' bias before training: findings are rare
 LEAST_CASES, LEAST_AUC = 10, 0.6  # below, a finding is not assessed
 LEAST_SENSITIVITY = 0.5  # below, it is often missed
+UNSCALED = [1.0, 0.0]  # slope and intercept
 Interval = list[float]  # a proportion or area, and the ends of its interval of 95 %
 
 
 @dataclass(frozen=True)
 class FindingMeasure:
-    """How well the head knows a finding, on validation studies; at its threshold, but for the area under the ROC curve.
-    None where there are no cases to tell by."""
+    """How well the head knows a finding, on studies that it was not trained on; at its threshold, but for the area
+    under the ROC curve. None where there are no cases to tell by."""
 
     positives: int
     negatives: int
@@ -47,15 +48,16 @@ class FindingMeasure:
 
 @dataclass
 class FindingCalibration:
-    """From the finding head's logits to probabilities and presence; fitted on validation studies.
+    """From the finding head's logits to probabilities and presence; fitted on studies that it was not trained on.
 
     Attributes:
-        temperature: that logits are divided by (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
+        scaling: slope and intercept of each finding, whose probability is sigmoid(slope * logit + intercept) (Platt,
+            "Probabilistic Outputs for Support Vector Machines", 1999); 1 and 0 where a name is missing.
         thresholds: probability from which each finding counts as present; 0.5 where a name is missing.
         measures: how well each finding is known; empty where nobody has measured.
     """
 
-    temperature: float = 1.0
+    scaling: dict[str, list[float]] = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)
     measures: dict[str, FindingMeasure] = field(default_factory=dict)
 
@@ -65,14 +67,15 @@ class FindingCalibration:
         measures = {name: FindingMeasure(**values) for name, values in data.get("measures", {}).items()}
         return cls(**{**data, "measures": measures})
 
-    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logits -> probabilities, the same shape."""
-        return (logits / self.temperature).sigmoid()
+    def probabilities(self, logits: torch.Tensor, findings: Sequence[str]) -> torch.Tensor:
+        """Logits [B, F] -> probabilities [B, F]."""
+        slopes, intercepts = logits.new_tensor([self.scaling.get(name, UNSCALED) for name in findings]).unbind(-1)
+        return (slopes * logits + intercepts).sigmoid()
 
     def present(self, logits: torch.Tensor, findings: Sequence[str]) -> torch.Tensor:
         """Whether each finding counts as present: logits [B, F] -> [B, F] bool."""
         thresholds = [self.thresholds.get(name, 0.5) for name in findings]
-        return self.probabilities(logits) >= logits.new_tensor(thresholds)
+        return self.probabilities(logits, findings) >= logits.new_tensor(thresholds)
 
 
 class FindingHead(nn.Module):

@@ -109,7 +109,7 @@ class XR2Text(nn.Module):
 
     def finding_probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         """The head's logits [B, F] -> calibrated probabilities [B, F]."""
-        return self.calibration.probabilities(logits)
+        return self.calibration.probabilities(logits, self.config.findings)
 
     def findings_present(self, logits: torch.Tensor) -> torch.Tensor:
         """Which findings count as present, [B, F] bool."""

@@ -79,7 +79,7 @@ def findings_table(calibration: FindingCalibration) -> str:
         for name, measure in sorted(calibration.measures.items(), key=lambda pair: -pair[1].positives)
     ]
     return "\n".join([
-        "\n**Findings.** Measured on the validation studies, 95 % intervals. Not assessed: fewer than "
+        "\n**Findings.** Measured on studies that it was not trained on, 95 % intervals. Not assessed: fewer than "
         f"{LEAST_CASES} cases, or an area under the ROC curve whose interval reaches below {LEAST_AUC}.\n",
         "| finding | cases | sensitivity | specificity | AUC | assessed |", "|---|---:|---:|---:|---:|---|", *rows, "",
     ])  # fmt: skip

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, DistributedType
 from scipy.stats import binomtest
+from sklearn.linear_model import LogisticRegression
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
@@ -21,7 +22,7 @@ from xr2text.data.study import DataError
 from xr2text.evaluation.clinical import MIN_POSITIVES, score_clinical, score_head
 from xr2text.evaluation.language import score_language
 from xr2text.model.checkpoint import Checkpoint
-from xr2text.model.findings import FindingCalibration, FindingMeasure
+from xr2text.model.findings import UNSCALED, FindingCalibration, FindingMeasure
 from xr2text.model.generate import ReportGenerator
 from xr2text.model.lateral import LateralImages
 from xr2text.model.xr2text import XR2Text
@@ -33,10 +34,9 @@ from xr2text.training.report import Sample
 from xr2text.training.state import Progress
 
 SAMPLES = 3  # of the scored reports, shown in the training report
-LEAST_POSITIVES = 50  # below, a finding's own threshold would be chance: it takes the one that suits all together
+LEAST_POSITIVES = 20  # below, a finding's own scaling would be chance: it takes the one that suits all together
 SCORE_DIGITS = 3  # of the score: where two epochs differ by less, the one with the lower validation loss is kept
 LIKELY = 0.5  # threshold of a finding that is not assessed: more likely there than not
-TEMPERATURES = torch.logspace(-0.7, 0.7, 57)  # 0.2 to 5
 THRESHOLDS = torch.linspace(0.02, 0.8, 79)
 
 
@@ -187,22 +187,28 @@ def fit_calibration(
     Args:
         kept: an earlier calibration, of which stays what there are too few positives to fit anew.
     """
-    enough = (labels == 1).sum(0) >= LEAST_POSITIVES  # [F]
-    temperature = kept.temperature if kept is not None and not enough.any() else fit_temperature(logits, labels)
-    probabilities = (logits / temperature).sigmoid()
-    thresholds, measures = fit_thresholds(probabilities, labels, findings), {}
-    for column, name in enumerate(findings):
-        of_finding = probabilities[:, column], labels[:, column]
-        measures[name] = measure_finding(*of_finding, thresholds[name])
-        if not measures[name].assessed:
-            thresholds[name] = LIKELY
-            measures[name] = measure_finding(*of_finding, LIKELY)
+    common = dict(zip(findings, ((labels == 1).sum(0) >= LEAST_POSITIVES).tolist(), strict=True))
+    if kept is not None and not any(common.values()):
+        return kept
+    shared = fit_scaling(logits, labels)
+    scaling = {
+        name: fit_scaling(logits[:, column], labels[:, column]) if common[name] else shared
+        for column, name in enumerate(findings)
+    }
+    fitted = FindingCalibration(scaling)
+    probabilities = fitted.probabilities(logits, findings)
+    columns = list(zip(findings, probabilities.T, labels.T, strict=True))
+    assessed = torch.tensor([measure_finding(*column, LIKELY).assessed for _, *column in columns])
+    threshold = fit_threshold(probabilities[:, assessed], labels[:, assessed]) if assessed.any() else LIKELY
+    for (name, *column), known in zip(columns, assessed, strict=True):
+        fitted.thresholds[name] = threshold if known else LIKELY
+        fitted.measures[name] = measure_finding(*column, fitted.thresholds[name])
     if kept is not None:
-        rare = {name for name, common in zip(findings, enough.tolist(), strict=True) if not common}
-        thresholds |= {name: kept.thresholds.get(name, 0.5) for name in rare}
-        measures = {name: measure for name, measure in measures.items() if name not in rare}
-        measures |= {name: measure for name, measure in kept.measures.items() if name in rare}
-    return FindingCalibration(temperature, thresholds, measures)
+        for new, old in (
+            (fitted.scaling, kept.scaling), (fitted.thresholds, kept.thresholds), (fitted.measures, kept.measures)
+        ):  # fmt: skip
+            new |= {name: value for name, value in old.items() if not common[name]}
+    return fitted
 
 
 def measure_finding(probabilities: torch.Tensor, labels: torch.Tensor, threshold: float) -> FindingMeasure:
@@ -232,38 +238,22 @@ def _rounded(*values: float) -> list[float]:
     return [round(float(value), 3) for value in values]
 
 
-def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """The number to divide logits [N, F] by for the least cross-entropy with labels [N, F], NaN where not known (Guo et
-    al., ICML 2017); 1 where nothing is known."""
+def fit_scaling(logits: torch.Tensor, labels: torch.Tensor) -> list[float]:
+    """Slope and intercept that make probabilities of logits, by labels of the same shape, NaN where not known; 1 and 0
+    where all that is known is alike."""
     known = ~labels.isnan()
-    if not known.any():
-        return 1.0
-    losses = [F.binary_cross_entropy_with_logits(logits[known] / number, labels[known]) for number in TEMPERATURES]
-    return round(TEMPERATURES[torch.stack(losses).argmin()].item(), 4)
+    if len(labels[known].unique()) < 2:
+        return UNSCALED
+    model = LogisticRegression().fit(logits[known][:, None].numpy(), labels[known].numpy())
+    return _rounded(model.coef_.item(), model.intercept_.item())
 
 
-def fit_thresholds(probabilities: torch.Tensor, labels: torch.Tensor, names: list[str]) -> dict[str, float]:
-    """The probability [N, F] from which each finding is called present: the highest whose F1 is within a standard error
-    of the best, as Breiman et al. choose (Classification and Regression Trees, 1984): of thresholds that the studies
-    cannot tell apart, the one that asserts least. See LEAST_POSITIVES."""
+def fit_threshold(probabilities: torch.Tensor, labels: torch.Tensor) -> float:
+    """The probability [N, F] from which a finding is called present, the same for all: that with the best F0.5, in
+    which precision weighs twice as much as recall (van Rijsbergen, Information Retrieval, 1979); of equals the
+    highest."""
     known, positive = ~labels.isnan(), labels == 1
     called = (probabilities[None] >= THRESHOLDS[:, None, None]) & known  # [thresholds, N, F]
-    right, called, present = (called & positive).sum(1), called.sum(1), positive.sum(0)  # [thresholds, F], [F]
-    together = _highest(_f1(right.sum(1), called.sum(1), present.sum()), present.sum())
-    each = _f1(right, called, present)  # [thresholds, F]
-    return {
-        name: _highest(each[:, column], present[column]) if present[column] >= LEAST_POSITIVES else together
-        for column, name in enumerate(names)
-    }
-
-
-def _f1(right: torch.Tensor, called: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-    """F1 of counts, the harmonic mean of precision and recall."""
-    return 2 * right / (called + present).clamp_min(1)
-
-
-def _highest(scores: torch.Tensor, present: torch.Tensor) -> float:
-    """The highest threshold whose score [thresholds], of `present` cases, is within a standard error of the best."""
-    best = scores.max()
-    error = (best * (1 - best) / present.clamp_min(1)).sqrt()
-    return round(THRESHOLDS[(scores >= best - error).nonzero().max()].item(), 2)
+    right, called = (called & positive).sum((1, 2)), called.sum((1, 2))  # [thresholds]
+    scores = 1.25 * right / (called + 0.25 * positive.sum()).clamp_min(1)
+    return round(THRESHOLDS[(scores == scores.max()).nonzero().max()].item(), 2)
