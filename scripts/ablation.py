@@ -70,6 +70,8 @@ def trained(configs: list[str], overrides: list[str], output: Path) -> Path:
         if not (run / "checkpoint").is_dir():
             resume = ["--resume"] if (run / "states").is_dir() else []
             train.main(["--config", config, "--set", *overrides, *start, f"output={run}", *resume])
+            if not (run / "checkpoint").is_dir():
+                raise SystemExit(f"{run} was stopped; the same call goes on from there")
         start = [f"training.init_from={run / 'checkpoint'}"]
     return run / "checkpoint"
 

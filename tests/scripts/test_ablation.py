@@ -33,3 +33,9 @@ def test_a_variant_is_trained_once(tiny_training, tmp_path, monkeypatch):
     assert "| without curriculum |" in (tmp_path / "table.md").read_text()
     settings = next((tmp_path / "runs").rglob("second/config.yaml")).read_text()
     assert "first/checkpoint" in settings
+
+
+def test_a_stopped_training_ends_the_call(monkeypatch, tmp_path):
+    monkeypatch.setattr(ablation.train, "main", lambda argv: None)
+    with pytest.raises(SystemExit, match="the same call goes on from there"):
+        ablation.trained(["configs/iu_xray.yaml"], [], tmp_path)
