@@ -243,7 +243,7 @@ def fit_scaling(logits: torch.Tensor, labels: torch.Tensor) -> list[float]:
     where all that is known is alike."""
     known = ~labels.isnan()
     if len(labels[known].unique()) < 2:
-        return UNSCALED
+        return list(UNSCALED)
     model = LogisticRegression().fit(logits[known][:, None].numpy(), labels[known].numpy())
     return _rounded(model.coef_.item(), model.intercept_.item())
 
