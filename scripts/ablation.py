@@ -1,4 +1,4 @@
-"""Ablations: trains a config without one of its parts at a time, and scores each training on the validation split.
+"""Ablations: trains a config without one of its parts at a time, and scores each training on its validation studies.
 
     python -m scripts.ablation configs/iu_xray.yaml --out benchmarks/iu_ablation.md --set model.image_size=128 \\
         training.epochs=3 data.tuning_fraction=0.3333
@@ -27,11 +27,13 @@ from xr2text.config import Config, load_config
 from xr2text.evaluation.evaluate import evaluate
 from xr2text.evaluation.localization import localize
 from xr2text.model.checkpoint import WEIGHTS_FILE, Checkpoint
+from xr2text.training.report import best_epoch
 
 NO_FINDINGS = (
     "model.findings=[]", "training.losses.findings=0", "training.losses.occlusion=0",
     "training.metric_for_best_model=[combined]",
 )  # fmt: skip
+NO_MASKS = ("training.losses.mask_kl=0", "training.losses.soft_iou=0")
 NO_REGION_TERMS = tuple(f"training.losses.{term}=0" for term in ("load_balance", "mask_kl", "soft_iou", "grounding"))
 EASY_FIRST = "training.curriculum=[{{name: easy, epochs: 1, max_findings: 1}}, {{name: all, epochs: {rest}}}]"
 # What differs from the config; {epochs} stands for its epochs, {rest} for all but one of them.
@@ -51,7 +53,7 @@ VARIANTS = {
         *NO_FINDINGS,
     ),
     "without the finding head": NO_FINDINGS,
-    "without masks": ("training.losses.mask_kl=0", "training.losses.soft_iou=0"),
+    "without masks": NO_MASKS,
     "without regions in black": ("training.losses.occlusion=0",),
     "without curriculum": ("training.curriculum=[]", "training.epochs={epochs}"),
     "with an epoch of easy studies first": (EASY_FIRST, "training.epochs={epochs}"),
@@ -98,7 +100,7 @@ def scored(config: Config, checkpoint: Path, out: Path, reports: bool) -> dict[s
     if reports:
         figures = report_figures(config, checkpoint, out)
     else:
-        figures = {"AUC": (pd.read_csv(checkpoint.parent / "history.csv")["finding_auc"].iloc[-1], None)}
+        figures = {"AUC": (best_epoch(pd.read_csv(checkpoint.parent / "history.csv")).get("finding_auc"), None)}
     if config.data.segmentation is not None and config.model.haqt.projection == "haqt_arr":
         trained = Checkpoint.from_pretrained(checkpoint)
         maps = localize(trained.model, config.data.segmentation, True, trained.held_out)["as it is"]

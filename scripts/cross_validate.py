@@ -1,4 +1,4 @@
-"""Temperature, thresholds and measures of a checkpoint's findings by cross-validation over its training studies:
+"""Scaling, threshold and measures of a checkpoint's findings by cross-validation over its training studies:
 
     python -m scripts.cross_validate configs/iu_xray.yaml checkpoints/xr2text-iu
 
@@ -15,6 +15,7 @@ from accelerate import Accelerator
 
 from scripts.ablation import trained
 from xr2text.config import load_config
+from xr2text.errors import XR2TextError
 from xr2text.model.checkpoint import Checkpoint
 from xr2text.training.card import findings_table
 from xr2text.training.data import load_split_studies, make_loader, prepare_data
@@ -40,13 +41,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--runs", type=Path, default=Path("runs/folds"), metavar="DIR")
     args = parser.parse_args(argv)
+    if args.folds < 2:
+        parser.error("--folds: at least 2, so that there are patients to train on")
+    try:
+        checkpoint = Checkpoint.from_pretrained(args.checkpoint)
+        findings = load_config(args.config, args.set).model.findings
+    except XR2TextError as error:
+        parser.error(str(error))
+    if not findings or findings != checkpoint.model.config.findings:
+        parser.error(f"{args.checkpoint} and {args.config} predict other findings, or none")
     parts = []
     for fold in range(args.folds):
         overrides = [*args.set, f"data.tuning_fraction={1 / args.folds}", f"data.tuning_fold={fold}"]
         parts.append(judged_fold(args.config, overrides, args.runs / f"{fold + 1}-of-{args.folds}"))
     logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
-    checkpoint = Checkpoint.from_pretrained(args.checkpoint)
-    checkpoint.model.calibration = fit_calibration(logits, labels, checkpoint.model.config.findings)
+    checkpoint.model.calibration = fit_calibration(logits, labels, findings)
     checkpoint.save_pretrained(args.checkpoint, card=checkpoint.card)
     print(findings_table(checkpoint.model.calibration))
 

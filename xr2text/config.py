@@ -114,6 +114,12 @@ class DataConfig(Settings):
     cache: str | None = None  # folder of the index and of resized images; null: the index is in memory, files are read
     max_skip_fraction: Fraction = 0.05  # a run stops where more than this fraction of its radiographs is skipped
 
+    @model_validator(mode="after")
+    def _fold_has_patients(self) -> "DataConfig":
+        if self.tuning_fold and not 0 < self.tuning_fraction * (self.tuning_fold + 1) <= 1 + 1e-6:
+            raise ValueError(f"tuning_fold is {self.tuning_fold}; it must be below 1 / tuning_fraction")
+        return self
+
 
 class LossConfig(Settings):
     """Weights of the terms of the loss, see `training.losses`; a term of weight 0 is not computed."""

@@ -1,5 +1,6 @@
 """scripts.ablation: its variants fit the configs that it is for, and a run is scored and not repeated."""
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -39,3 +40,11 @@ def test_a_stopped_training_ends_the_call(monkeypatch, tmp_path):
     monkeypatch.setattr(ablation.train, "main", lambda argv: None)
     with pytest.raises(SystemExit, match="the same call goes on from there"):
         ablation.trained(["configs/iu_xray.yaml"], [], tmp_path)
+
+
+@pytest.mark.parametrize(("columns", "figures"), [({"finding_auc": [0.7, 0.8, 0.75]}, {"AUC": (0.8, None)}), ({}, {})])
+def test_a_training_without_reports_has_the_figures_of_the_epoch_that_was_kept(tmp_path, columns, figures):
+    history = pd.DataFrame({"epoch": [1, 2, 3], "score": [1, 3, 2], "validation ce": [1, 1, 1]} | columns)
+    history.to_csv(tmp_path / "history.csv", index=False)
+    config = load_config("configs/iu_xray.yaml", ["data.segmentation=null", *ablation.NO_MASKS])
+    assert ablation.scored(config, tmp_path / "checkpoint", tmp_path, reports=False) == figures

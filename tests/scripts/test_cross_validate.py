@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from scripts import cross_validate
-from xr2text.config import load_config
+from xr2text.config import ConfigError, load_config
 from xr2text.training.data import load_split_studies
 
 NAMES = ["cardiomegaly", "right pleural effusion"]
@@ -51,3 +51,27 @@ def test_it_writes_what_all_folds_say_and_leaves_the_weights(config_file, make_t
     positives = (np.abs(load_split_studies(load_config(config_file))["train"].labels(NAMES)) == 1).sum(0).tolist()
     assert any(positives) and [measures[name]["positives"] for name in NAMES] == positives
     assert "| cardiomegaly |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--folds", "1"], "at least 2"),
+        (["--set", "model.findings=[nodule]"], "predict other findings"),
+        (["--set", "model.finding=[]"], "model.findings"),
+    ],
+)
+def test_what_cannot_work_is_said_before_any_training(
+    config_file, make_tiny, tmp_path, monkeypatch, capsys, options, words
+):
+    make_tiny(tuple(NAMES)).save_pretrained(tmp_path / "checkpoint")
+    monkeypatch.setattr(cross_validate, "trained", lambda *_: pytest.fail("trained"))
+    with pytest.raises(SystemExit):
+        cross_validate.main([config_file, str(tmp_path / "checkpoint"), *options])
+    assert words in capsys.readouterr().err
+
+
+def test_there_is_no_fold_beyond_the_last(config_file):
+    for overrides in (["data.tuning_fold=1"], ["data.tuning_fraction=0.3334", "data.tuning_fold=2"]):
+        with pytest.raises(ConfigError, match="below 1 / tuning_fraction"):
+            load_config(config_file, overrides)
