@@ -111,7 +111,6 @@ def random_batch(config: Config, device: str) -> dict[str, torch.Tensor]:
         "pixel_values": torch.randn(count, 3, side, side),
         "box": torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(count, 1),
         "labels": torch.randint(6, 400, (count, tokens)),
-        "region_targets": torch.zeros(count, tokens, len(REGIONS), dtype=torch.bool),  # [B, T, K]
         "segmentation_targets": masks,  # [B, K, H, W]
         "finding_labels": torch.zeros(count, findings),  # [B, F]
         "reported_findings": torch.zeros(count, findings),  # [B, F]

@@ -34,7 +34,7 @@ NO_FINDINGS = (
     "training.metric_for_best_model=[combined]",
 )  # fmt: skip
 NO_MASKS = ("training.losses.mask_kl=0", "training.losses.soft_iou=0")
-NO_REGION_TERMS = tuple(f"training.losses.{term}=0" for term in ("load_balance", "mask_kl", "soft_iou", "grounding"))
+NO_REGION_TERMS = tuple(f"training.losses.{term}=0" for term in ("load_balance", "mask_kl", "soft_iou"))
 EASY_FIRST = "training.curriculum=[{{name: easy, epochs: 1, max_findings: 1}}, {{name: all, epochs: {rest}}}]"
 # What differs from the config; {epochs} stands for its epochs, {rest} for all but one of them.
 VARIANTS = {

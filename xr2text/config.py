@@ -110,6 +110,8 @@ class DataConfig(Settings):
     tuning_fraction: Fraction = 0.0
     tuning_fold: int = Field(0, ge=0)  # which of the 1 / tuning_fraction parts of the patients, for cross-validation
     phantoms: int = Field(5000, ge=4)  # phantom: how many for training; a tenth as many more for validation
+    # How much training radiographs are shifted, scaled, turned and exposed otherwise; 0: not at all.
+    augmentation: float = Field(1.0, ge=0, le=1)
     workers: int = Field(2, ge=0)  # processes that read images; 0: the training process itself
     cache: str | None = None  # folder of the index and of resized images; null: the index is in memory, files are read
     max_skip_fraction: Fraction = 0.05  # a run stops where more than this fraction of its radiographs is skipped
@@ -130,7 +132,6 @@ class LossConfig(Settings):
     load_balance: Weight = 0.0  # region regularisation: keeps the router, over a batch, from forgetting regions
     mask_kl: Weight = 0.0  # draws each region's attention over its mask (data.segmentation)
     soft_iou: Weight = 0.0  # has its shape cover that mask and no more
-    grounding: Weight = 0.0  # a sentence that speaks of a region is written from that region's tokens
     findings: Weight = 0.0  # binary cross-entropy of the finding head
     occlusion: Weight = 0.0  # the same on copies with one region in black: a finding that lies there is not seen
     rdrop: Weight = 0.0  # symmetric KL between two passes of the decoder under different dropout
@@ -246,11 +247,10 @@ class Config(Settings):
         moving = not self.training.image_part_frozen
         for terms, given, wrong in (
             (IMAGE_TERMS, moving, "lr_encoder and lr_projection are 0: all that it would train is frozen"),
-            (("mask_kl", "soft_iou", "grounding", "load_balance"), regional, "haqt.projection linear has no regions"),
+            (("mask_kl", "soft_iou", "load_balance"), regional, "haqt.projection linear has no regions"),
             (("load_balance",), haqt.use_adaptive_routing, "haqt.use_adaptive_routing is false: there is no router"),
             (("mask_kl", "soft_iou"), self.data.segmentation, "data.segmentation names no masks"),
             (("findings", "occlusion"), self.model.findings, "model.findings names none to predict"),
-            (("grounding",), losses.ce or losses.focal or losses.rdrop, "none of ce, focal and rdrop has, beside it"),
             (("rdrop",), self.model.dropout, "model.dropout is 0: both passes would be the same"),
         ):
             for term in terms:

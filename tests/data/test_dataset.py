@@ -32,24 +32,6 @@ def tokenizer():
     return train_tokenizer(["The heart is normal. No disease. Clear lungs."] * 4, 300)
 
 
-def test_tokens_know_the_regions_that_their_sentence_speaks_of(tokenizer):
-    text = "The heart is normal. Clear lungs."
-    table = StudyTable.of([study("a", [PhantomImage(1, 64)], findings=text)])
-    data = ReportDataset(table, TRANSFORM, tokenizer, 60, with_region_targets=True)
-    batch = collate([data[0], ReportDataset(STUDIES, TRANSFORM, tokenizer, 60)[0]])
-    regions = batch["region_targets"]
-    assert regions.shape == (*batch["labels"].shape, 7) and not regions[1].any()
-    words = {
-        tuple(name for name, named in zip(REGION_NAMES, row, strict=True) if named): tokenizer.decode(
-            batch["labels"][0][(regions[0] == row).all(-1) & (batch["labels"][0] != IGNORED)]
-        )
-        for row in regions[0].unique(dim=0)
-    }
-    assert words["heart",].strip() == "The heart is normal."
-    assert words["right lung", "left lung"].strip() == "Clear lungs."
-    assert "No disease." in words[()] and len(words) == 3
-
-
 def test_findings_know_where_the_report_places_them(tokenizer):
     text = "There is a nodule in the right upper lobe. No pleural effusion. The heart may be enlarged."
     names = ["pleural effusion", "nodule", "cardiomegaly"]

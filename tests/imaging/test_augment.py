@@ -24,3 +24,12 @@ def test_masks_move_with_the_image():
         varied, masks = augment(canvas, (0, 0, 1, 1), np.random.default_rng(seed), canvas[None] > 0)
         bright = varied > varied.max() / 2
         assert masks.dtype == bool and (masks[0] & bright).sum() > 0.85 * (masks[0] | bright).sum()
+
+
+def test_strength_is_a_fraction_of_the_greatest_changes():
+    canvas = np.random.default_rng(0).random((64, 64), np.float32)
+    changes = []
+    for strength in (0.0, 0.3, 1.0):
+        varied = [augment(canvas, (0, 0, 1, 1), np.random.default_rng(seed), None, strength)[0] for seed in range(20)]
+        changes.append(np.mean([np.abs(image - canvas).mean() for image in varied]))
+    assert changes[0] < 1e-6 < changes[1] < changes[2]

@@ -26,7 +26,6 @@ def test_examples_know_what_the_terms_of_the_loss_need(write_config, tiny):
     config = load_config(write_config(everything=True))
     data = prepare_data(config, load_split_studies(config), tiny.tokenizer, tiny.model.transform)
     assert (len(data.train), len(data.val), len(data.scored)) == (20, 2, min(2, SCORED_REPORTS))
-    assert data.train[0]["region_targets"].any() and not data.val[0]["region_targets"].any()
     assert [stage.name for stage in data.curriculum.stages] == ["warmup", "easy", "hard"]
 
 

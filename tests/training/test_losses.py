@@ -10,7 +10,6 @@ from xr2text.text.tokenizer import IGNORED
 from xr2text.training import losses
 from xr2text.training.losses import (
     findings_term,
-    grounding_term,
     load_balance_term,
     mask_kl_term,
     occluded_labels,
@@ -127,16 +126,6 @@ def test_the_cut_of_a_map_is_to_cover_the_mask():
     assert mean(soft_iou_term(flat, masks)) < 0.05 < 0.6 < mean(soft_iou_term(peaked, masks))
     (gradient,) = torch.autograd.grad(mean(soft_iou_term(peaked.requires_grad_(), masks)), peaked)
     assert gradient[0, 0, 2, 2] > 0 > gradient[0, 0, 1, 1] and not gradient[0, 1].any()
-
-
-def test_a_sentence_is_drawn_to_the_regions_that_it_speaks_of():
-    attribution = torch.tensor([[[0.5, 0.5, 0.0], [0.2, 0.2, 0.6], [0.1, 0.1, 0.8]]], requires_grad=True)
-    regions = torch.tensor([[[True, True, False], [False, False, True], [False, False, False]]])
-    term = mean(grounding_term(attribution, regions))
-    assert term.item() == pytest.approx(-math.log(0.6) / 2)  # the first has all its attention, the third no region
-    (gradient,) = torch.autograd.grad(term, attribution)
-    assert gradient[0, 1, 2] < 0 and (gradient[0, 1, :2] > 0).all() and not gradient[0, 2].any()
-    assert mean(grounding_term(attribution, torch.zeros_like(regions))) == 0
 
 
 def test_unknown_findings_count_for_nothing():

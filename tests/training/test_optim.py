@@ -39,7 +39,7 @@ def test_parameters_are_grouped_by_module(make_tiny):
 def test_a_part_whose_rate_is_0_is_frozen(make_tiny, batch):
     model = make_tiny(("cardiomegaly",)).model
     settings = TrainingConfig(lr_encoder=0.0, lr_projection=0.0, lr_decoder=0.1)
-    objective = Objective(model, LossConfig(grounding=0.1))
+    objective = Objective(model, LossConfig())
     prepare_model(model, settings)
     optimizer = build_optimizer(model, settings)
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -25,7 +25,7 @@ def prepare(write_config, make_tiny):
     """A frozen model with its training data, and what it has seen of them."""
 
     def start():
-        config = load_config(write_config(), [*FROZEN, "model.haqt.lateral_queries=2", "training.losses.grounding=0.1"])
+        config = load_config(write_config(), [*FROZEN, "model.haqt.lateral_queries=2"])
         checkpoint, accelerator = make_tiny(lateral_queries=2), make_accelerator(config)
         studies = load_split_studies(config)
         data = prepare_data(config, studies, checkpoint.tokenizer, checkpoint.model.transform)

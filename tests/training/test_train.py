@@ -185,7 +185,6 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_changes_a_weight(run,
         (["data.source=indiana"], r"data\.root"),
         (["model.findings=[gout]"], "gout"),
         (["training.init_from=runs/none/best"], "no checkpoint folder at"),
-        (["model.haqt.projection=linear", "training.losses.grounding=1"], "has no regions"),
         (["output=/dev/null/run"], "output /dev/null/run cannot be written"),
         (["data.cache=/dev/null/cache"], r"data\.cache /dev/null/cache cannot be written"),
         (

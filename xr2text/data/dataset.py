@@ -23,7 +23,7 @@ from xr2text.imaging.augment import augment
 from xr2text.imaging.transform import ImageTransform, letterbox
 from xr2text.text.findings.labeler import find_mentions
 from xr2text.text.sections import ReportText
-from xr2text.text.tokenizer import encode_report, locate_sentences, pad_labels
+from xr2text.text.tokenizer import encode_report, pad_labels
 
 LATERAL_DROPPED = 0.4  # so often in training a lateral view is left out, so that a frontal view alone is read as well
 
@@ -37,11 +37,11 @@ class ReportDataset(Dataset):
         impression: reports have an impression, see `encode_report`.
         findings: names of the findings to label, in the model's order.
         grid: (H, W) of the model's patches, for the targets of studies with masks; None: they have none.
-        with_region_targets: examples know the regions that each token's sentence speaks of.
         with_finding_regions: examples know the regions in which the report places each finding.
         with_lateral: examples hold their study's lateral radiograph where it has one.
         recombined: fraction of the reports that are made of several, another choice each epoch; 0: they are as written.
         training: examples are augmented, reproducibly for each epoch (`set_epoch`).
+        augmentation: its strength, see `augment`.
         cache: where resized images are kept; None: the originals are read.
     """
 
@@ -54,20 +54,20 @@ class ReportDataset(Dataset):
         impression: bool = True,
         findings: Iterable[str] = (),
         grid: tuple[int, int] | None = None,
-        with_region_targets: bool = False,
         with_finding_regions: bool = False,
         with_lateral: bool = False,
         recombined: float = 0.0,
         training: bool = False,
+        augmentation: float = 1.0,
         seed: int = 0,
         cache: ImageCache | None = None,
     ):
         self.examples = examples_of(studies, training, impression)
         self.transform, self.tokenizer, self.max_tokens, self.impression = transform, tokenizer, max_tokens, impression
         self.findings, self.grid, self.cache = list(findings), grid, cache
-        self.with_region_targets, self.with_finding_regions = with_region_targets, with_finding_regions
-        self.with_lateral = with_lateral
+        self.with_finding_regions, self.with_lateral = with_finding_regions, with_lateral
         self.training, self.seed, self.epoch, self.recombined = training, seed, 0, recombined
+        self.augmentation = augmentation
         self.recombiner = Recombiner(study.report for study in studies) if recombined else None
         # Once a frozen model has seen the radiographs, examples come without them; index: why, of those it could not.
         self.unreadable: dict[int, str] | None = None
@@ -87,11 +87,9 @@ class ReportDataset(Dataset):
         random = np.random.default_rng([self.seed, self.epoch, index])
         ids, reported = self._report(study, self.finding_labels[index], random)
         count = len(self.findings)
-        regions = region_targets(self.tokenizer, ids) if self.with_region_targets else _no_regions(len(ids))
         places = finding_regions(study, self.findings) if self.with_finding_regions else _no_regions(count)
         example = {
             "labels": ids,  # T of them
-            "region_targets": torch.from_numpy(regions),  # [T, K]
             "finding_labels": self.finding_labels[index],  # [F], of the radiograph
             "reported_findings": reported,  # [F], of the tokens
             "finding_regions": torch.from_numpy(places),  # [F, K]
@@ -123,7 +121,7 @@ class ReportDataset(Dataset):
         pixels, geometry = self.cache.read(image) if self.cache else canvas_of(image, self.transform.size)
         canvas = pixels.astype(np.float32) / 255
         if self.training:
-            canvas, masks = augment(canvas, geometry.box, random, masks)
+            canvas, masks = augment(canvas, geometry.box, random, masks, self.augmentation)
         return self.transform.normalise(torch.from_numpy(canvas)), torch.tensor(geometry.box), masks
 
     def _lateral(self, study: Study, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -198,18 +196,8 @@ def finding_regions(study: Study, findings: list[str]) -> np.ndarray:
     return regions
 
 
-def region_targets(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> np.ndarray:
-    """[T, K] bool, the regions that each token's sentence speaks of, as `text.findings` reads them; none for a token
-    outside all sentences, and for a sentence that speaks of nothing."""
-    regions = _no_regions(len(ids))
-    for _, sentence, tokens in locate_sentences(tokenizer, ids):
-        named = {name for mention in find_mentions(sentence) for name in mention.regions}
-        regions[tokens] = [name in named for name in REGION_NAMES]
-    return regions
-
-
 def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
-    """A batch: labels [B, T], region_targets [B, T, K] bool, finding_labels and reported_findings [B, F],
+    """A batch: labels [B, T], finding_labels and reported_findings [B, F],
     finding_regions [B, F, K] bool and index [B]; where examples hold radiographs, pixel_values [B, 3, S, S],
     box [B, 4] and segmentation_targets [B, K, H, W], NaN where a region is not outlined, and where one has a
     lateral view, lateral_pixel_values [M, 3, S, S], lateral_box [M, 4] and lateral_rows [M]; skipped (index:
@@ -219,9 +207,6 @@ def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
     )  # fmt: skip
     batch = {name: torch.stack([example[name] for example in examples]) for name in stacked if name in examples[0]}
     batch["labels"] = pad_labels([example["labels"] for example in examples])
-    batch["region_targets"] = torch.zeros(*batch["labels"].shape, len(REGIONS), dtype=torch.bool)
-    for row, example in zip(batch["region_targets"], examples, strict=True):
-        row[: len(example["labels"])] = example["region_targets"]
     batch["index"] = torch.tensor([example["index"] for example in examples])
     laterals = [(*example["lateral"], row) for row, example in enumerate(examples) if example.get("lateral")]
     if laterals:

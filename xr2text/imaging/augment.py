@@ -1,13 +1,20 @@
 """Augmentation: another exposure of the same patient."""
 
+import math
+
 import cv2
 import numpy as np
 
 SHIFT, SCALE, TURN = 0.06, 0.12, 8  # at most: of the image's sides, of its size, degrees
+LOG_GAMMA, GAIN, OFFSET = 0.35, 0.2, 0.08  # at most, of the exposure
 
 
 def augment(
-    canvas: np.ndarray, box: tuple[float, ...], random: np.random.Generator, masks: np.ndarray | None = None
+    canvas: np.ndarray,
+    box: tuple[float, ...],
+    random: np.random.Generator,
+    masks: np.ndarray | None = None,
+    strength: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Shifts, scales and turns a radiograph a little and varies its contrast.
 
@@ -19,21 +26,24 @@ def augment(
             as at the edge of a detector.
         masks: [K, S, S] bool, moved with it; shifts and scales are then twice as large, so that attention learns to
             follow.
+        strength: fraction of the greatest changes; 0 leaves everything as it is.
 
     Returns:
         the canvas and the masks, as they were given.
     """
-    reach = 1 if masks is None else 2
+    reach = strength * (1 if masks is None else 2)
     size = len(canvas)
     left, top, right, bottom = (round(edge * size) for edge in box)
     centre = (left + right) / 2, (top + bottom) / 2
-    turn = cv2.getRotationMatrix2D(centre, random.uniform(-TURN, TURN), 1 + reach * random.uniform(-SCALE, SCALE))
+    turn = cv2.getRotationMatrix2D(
+        centre, strength * random.uniform(-TURN, TURN), 1 + reach * random.uniform(-SCALE, SCALE)
+    )
     turn[:, 2] += reach * random.uniform(-SHIFT, SHIFT, size=2) * (right - left, bottom - top)
-    gamma, gain, offset = random.uniform(0.7, 1.4), random.uniform(0.8, 1.2), random.uniform(-0.08, 0.08)
+    log_gamma, gain, offset = (strength * random.uniform(-most, most) for most in (LOG_GAMMA, GAIN, OFFSET))
     inside = np.zeros(canvas.shape, bool)
     inside[top:bottom, left:right] = True
     moved = cv2.warpAffine(canvas, turn, (size, size), flags=cv2.INTER_LINEAR)
-    moved = np.clip(moved**gamma * gain + offset, 0, 1) * inside
+    moved = np.clip(moved ** math.exp(log_gamma) * (1 + gain) + offset, 0, 1) * inside
     if masks is None:
         return moved, None
     shifted = [cv2.warpAffine(mask.astype(np.uint8), turn, (size, size), flags=cv2.INTER_NEAREST) for mask in masks]

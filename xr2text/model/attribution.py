@@ -58,23 +58,17 @@ def token_log_probabilities(model: XR2Text, generated: GeneratedReports) -> torc
     return log_p.gather(-1, generated.token_ids[..., None])[..., 0]
 
 
-def attention_by_region(model: XR2Text, attention: torch.Tensor, visual: VisualTokens) -> torch.Tensor:
-    """Cross-attention to the whole context [B, T, Q] -> to each region's own tokens [B, T, K]."""
-    first, last = model.config.haqt.global_queries, visual.tokens.shape[1]
-    return attention[..., first:last].unflatten(-1, (len(REGIONS), -1)).sum(-1)
-
-
 def attention_by_place(model: XR2Text, attention: torch.Tensor, visual: VisualTokens) -> torch.Tensor:
     """Cross-attention to the whole context [B, T, Q] -> to each region and, last, to the lateral view [B, T, K + 1],
     each row summing to 1.
 
-    Attention to global tokens belongs to no place and is left out. Differentiable.
+    Attention to global tokens belongs to no place and is left out.
     """
     if visual.region_maps is None:
         raise ValueError("a model of projection 'linear' has no regions")
-    last = visual.tokens.shape[1]
+    first, last = model.config.haqt.global_queries, visual.tokens.shape[1]
     end = last if visual.lateral is None else last + visual.lateral.tokens.shape[1]
-    regions = attention_by_region(model, attention, visual)  # [B, T, K]
+    regions = attention[..., first:last].unflatten(-1, (len(REGIONS), -1)).sum(-1)  # [B, T, K]
     places = torch.cat([regions, attention[..., last:end].sum(-1, keepdim=True)], dim=-1)  # [B, T, K + 1]
     if model.finding_head is not None:
         places = places + attention[..., end:] @ model.finding_head.attribution(visual)

@@ -77,10 +77,10 @@ def prepare_data(
     def examples(split: str) -> ReportDataset:
         return ReportDataset(
             studies[split], transform, tokenizer, config.generation.max_tokens, config.generation.impression,
-            config.model.findings, grid, with_region_targets=split == "train" and settings.losses.grounding > 0,
-            with_finding_regions=split == "train" and settings.losses.occlusion > 0,
-            with_lateral=config.model.haqt.lateral_queries > 0, training=split == "train", seed=settings.seed,
-            cache=cache, recombined=settings.recombined if split == "train" else 0.0,
+            config.model.findings, grid, with_finding_regions=split == "train" and settings.losses.occlusion > 0,
+            with_lateral=config.model.haqt.lateral_queries > 0, training=split == "train",
+            augmentation=config.data.augmentation, seed=settings.seed, cache=cache,
+            recombined=settings.recombined if split == "train" else 0.0,
         )  # fmt: skip
 
     train, val = examples("train"), examples("val")

@@ -116,22 +116,6 @@ def soft_iou_term(maps: torch.Tensor, masks: torch.Tensor) -> Term:
     return (missed * known).sum(), known.sum()
 
 
-def grounding_term(attention: torch.Tensor, regions: torch.Tensor) -> Term:
-    """Has a sentence written from the regions that it speaks of, as attention is supervised by phrases (Liu et al.,
-    AAAI 2017): minus the log of their share in the attention to all regions. What goes to finding tokens is left free.
-
-    Args:
-        attention: [B, T, K] of each token, to each region's own tokens.
-        regions: [B, T, K] True for the regions that the token's sentence speaks of; a token without one is passed over,
-            and so is one from which all regions are hidden.
-    """
-    attention = attention.float()
-    total = attention.sum(-1)
-    known = regions.any(-1) & (total > 0)  # [B, T]
-    named = ((attention * regions).sum(-1) / total.clamp_min(1e-6)).clamp_min(1e-6)
-    return -(named.log() * known).sum(), known.sum()
-
-
 def findings_term(answers: torch.Tensor, given: torch.Tensor, labels: torch.Tensor) -> Term:
     """Binary cross-entropy of logits [A, B, F], those that are `given` [A, B], with labels [B, F]: 1 present, 0 absent,
     NaN not known."""

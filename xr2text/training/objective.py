@@ -17,7 +17,6 @@ from torch.distributed.nn.functional import all_reduce
 from xr2text.anatomy import REGIONS
 from xr2text.config import LossConfig
 from xr2text.data.dataset import LATERAL_DROPPED
-from xr2text.model.attribution import attention_by_region
 from xr2text.model.decoder import Context
 from xr2text.model.haqt_arr import VisualTokens
 from xr2text.model.lateral import LateralImages
@@ -101,17 +100,10 @@ class Objective(nn.Module):
         rows = losses.reported_rows(labels)  # the decoder computes these alone
         visual, labels = visual.each(lambda values: values[rows]), labels[rows]
         context = self._context(visual, self.model.predict_findings(visual), batch["reported_findings"][rows])
-        grounding = {}
-        if weights.grounding:
-            hidden, attention = decoder.hidden_states_and_attention(context, labels)  # [B, T, D], [B, T, Q]
-            regions = attention_by_region(self.model, attention, visual)  # [B, T, K]
-            grounding["grounding"] = losses.grounding_term(regions, batch["region_targets"][rows])
-        else:
-            hidden = decoder.hidden_states(context, labels)
-        passes = torch.stack([hidden, decoder.hidden_states(context, labels)] if weights.rdrop else [hidden])
+        passes = torch.stack([decoder.hidden_states(context, labels) for _ in range(2 if weights.rdrop else 1)])
         gamma = FOCAL_GAMMA * min(1.0, progress / FOCAL_WARMUP)
         terms = losses.vocabulary_terms(passes, *decoder.output_layer(), labels, weights.label_smoothing, gamma)
-        return grounding | {name: term for name, term in terms.items() if getattr(weights, name)}
+        return {name: term for name, term in terms.items() if getattr(weights, name)}
 
     def _context(self, visual: VisualTokens, logits: torch.Tensor | None, labels: torch.Tensor) -> Context:
         """The decoder's, with true findings. In training visual tokens are hidden at random, of some reports all: it
