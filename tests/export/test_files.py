@@ -100,7 +100,7 @@ def test_what_a_person_set_and_what_is_not_assessed_is_said_in_every_document(tm
     ]
     report = make_report(readings=readings)
     first = replace(report.sentences[0], confidence=0.95, not_assessed=("mass",))
-    second = replace(report.sentences[1], confidence=0.95, often_missed=("lung opacity",))
+    second = replace(report.sentences[1], confidence=0.95, possible=("lung opacity",))
     report = replace(report, sentences=(first, second, *report.sentences[2:]))
     source = Source("0", dicom_header())
     texts = [document(report, name, source) for name in ("txt", "json", "fhir", "dicom-sr")]
@@ -108,7 +108,7 @@ def test_what_a_person_set_and_what_is_not_assessed_is_said_in_every_document(tm
     for text in (*(content.decode("utf-8", "replace") for content in texts), " ".join(pdf.split())):
         assert "Findings set by a person: nodule present." in text
         assert "not assessed by this model" in text.lower() and "mass" in text
-        assert "often missed by this model" in text.lower() and "lung opacity" in text
+        assert "denied, though" in text.lower() and "lung opacity" in text
         assert "high confidence" not in text
     seen = {one["name"]: one for one in json.loads(texts[1])["findings_seen"]}
     assert seen["nodule"]["set_by_person"] == "present" and seen["mass"]["assessed"] is False

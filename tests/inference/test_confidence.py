@@ -108,21 +108,20 @@ def test_what_a_person_has_set_counts_and_not_what_the_head_sees():
 
 
 def test_a_sentence_is_told_from_what_a_person_set():
-    missed = replace(KNOWN, sensitivity=(0.49, 0.3, 0.6))
     readings = readings_of(
         "",
         {
             "nodule": {"set_to": "present"},
             "edema": {"measure": RARE},
             "cardiomegaly": {"measure": KNOWN},
-            "pleural effusion": {"measure": missed},
+            "pleural effusion": {"measure": KNOWN, "probability": 0.28, "threshold": 0.3},  # 40 of 290 are 14 %
         },
     )
     for sentence, expected in (
         ("There is a nodule.", {"as_set": ("nodule",)}),
         ("There is no nodule or edema.", {"against_set": ("nodule",), "not_assessed": ("edema",)}),
         ("The heart is normal in size.", {}),
-        ("There is no pleural effusion.", {"often_missed": ("pleural effusion",)}),
+        ("There is no pleural effusion.", {"possible": ("pleural effusion",)}),
         ("There is a pleural effusion.", {}),
     ):
         assert {group: names for group, names in spoken_of(sentence, readings).items() if names} == expected
@@ -150,6 +149,9 @@ def test_what_is_not_assessed_is_never_sure_and_is_not_missed_where_it_is_denied
     assert KNOWN.assessed and not RARE.assessed
     assert not replace(KNOWN, positives=9).assessed and not replace(KNOWN, auc=(0.7, 0.59, 0.8)).assessed
     assert not replace(KNOWN, auc=None).assessed
+    likely = FindingReading("mass", 0.28, 0.3, measure=KNOWN)
+    assert likely.possible and not replace(likely, probability=0.27).possible  # 40 of 290 are 14 %
+    assert not replace(likely, probability=0.3).possible and not replace(likely, measure=None).possible
     text = "The heart is normal in size."
     assert disagreements(readings_of(text, measure=RARE)) == () != disagreements(readings_of(text, measure=KNOWN))
     asserted = disagreements(readings_of("There is pulmonary edema.", measure=RARE))
@@ -157,8 +159,8 @@ def test_what_is_not_assessed_is_never_sure_and_is_not_missed_where_it_is_denied
     assert sentence_confidence(text, 0.9, readings_of(text, measure=RARE)) == 0.9
     assert Sentence(text, "findings", {}, 0.9).certainty == "high confidence"
     assert Sentence(text, "findings", {}, 0.9, ("nodule",)).certainty == "not assessed by this model: nodule"
-    missed = Sentence("There is no mass.", "findings", {}, 0.9, often_missed=("mass",))
-    assert missed.certainty == "often missed by this model: mass"
+    denied = Sentence("There is no mass.", "findings", {}, 0.9, possible=("mass",))
+    assert denied.certainty == "denied, though possible: mass"
     assert Sentence(text, "findings", {}, 0.9, (), ("nodule",)).certainty == "as a person set: nodule"
     both = Sentence(text, "findings", {}, 0.9, ("mass",), (), ("nodule",)).certainty
     assert both == "against what a person set: nodule; not assessed by this model: mass"

@@ -23,11 +23,11 @@ def origin(report: "Report") -> str:
 
 
 def unknown(report: "Report") -> tuple[str, ...]:
-    """A sentence each on what the report speaks of and the model does not know well enough, and on what it denies and
-    the model mostly overlooks; none where there is nothing."""
+    """A sentence each on what the report speaks of and the model does not know well enough, and on what it denies
+    though it is possible; none where there is nothing."""
     of_names = {
         "Not assessed by this model, whatever the text says of it": "not_assessed",
-        "Often missed by this model, so that a denial says little": "often_missed",
+        "Denied, though at least twice as likely as in the usual study": "possible",
     }
     named = {
         words: dict.fromkeys(name for sentence in report.sentences for name in getattr(sentence, group))

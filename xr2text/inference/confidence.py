@@ -9,6 +9,7 @@ from xr2text.text.findings.labeler import find_mentions, label_report, label_sid
 from xr2text.text.findings.table import KINDS
 
 HIGH, MODERATE = 0.8, 0.5  # confidence from which a sentence's is called so; below MODERATE it is low
+POSSIBLE = 2  # times as likely as in the usual study: a finding that is not seen is then possible
 PRESENT, ABSENT = "present", "absent"
 _WRITTEN = {1: PRESENT, 0: ABSENT, -1: "uncertain"}
 
@@ -37,6 +38,11 @@ class FindingReading:
     def assessed(self) -> bool:
         """Whether the head knows it well enough to be relied on at all."""
         return self.measure is None or self.measure.assessed
+
+    @property
+    def possible(self) -> bool:
+        """Whether it is not seen, and to the head yet at least twice as likely as in the usual study."""
+        return self.measure is not None and not self.seen and self.probability >= POSSIBLE * self.measure.prevalence
 
     @property
     def disagrees(self) -> bool:
@@ -103,18 +109,18 @@ def sentence_confidence(sentence: str, likelihood: float, readings: Iterable[Fin
 
 
 def spoken_of(sentence: str, readings: Iterable[FindingReading]) -> dict[str, tuple[str, ...]]:
-    """The findings that a sentence speaks of and the model cannot vouch for: "not_assessed", "often_missed" where it
-    denies them, "as_set" by a person, and "against_set" where it says another thing than what was set."""
+    """The findings that a sentence speaks of and the model cannot vouch for: "not_assessed", "possible" where it denies
+    them all the same, "as_set" by a person, and "against_set" where it says another thing than what was set."""
     statuses = {mention.finding: mention.status for mention in find_mentions(sentence)}
-    groups: dict[str, list[str]] = {"not_assessed": [], "often_missed": [], "as_set": [], "against_set": []}
+    groups: dict[str, list[str]] = {"not_assessed": [], "possible": [], "as_set": [], "against_set": []}
     for reading in readings:
         if reading.name in statuses and reading.set_to:
             agrees = (reading.set_to == ABSENT) == (statuses[reading.name] == ABSENT)
             groups["as_set" if agrees else "against_set"].append(reading.name)
         elif reading.name in statuses and not reading.assessed:
             groups["not_assessed"].append(reading.name)
-        elif statuses.get(reading.name) == ABSENT and reading.measure is not None and reading.measure.often_missed:
-            groups["often_missed"].append(reading.name)
+        elif statuses.get(reading.name) == ABSENT and reading.possible:
+            groups["possible"].append(reading.name)
     return {group: tuple(names) for group, names in groups.items()}
 
 

@@ -41,7 +41,7 @@ class Sentence:
     as_set: tuple[str, ...] = ()  # findings of which it says what a person has set
     against_set: tuple[str, ...] = ()  # findings of which it says another thing than that
     lateral_weight: float = 0.0  # share of the lateral view in what it was written from, beside all regions
-    often_missed: tuple[str, ...] = ()  # findings that it denies and the model overlooks in most that have them
+    possible: tuple[str, ...] = ()  # findings that it denies, though they are twice as likely as in the usual study
 
     @property
     def region(self) -> str | None:
@@ -52,14 +52,14 @@ class Sentence:
 
     @property
     def certainty(self) -> str:
-        """In words, how far it is to be relied on. What the model does not know, or mostly overlooks, it
-        is never sure of."""
+        """In words, how far it is to be relied on. The model is never sure of what it does not know, nor of denying
+        what is possible."""
         if self.confidence is None:
             return "written by a person"
         reasons = {
             "against what a person set": self.against_set,
             "not assessed by this model": self.not_assessed,
-            "often missed by this model": self.often_missed,
+            "denied, though possible": self.possible,
             "as a person set": self.as_set,
         }
         said = [f"{reason}: {', '.join(names)}" for reason, names in reasons.items() if names]

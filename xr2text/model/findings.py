@@ -19,7 +19,6 @@ from xr2text.text.findings.table import FINDING_REGIONS
 POOLED_DROPOUT = 0.2  # of the encoder's summary
 RARE = -3.0  # the logits' bias before training: findings are rare
 LEAST_CASES, LEAST_AUC = 10, 0.6  # below, a finding is not assessed
-LEAST_SENSITIVITY = 0.5  # below, it is often missed
 UNSCALED = [1.0, 0.0]  # slope and intercept
 Interval = list[float]  # a proportion or area, and the ends of its interval of 95 %
 
@@ -41,9 +40,9 @@ class FindingMeasure:
         return self.positives >= LEAST_CASES and self.auc is not None and self.auc[1] >= LEAST_AUC
 
     @property
-    def often_missed(self) -> bool:
-        """Whether fewer than half of its cases count as present, so that a denial says little."""
-        return self.sensitivity is not None and self.sensitivity[0] < LEAST_SENSITIVITY
+    def prevalence(self) -> float:
+        """In how many of the studies it was, in [0, 1]."""
+        return self.positives / max(1, self.positives + self.negatives)
 
 
 @dataclass

@@ -120,8 +120,7 @@ def _sentence_view(sentence: Sentence) -> dict[str, Any]:
         "by": "person" if sentence.confidence is None else "model",
         "doubtful": sentence.confidence is not None
         and (
-            sentence.confidence < MODERATE
-            or bool(sentence.not_assessed or sentence.often_missed or sentence.against_set)
+            sentence.confidence < MODERATE or bool(sentence.not_assessed or sentence.possible or sentence.against_set)
         ),
     }
 
