@@ -5,7 +5,7 @@
 
 The config's image encoder, the mean over the frontal radiograph, dropout and one linear layer, trained on the config's
 studies with their labels; then scored on the validation split, as `xr2text evaluate` scores the finding head, on
-findings of one side too. `--set model.encoder.name=...` compares encoders.
+findings of one side too. `--set model.encoder.name=...` compares encoders; `--epochs` gives them equal time.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from xr2text.training.data import TrainingData, load_split_studies, prepare_data
 from xr2text.training.losses import findings_term
 from xr2text.training.optim import average_weights
 
-EPOCHS, BATCH, RATE, DECAY = 4, 32, 4e-4, 0.995
+BATCH, RATE, DECAY = 32, 4e-4, 0.995
 FRONTAL_IMAGES = (
     "data.segmentation=null", "model.haqt.lateral_queries=0",
     *(f"training.losses.{term}=0" for term in ("mask_kl", "soft_iou", "occlusion")),
@@ -56,16 +56,16 @@ def examples(config: Config, model: PlainClassifier) -> TrainingData:
     return prepare_data(config, load_split_studies(config), AutoTokenizer.from_pretrained(CHECKPOINT), transform)
 
 
-def train(model: PlainClassifier, data: ReportDataset) -> PlainClassifier:
+def train(model: PlainClassifier, data: ReportDataset, epochs: int) -> PlainClassifier:
     """Returns the average of the weights."""
     loader = DataLoader(data, BATCH, shuffle=True, collate_fn=collate, drop_last=True)
     optimizer = AdamW([parameter for parameter in model.parameters() if parameter.requires_grad], RATE)
-    schedule = OneCycleLR(optimizer, RATE, total_steps=EPOCHS * len(loader), pct_start=0.1)
+    schedule = OneCycleLR(optimizer, RATE, total_steps=epochs * len(loader), pct_start=0.1)
     average = average_weights(model, DECAY, optimizer)
-    for epoch in range(EPOCHS):
+    for epoch in range(epochs):
         data.set_epoch(epoch)
         model.train()
-        for batch in tqdm(loader, desc=f"epoch {epoch + 1}/{EPOCHS}"):
+        for batch in tqdm(loader, desc=f"epoch {epoch + 1}/{epochs}"):
             logits = model(batch["pixel_values"])[None]  # of a single answer
             given = torch.ones(logits.shape[:2], dtype=torch.bool)
             total, count = findings_term(logits, given, batch["finding_labels"])
@@ -101,6 +101,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("config", help="a YAML file, see configs/")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of it")
     parser.add_argument("--score", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for the scoring alone")
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--out", type=Path, help="also write the table here")
     args = parser.parse_args(argv)
     overrides = [*args.set, *FRONTAL_IMAGES]
@@ -108,9 +109,9 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(config.training.seed)
     model = PlainClassifier(config)
     data = examples(config, model).train
-    model = train(model, data)
+    model = train(model, data, args.epochs)
     validation = examples(scoring, model).val
-    text = f"{len(data)} radiographs, {EPOCHS} epochs; {len(validation)} validation studies. {machine()}.\n\n"
+    text = f"{len(data)} radiographs, {args.epochs} epochs; {len(validation)} validation studies. {machine()}.\n\n"
     text += score(model, validation)
     publish("The findings as a plain classifier sees them", text, args.out)
 
