@@ -4,8 +4,6 @@
         training.epochs=3 data.tuning_fraction=0.3333
     python -m scripts.ablation configs/iu_xray.yaml configs/iu_xray_reports.yaml --variants "all parts" --seeds 3 \\
         --score data.source=r2gen data.split_file=null --out benchmarks/iu_seeds.md
-    python -m scripts.ablation configs/phantom.yaml --seeds 3 --encoder runs/phantom/checkpoint \\
-        --out benchmarks/phantom_ablation.md --set model.image_size=96 data.phantoms=1600
 
 Of several configs each goes on from the one before. Trainings that learn no reports are scored by their finding head,
 on the studies that they validate on, and by their maps. A stopped call goes on where it was: what `--runs` holds is not
@@ -20,13 +18,12 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import pandas as pd
-from safetensors.torch import load_file, save_file
 
 import train
 from xr2text.config import Config, load_config
 from xr2text.evaluation.evaluate import evaluate
 from xr2text.evaluation.localization import localize
-from xr2text.model.checkpoint import WEIGHTS_FILE, Checkpoint
+from xr2text.model.checkpoint import Checkpoint
 from xr2text.training.report import best_epoch
 
 NO_FINDINGS = (
@@ -108,15 +105,6 @@ def scored(config: Config, checkpoint: Path, out: Path, reports: bool) -> dict[s
     return {name: figure for name, figure in figures.items() if figure[0] is not None}
 
 
-def encoder_weights(checkpoint: Path, file: Path) -> Path:
-    """The image encoder of a checkpoint, in timm's names."""
-    prefix = "encoder.backbone."
-    state = load_file(checkpoint / WEIGHTS_FILE)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name.removeprefix(prefix): w.float() for name, w in state.items() if name.startswith(prefix)}, file)
-    return file
-
-
 def cell(runs: list[Figure]) -> str:
     """A run with its interval, or the mean and standard deviation of several."""
     values, (_, interval) = [value for value, _ in runs], runs[0]
@@ -145,22 +133,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--score", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for the scoring alone")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--encoder", type=Path, metavar="DIR", help="checkpoint whose image encoder all start from")
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"), metavar="DIR")
     parser.add_argument("--out", type=Path, help="also write the table here, after each training")
     args = parser.parse_args(argv)
     base = load_config(args.configs[0], args.set)
-    shared = list(args.set)
-    if args.encoder is not None:
-        file = encoder_weights(args.encoder, args.runs / "encoder.safetensors")
-        shared.append(f"model.encoder.weights={file}")
     command = shlex.join(["python", "-m", "scripts.ablation", *(sys.argv[1:] if argv is None else argv)])
     results: dict[str, list[dict[str, Figure]]] = {}
     for seed in range(args.seeds):
         for name in args.variants:
             epochs = base.training.total_epochs
             changes = [change.format(epochs=epochs, rest=epochs - 1) for change in VARIANTS[name]]
-            overrides = [*shared, *changes, f"training.seed={seed}"]
+            overrides = [*args.set, *changes, f"training.seed={seed}"]
             output = args.runs / base.name / f"{name.replace(' ', '-')}-{seed}"
             checkpoint = trained(args.configs, overrides, output)
             scoring = load_config(args.configs[0], [*overrides, *args.score])
