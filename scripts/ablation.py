@@ -55,8 +55,10 @@ VARIANTS = {
     "without curriculum": ("training.curriculum=[]", "training.epochs={epochs}"),
     "with an epoch of easy studies first": (EASY_FIRST, "training.epochs={epochs}"),
     "without focal loss": ("training.losses.focal=0",),
+    "with focal loss": ("training.losses.focal=0.5",),
     "without load balance": ("training.losses.load_balance=0",),
     "with R-Drop": ("training.losses.rdrop=0.5", "model.dropout=0.1"),
+    "reports as they are written": ("training.recombined=0",),
 }
 Figure = tuple[float, tuple[float, float] | None]  # value, 95 % bootstrap interval
 
