@@ -112,6 +112,8 @@ def cell(runs: list[Figure]) -> str:
     values, (_, interval) = [value for value, _ in runs], runs[0]
     if len(runs) > 1:
         return f"{mean(values):.3f} ± {stdev(values):.3f}"
+    if isinstance(values[0], int):  # a count
+        return str(values[0])
     return f"{values[0]:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
 
 
