@@ -107,6 +107,11 @@ def scored(config: Config, checkpoint: Path, out: Path, reports: bool) -> dict[s
     return {name: figure for name, figure in figures.items() if figure[0] is not None}
 
 
+def differs(configs: list[str], overrides: list[str], changes: list[str]) -> bool:
+    """Whether the changes make another training of any of the configs."""
+    return any(load_config(config, [*overrides, *changes]) != load_config(config, overrides) for config in configs)
+
+
 def cell(runs: list[Figure]) -> str:
     """A run with its interval, or the mean and standard deviation of several."""
     values, (_, interval) = [value for value, _ in runs], runs[0]
@@ -135,18 +140,27 @@ def main(argv: list[str] | None = None) -> None:
         "--set", nargs="*", action="extend", default=[], metavar="KEY=VALUE", help="overrides of it, for all variants"
     )
     parser.add_argument("--score", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for the scoring alone")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
+    parser.add_argument(
+        "--variants", nargs="+", choices=VARIANTS, metavar="NAME", help="all that differ from the configs, if not given"
+    )
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"), metavar="DIR")
     parser.add_argument("--out", type=Path, help="also write the table here, after each training")
     args = parser.parse_args(argv)
     base = load_config(args.configs[0], args.set)
     command = shlex.join(["python", "-m", "scripts.ablation", *(sys.argv[1:] if argv is None else argv)])
+    epochs = base.training.total_epochs
+    changes_of = {
+        name: [change.format(epochs=epochs, rest=epochs - 1) for change in changes]
+        for name, changes in VARIANTS.items()
+    }
+    names = args.variants or [
+        name for name, changes in changes_of.items() if not changes or differs(args.configs, args.set, changes)
+    ]
     results: dict[str, list[dict[str, Figure]]] = {}
     for seed in range(args.seeds):
-        for name in args.variants:
-            epochs = base.training.total_epochs
-            changes = [change.format(epochs=epochs, rest=epochs - 1) for change in VARIANTS[name]]
+        for name in names:
+            changes = changes_of[name]
             overrides = [*args.set, *changes, f"training.seed={seed}"]
             output = args.runs / base.name / f"{name.replace(' ', '-')}-{seed}"
             checkpoint = trained(args.configs, overrides, output)

@@ -14,6 +14,14 @@ def test_every_variant_is_a_valid_config(config, name):
     load_config(config, [change.format(epochs=3, rest=2) for change in ablation.VARIANTS[name]])
 
 
+def test_a_variant_that_changes_nothing_is_told_from_one_that_does():
+    iu, phantom = "configs/iu_xray.yaml", "configs/phantom.yaml"
+    without, on = (list(ablation.VARIANTS[name]) for name in ("without focal loss", "with focal loss"))
+    assert [ablation.differs([iu], [], changes) for changes in (without, on)] == [False, True]
+    assert [ablation.differs([phantom], [], changes) for changes in (without, on)] == [True, False]
+    assert ablation.differs([iu, phantom], [], without)
+
+
 def test_a_single_run_has_an_interval_and_several_have_a_spread():
     first, second = (0.5, (0.4, 0.6)), (0.7, (0.6, 0.8))
     assert ablation.cell([first]) == "0.500 (0.400 to 0.600)"

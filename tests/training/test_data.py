@@ -27,6 +27,21 @@ def test_examples_know_what_the_terms_of_the_loss_need(write_config, tiny):
     data = prepare_data(config, load_split_studies(config), tiny.tokenizer, tiny.model.transform)
     assert (len(data.train), len(data.val), len(data.scored)) == (20, 2, min(2, SCORED_REPORTS))
     assert [stage.name for stage in data.curriculum.stages] == ["warmup", "easy", "hard"]
+    for part, known in ((data.train, True), (data.val, False)):  # the places of findings, which `occlusion` asks for
+        assert any(part[index]["finding_regions"].any() for index in range(len(part))) == known
+
+
+def test_augmentation_is_as_strong_as_the_config_says(write_config, tiny):
+    def images(*overrides):
+        config = load_config(write_config(), list(overrides))
+        data = prepare_data(config, load_split_studies(config), tiny.tokenizer, tiny.model.transform).train
+        first = data[0]["pixel_values"]
+        data.set_epoch(1)
+        return first, data[0]["pixel_values"]
+
+    torch.testing.assert_close(*images("data.augmentation=0"))
+    weak, strong = ((first - second).abs().mean() for first, second in (images("data.augmentation=0.2"), images()))
+    assert 0.01 < weak < strong
 
 
 def test_findings_without_a_label_are_refused_in_a_new_training(write_config):
