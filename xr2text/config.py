@@ -142,6 +142,11 @@ class LossConfig(Settings):
             raise ValueError("at least one weight must be above 0")
         return self
 
+    @property
+    def learn_reports(self) -> bool:
+        """Whether any term trains the decoder."""
+        return any((self.ce, self.focal, self.rdrop))
+
 
 IMAGE_TERMS = ("load_balance", "mask_kl", "soft_iou", "findings", "occlusion")  # of what comes before the decoder
 TERMS = tuple(name for name in LossConfig.model_fields if name != "label_smoothing")
@@ -256,8 +261,10 @@ class Config(Settings):
             for term in terms:
                 if getattr(losses, term) and not given:
                     raise ValueError(f"training.losses.{term} has a weight, but {wrong}")
-        if "finding_auc" in self.training.metric_for_best_model and not losses.findings:
-            raise ValueError("training.metric_for_best_model: finding_auc needs a weight of training.losses.findings")
+        for metric in self.training.metric_for_best_model:
+            needed = {"epoch": "", "finding_auc": "" if losses.findings else "findings"}
+            if terms := needed.get(metric, "" if losses.learn_reports else "ce, focal or rdrop"):
+                raise ValueError(f"training.metric_for_best_model: {metric} needs a weight of training.losses.{terms}")
         return self
 
 

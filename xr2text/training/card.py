@@ -38,9 +38,12 @@ def finish_run(config: Config, command: str, data: TrainingData, skipped: Skippe
     checkpoint = Checkpoint.from_pretrained(output / "best")
     checkpoint.generation = config.generation  # a resumed run may search in another way
     checkpoint.model.to(accelerator.device)
-    reports = write_reports(checkpoint.generator, make_loader(data.val, config, accelerator), accelerator)
+    reports = {}
+    if config.training.losses.learn_reports:
+        reports = write_reports(checkpoint.generator, make_loader(data.val, config, accelerator), accelerator)
     if accelerator.is_main_process:
-        write_table(output / "validation_reports.csv", data.val, reports)
+        if reports:
+            write_table(output / "validation_reports.csv", data.val, reports)
         history = pd.read_csv(output / "history.csv")
         studies = _studies(data, len(skipped.reasons))
         card = model_card(config, command, studies, history, list(reports.values()), checkpoint.model.calibration)
@@ -130,14 +133,21 @@ def model_card(
     Args:
         studies: that the model was trained and validated on, in words.
         history: history.csv of the run.
-        reports: the generated ones of every validation study.
+        reports: the generated ones of every validation study; none where the run did not learn to write.
         calibration: of the finding head, with its measures.
     """
     training, model = config.training, config.model
     best, seconds = best_epoch(history), history["seconds"].iloc[-1]
     losses = {name: getattr(training.losses, name) for name in TERMS}
     stages = ", ".join(f"{stage.name} {stage.epochs}" for stage in training.curriculum) or "all studies in every epoch"
-    sections = [report.findings for report in reports]
+    written = ""
+    if reports:
+        sections = [report.findings for report in reports]
+        written = f"""| combined: BLEU-4 + ROUGE-L, protocol full | {best["combined"]:.3f} |
+| different reports / studies | {len(set(reports))} / {len(reports)} |
+| different findings sections / studies | {len(set(sections))} / {len(reports)} |
+| without a findings section | {sections.count("")} |
+"""
     views = "A frontal and a lateral view" if model.haqt.lateral_queries else "A single frontal view, no lateral one"
     return f"""| studies | {studies} |
 | model | `{model.encoder.name}` at {model.image_size} px, HAQT-ARR, {model.decoder.layers}-layer BART decoder |
@@ -154,11 +164,7 @@ Sentences with a de-identified word ("XXXX") are left out of the training report
 | | |
 |---|---|
 | {" + ".join(training.metric_for_best_model)}, by which epoch {int(best["epoch"])} was chosen | {best["score"]:.3f} |
-| combined: BLEU-4 + ROUGE-L, protocol full | {best["combined"]:.3f} |
-| different reports / studies | {len(set(reports))} / {len(reports)} |
-| different findings sections / studies | {len(set(sections))} / {len(reports)} |
-| without a findings section | {sections.count("")} |
-{findings_table(calibration)}
+{written}{findings_table(calibration)}
 The validation studies chose the epoch, so these are a little flattering. Language and clinical scores against
 published systems are not part of this card.
 

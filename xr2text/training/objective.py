@@ -56,7 +56,7 @@ class Objective(nn.Module):
         self.alone = False  # True: terms are this process's, and nothing waits for the others
         self.seen: VisualTokens | None = None  # of all examples, where a frozen model has seen them, see `see_all`
         untrained = []
-        if not (weights.ce or weights.focal or weights.rdrop):
+        if not weights.learn_reports:
             untrained += [self.model.decoder, self.model.finding_tokens]
         if not (weights.findings or weights.occlusion):
             untrained.append(self.model.finding_head)
@@ -95,7 +95,7 @@ class Objective(nn.Module):
     def _text_terms(self, visual: VisualTokens, batch: Batch, progress: float) -> dict[str, Term]:
         """Those of the reference report, from one pass of the decoder over it, or two."""
         weights, decoder, labels = self.weights, self.model.decoder, batch["labels"]
-        if not (weights.ce or weights.focal or weights.rdrop):
+        if not weights.learn_reports:
             return {}
         rows = losses.reported_rows(labels)  # the decoder computes these alone
         visual, labels = visual.each(lambda values: values[rows]), labels[rows]

@@ -26,10 +26,11 @@ from xr2text.inference.overlay import Canvas, draw_grey, paint
 from xr2text.text.sections import ReportText
 
 BANDS = ("#EEF2F6", "#FFFFFF")  # behind the curves, by turns for each stage
-CHANGES = {
-    "train loss": "train loss", "validation ce": "validation loss", "bleu_4": "BLEU-4", "rouge_l": "ROUGE-L",
-    "combined": "Combined", "findings_f1": "findings F1",
+SCORES = {
+    "combined": "Combined", "bleu_4": "BLEU-4", "rouge_l": "ROUGE-L", "findings_f1": "findings F1",
+    "finding_auc": "mean AUC of the head",
 }  # fmt: skip
+CHANGES = {"train loss": "train loss", "validation ce": "validation loss", **SCORES}
 COLOURS = {f"region {region.name}": region.colour for region in REGIONS}
 Panel = tuple[str, dict[str, str]]  # a title, and the columns of history.csv that it shows with their labels
 
@@ -37,12 +38,12 @@ Panel = tuple[str, dict[str, str]]  # a title, and the columns of history.csv th
 @dataclass(frozen=True, eq=False)
 class Sample:
     """A validation study, its radiograph [S, S] in [0, 1], the regions' attention [K, H, W] (None without regions) and
-    the report that the model writes of it now."""
+    the report that the model writes of it now, None where it does not learn to."""
 
     study: Study
     radiograph: np.ndarray
     maps: np.ndarray | None
-    report: ReportText
+    report: ReportText | None
 
 
 def write_epoch(
@@ -107,8 +108,9 @@ def write_training_report(
     best = best_epoch(history)
     lines = [
         f"# {name}: epoch {int(history['epoch'].iloc[-1])} of {stages[-1].last_epoch + 1}",
-        f"Best so far: epoch {int(best['epoch'])} ({best['stage']}), Combined {best['combined']:.4f} "
-        f"(BLEU-4 {best['bleu_4']:.4f} + ROUGE-L {best['rouge_l']:.4f}).",
+        f"Best so far: epoch {int(best['epoch'])} ({best['stage']}), "
+        + ", ".join(f"{label} {best[column]:.4f}" for column, label in SCORES.items() if column in best)
+        + ".",
         _transitions(history),
     ]
     for heading, panels in _pictures(history).items():
@@ -116,7 +118,7 @@ def write_training_report(
         with atomic_write(output / file) as draft:
             _draw(history, stages, panels).savefig(draft, format="png", dpi=100)
         lines += [f"## {heading}", f"![{heading}]({file})"]
-    lines.append("## Sample reports")
+    lines.append("## Samples")
     for number, sample in enumerate(samples, 1):
         study, file = sample.study, f"report/sample-{number}.png"
         with atomic_write(output / file) as draft:
@@ -125,18 +127,20 @@ def write_training_report(
             f"### {study.id}",
             f"![{study.id} with its regions]({file})",
             f"**Radiologist.** {study.findings} *{study.impression}*",
-            f"**Model.** {sample.report.findings} *{sample.report.impression}*",
         ]
+        if sample.report is not None:
+            lines.append(f"**Model.** {sample.report.findings} *{sample.report.impression}*")
     with atomic_write(output / "training_report.md") as draft:
         draft.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _transitions(history: pd.DataFrame) -> str:
     """What the first epoch of each stage changed against the last one before it."""
-    lines = [f"| from | to | epoch | {' | '.join(CHANGES.values())} |", "|---|---|---:|" + "---:|" * len(CHANGES)]
+    changes = {column: label for column, label in CHANGES.items() if column in history}
+    lines = [f"| from | to | epoch | {' | '.join(changes.values())} |", "|---|---|---:|" + "---:|" * len(changes)]
     for (_, before), (_, after) in zip(history.iloc[:-1].iterrows(), history.iloc[1:].iterrows(), strict=True):
         if before["stage"] != after["stage"]:
-            cells = (f"{before[key]:.3f} → {after[key]:.3f} ({after[key] - before[key]:+.3f})" for key in CHANGES)
+            cells = (f"{before[key]:.3f} → {after[key]:.3f} ({after[key] - before[key]:+.3f})" for key in changes)
             lines.append(f"| {before['stage']} | {after['stage']} | {int(after['epoch'])} | {' | '.join(cells)} |")
     return "\n".join(lines) if len(lines) > 2 else "No stage has ended yet."
 
@@ -148,10 +152,7 @@ def _pictures(history: pd.DataFrame) -> dict[str, list[Panel]]:
         "Curves": [
             ("cross-entropy per token", {"train ce": "training", "validation ce": "validation"}),
             ("language of reports", {"bleu_4": "BLEU-4", "rouge_l": "ROUGE-L", "combined": "Combined"}),
-            (
-                "findings",
-                {"findings_f1": "F1 of 14", "findings_f1_5": "F1 of 5", "finding_auc": "mean AUC of the head"},
-            ),
+            ("findings", {"findings_f1": "F1 of 14", "findings_f1_5": "F1 of 5", "finding_auc": "AUC of the head"}),
             ("mean region weights; equal ones are 1/7", {f"region {region.name}": region.name for region in REGIONS}),
             ("samples a second", {"samples_per_second": ""}),
             ("peak memory, GiB", {"peak_memory_gib": ""}),
@@ -161,6 +162,7 @@ def _pictures(history: pd.DataFrame) -> dict[str, list[Panel]]:
 
 
 def _draw(history: pd.DataFrame, stages: Sequence[Stage], panels: Sequence[Panel]) -> Figure:
+    panels = [(title, columns) for title, columns in panels if not history.columns.intersection(columns).empty]
     rows = -(-len(panels) // 2)
     figure = Figure(figsize=(9, 2.4 * rows), layout="tight")
     all_axes = figure.subplots(rows, 2, squeeze=False).ravel()

@@ -68,6 +68,8 @@ def make_accelerator(config: Config) -> Accelerator:
         log_with=settings.report_to or None,
         project_config=ProjectConfiguration(project_dir=config.output, logging_dir=f"{config.output}/trackers"),
     )
+    if accelerator.device.type == "cpu":
+        _use_cores(accelerator.num_processes)
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched != accelerator.num_processes:
         joined = accelerator.num_processes
@@ -81,6 +83,15 @@ def make_accelerator(config: Config) -> Accelerator:
         if refused and accelerator.distributed_type == DistributedType.FSDP:
             raise ConfigError(f"training.{why}: do without, or take DDP")
     return accelerator
+
+
+def _use_cores(processes: int) -> None:
+    """Launchers leave a process a single thread; it takes its share of the cores that it may run on, which `taskset`
+    lessens."""
+    if LAUNCHERS.isdisjoint(os.environ) or os.environ.get("OMP_NUM_THREADS") != "1":
+        return
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(max(1, allowed // int(os.environ.get("LOCAL_WORLD_SIZE", processes))))
 
 
 def _precision(choice: str) -> str:

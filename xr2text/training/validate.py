@@ -33,7 +33,7 @@ from xr2text.training.data import TrainingData, make_loader, progress_bar
 from xr2text.training.report import Sample
 from xr2text.training.state import Progress
 
-SAMPLES = 3  # of the scored reports, shown in the training report
+SAMPLES = 3  # of the scored studies, shown in the training report
 LEAST_POSITIVES = 20  # below, a finding's own scaling would be chance: it takes the one that suits all together
 SCORE_DIGITS = 3  # of the score: where two epochs differ by less, the one with the lower validation loss is kept
 LIKELY = 0.5  # threshold of a finding that is not assessed: more likely there than not
@@ -71,7 +71,7 @@ class Validator:
         self.loader, self.scored_loader = (make_loader(part, config, accelerator) for part in (data.val, data.scored))
 
     def __call__(self, progress: Progress) -> tuple[dict[str, float], list[Sample]]:
-        """Scores by name, of which "score" decides the best epoch, and on the main process the first scored reports."""
+        """Scores by name, of which "score" decides the best epoch, and on the main process the first scored studies."""
         model, settings = self._evaluated_model(), self.config.training
         model.calibration = progress.calibration
         loss, logits, labels = predict(model, self.loader, self.accelerator)
@@ -85,8 +85,10 @@ class Validator:
             scores["finding_auc"] = math.nan if auc is None else auc
         start = self.checkpoint
         best = Checkpoint(model, start.tokenizer, self.config.generation, self.config.name, start.card, start.held_out)
-        reports = write_reports(best.generator, self.scored_loader, self.accelerator)
-        scores |= self._score(reports)
+        reports = {}
+        if settings.losses.learn_reports:
+            reports = write_reports(best.generator, self.scored_loader, self.accelerator)
+            scores |= self._score(reports)
         if empty := sum(not report.findings for report in reports.values()):
             self.accelerator.print(f"{empty} of {len(reports)} written reports have no findings section")
         metrics = scores | {"epoch": progress.epoch}
@@ -123,7 +125,7 @@ class Validator:
     @torch.inference_mode()
     def _samples(self, model: XR2Text, reports: dict[int, ReportText]) -> list[Sample]:
         """The first scored studies with what the model makes of them now."""
-        indices = sorted(reports)[:SAMPLES]
+        indices = sorted(self.data.scored.indices)[:SAMPLES]
         batch = collate([self.data.val[index] for index in indices])
         radiographs = self.data.val.transform.denormalise(batch["pixel_values"])  # [B, S, S]
         with self.accelerator.autocast():
@@ -131,7 +133,7 @@ class Validator:
             maps = model.encode_image(batch["pixel_values"].to(device), batch["box"].to(device)).region_maps
         maps = [None] * len(indices) if maps is None else maps.float().cpu().numpy()
         return [
-            Sample(self.data.val.examples[index][0], radiograph.numpy(), attention, reports[index])
+            Sample(self.data.val.examples[index][0], radiograph.numpy(), attention, reports.get(index))
             for index, radiograph, attention in zip(indices, radiographs, maps, strict=True)
         ]
 

@@ -1,10 +1,12 @@
-"""Scaling, threshold and measures of a checkpoint's findings by cross-validation over its training studies:
+"""The whole recipe of a checkpoint: the trainings of its configs, then cross-validation of its finding head.
 
-    python -m scripts.cross_validate configs/iu_xray.yaml checkpoints/xr2text-iu
+    python -m scripts.recipe configs/iu_xray.yaml configs/iu_xray_reports.yaml
 
-Trains the config once for each fold of the patients, without that fold, and reads the studies of it: so each training
-study that has a report is judged by a model that never saw its patient. What comes of all of them is written into the
-checkpoint, and the table of its model card is printed. A stopped call goes on where it was.
+Each config goes on from the one before. Then the first, which teaches the finding head, is trained once more for each
+fold of the patients, without it, and reads its studies: so each training study that has a report is judged by a model
+that never saw its patient. Scaling, threshold and measures of the findings that come of all of them are written into
+the checkpoint, and the table of its model card is printed. A stopped call goes on where it was: what RUNS/CONFIG holds
+is not trained again, also where train.py has put it there.
 """
 
 import argparse
@@ -35,29 +37,29 @@ def judged_fold(config_file: str, overrides: list[str], run: Path) -> tuple[torc
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="YAML file of the training that taught the finding head")
-    parser.add_argument("checkpoint", help="its folder")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of the config")
+    parser.add_argument("configs", nargs="+", help="YAML files; the first teaches the finding head")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of all of them")
     parser.add_argument("--folds", type=int, default=3)
-    parser.add_argument("--runs", type=Path, default=Path("runs/folds"), metavar="DIR")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
     args = parser.parse_args(argv)
     if args.folds < 2:
         parser.error("--folds: at least 2, so that there are patients to train on")
     try:
-        checkpoint = Checkpoint.from_pretrained(args.checkpoint)
-        findings = load_config(args.config, args.set).model.findings
+        first, *_ = [load_config(config, args.set) for config in args.configs]
     except XR2TextError as error:
         parser.error(str(error))
-    if not findings or findings != checkpoint.model.config.findings:
-        parser.error(f"{args.checkpoint} and {args.config} predict other findings, or none")
+    if not first.training.losses.findings:
+        parser.error(f"{args.configs[0]} teaches no finding head: training.losses.findings has no weight")
+    folder = trained(args.configs, args.set, args.runs)
     parts = []
     for fold in range(args.folds):
         overrides = [*args.set, f"data.tuning_fraction={1 / args.folds}", f"data.tuning_fold={fold}"]
-        parts.append(judged_fold(args.config, overrides, args.runs / f"{fold + 1}-of-{args.folds}"))
+        parts.append(judged_fold(args.configs[0], overrides, args.runs / "folds" / f"{fold + 1}-of-{args.folds}"))
     logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
-    checkpoint.model.calibration = fit_calibration(logits, labels, findings)
-    checkpoint.save_pretrained(args.checkpoint, card=checkpoint.card)
-    print(findings_table(checkpoint.model.calibration))
+    checkpoint = Checkpoint.from_pretrained(folder)
+    checkpoint.model.calibration = fit_calibration(logits, labels, checkpoint.model.config.findings)
+    checkpoint.save_pretrained(folder, card=checkpoint.card)
+    print(f"{findings_table(checkpoint.model.calibration)}\n\ncheckpoint: {folder}")
 
 
 if __name__ == "__main__":

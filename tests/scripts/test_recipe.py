@@ -1,4 +1,4 @@
-"""scripts.cross_validate: every patient is judged once, by a model that has not seen it."""
+"""scripts.recipe: every patient is judged once, by a model that has not seen it."""
 
 import json
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from scripts import cross_validate
+from scripts import recipe
 from xr2text.config import ConfigError, load_config
 from xr2text.training.data import load_split_studies
 
@@ -40,9 +40,12 @@ def test_it_writes_what_all_folds_say_and_leaves_the_weights(config_file, make_t
     make_tiny(tuple(NAMES)).save_pretrained(folder, card="# tiny")
     before, weights = json.loads((folder / "config.json").read_text()), (folder / "model.safetensors").read_bytes()
     asked = []
-    monkeypatch.setattr(cross_validate, "trained", lambda configs, overrides, run: asked.append(run) or folder)
-    cross_validate.main([config_file, str(folder), "--runs", str(tmp_path / "runs")])
-    assert [run.name for run in asked] == ["1-of-3", "2-of-3", "3-of-3"]
+    monkeypatch.setattr(recipe, "trained", lambda *call: asked.append(call) or folder)
+    recipe.main([config_file, "configs/phantom.yaml", "--runs", str(tmp_path / "runs")])
+    assert asked[0] == ([config_file, "configs/phantom.yaml"], [], tmp_path / "runs")
+    assert [(configs, run.name) for configs, _, run in asked[1:]] == [
+        ([config_file], name) for name in ("1-of-3", "2-of-3", "3-of-3")
+    ]
     after = json.loads((folder / "config.json").read_text())
     measures = after.pop("calibration")["measures"]
     before.pop("calibration")
@@ -57,17 +60,14 @@ def test_it_writes_what_all_folds_say_and_leaves_the_weights(config_file, make_t
     ("options", "words"),
     [
         (["--folds", "1"], "at least 2"),
-        (["--set", "model.findings=[nodule]"], "predict other findings"),
+        (["--set", "training.losses.findings=0", "training.losses.ce=1"], "teaches no finding head"),
         (["--set", "model.finding=[]"], "model.findings"),
     ],
 )
-def test_what_cannot_work_is_said_before_any_training(
-    config_file, make_tiny, tmp_path, monkeypatch, capsys, options, words
-):
-    make_tiny(tuple(NAMES)).save_pretrained(tmp_path / "checkpoint")
-    monkeypatch.setattr(cross_validate, "trained", lambda *_: pytest.fail("trained"))
+def test_what_cannot_work_is_said_before_any_training(config_file, monkeypatch, capsys, options, words):
+    monkeypatch.setattr(recipe, "trained", lambda *_: pytest.fail("trained"))
     with pytest.raises(SystemExit):
-        cross_validate.main([config_file, str(tmp_path / "checkpoint"), *options])
+        recipe.main([config_file, *options])
     assert words in capsys.readouterr().err
 
 
