@@ -1,6 +1,6 @@
 """Ablations: trains a config without one of its parts at a time, and scores each training on its validation studies.
 
-    python -m scripts.ablation configs/iu_xray.yaml --out benchmarks/iu_ablation.md --set model.image_size=128 \\
+    python -m scripts.ablation configs/iu_xray.yaml --out runs/ablation.md --set model.image_size=128 \\
         training.epochs=3 data.tuning_fraction=0.3333
     python -m scripts.ablation configs/iu_xray.yaml configs/iu_xray_reports.yaml --variants "all parts" --seeds 3 \\
         --score data.source=r2gen data.split_file=null --out benchmarks/iu_seeds.md

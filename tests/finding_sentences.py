@@ -22,7 +22,6 @@ class Case:
         text: one sentence or a short report.
         labels: every finding that the text speaks of, 1 present, 0 absent, -1 uncertain, without "no finding".
         sides: the patient's side of a finding, "right", "left" or "bilateral", where the text says it.
-        severities: the word of size or degree of a finding, in lower case.
         regions: the anatomical regions of a finding.
         why: what makes the case hard, where it is not plain.
     """
@@ -30,7 +29,6 @@ class Case:
     text: str
     labels: dict[str, int]
     sides: dict[str, str]
-    severities: dict[str, str]
     regions: dict[str, frozenset[str]]
     why: str
 
@@ -46,9 +44,9 @@ def load_cases() -> list[Case]:
 def _case(row: dict[str, str]) -> Case:
     columns = (("present", 1), ("absent", 0), ("uncertain", -1))
     labels = {finding: label for column, label in columns for finding in _parts(row[column], "; ")}
-    sides, severities, regions = (_pairs(row[column]) for column in ("sides", "severities", "regions"))
+    sides, regions = (_pairs(row[column]) for column in ("sides", "regions"))
     places = {finding: frozenset(_parts(names, " + ")) for finding, names in regions.items()}
-    return Case(row["text"], labels, sides, severities, places, row["why"])
+    return Case(row["text"], labels, sides, places, row["why"])
 
 
 def _parts(cell: str, mark: str) -> list[str]:

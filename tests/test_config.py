@@ -72,6 +72,10 @@ def test_overrides_win_and_keep_their_type(yaml):
         ("training.losses.load_balance=1 model.haqt.projection=linear", "has no regions"),
         ("training.losses.rdrop=1 model.dropout=0", "both passes would be the same"),
         ("training.metric_for_best_model=[finding_auc]", "needs a weight of training.losses.findings"),
+        (
+            "model.findings=[nodule] training.losses={ce: 0, findings: 1} training.metric_for_best_model=[combined]",
+            "combined needs a weight of training.losses.ce, focal or rdrop",
+        ),
     ],
 )
 def test_wrong_settings_are_named(yaml, override, words):

@@ -32,7 +32,7 @@ def test_its_regions_follow_the_patients_sides(reporter):
 
 
 def test_its_card_says_how_well_it_knows_each_finding():
-    """As `scripts.cross_validate` printed it; what is hardly ever asserted in a sentence of its own."""
+    """As `scripts.recipe` printed it; what is hardly ever asserted in a sentence of its own."""
     calibration, card = Checkpoint.from_pretrained(SHIPPED).model.calibration, (SHIPPED / "README.md").read_text()
     text = " ".join(card.split())
     left_out = text.split("marked so wherever a report speaks of them: ")[1].split(". ")[0].rstrip(".").split(", ")

@@ -24,14 +24,12 @@ class Region:
 
     Attributes:
         name: the field's name, as shown and exported.
-        side: the patient's side, "right", "left" or None for a midline or two-sided region.
         lobes: the Gaussians of the spatial prior, one or two.
         colour: sRGB hex of its overlay (Okabe and Ito's palette, which colour-blind readers can tell apart).
         vocabulary: lower-case words by which reports speak of the region.
     """
 
     name: str
-    side: str | None
     lobes: tuple[Lobe, ...]
     colour: str
     vocabulary: tuple[str, ...]
@@ -43,32 +41,31 @@ class Region:
 
 REGIONS: tuple[Region, ...] = (
     Region(
-        "right lung", "right", (Lobe((0.28, 0.42), (0.09, 0.19)),), "#56B4E9",
+        "right lung", (Lobe((0.28, 0.42), (0.09, 0.19)),), "#56B4E9",
         ("right lung", "right upper lobe", "right middle lobe", "right lower lobe", "right base", "right apex"),
     ),
     Region(
-        "left lung", "left", (Lobe((0.75, 0.41), (0.09, 0.19)),), "#009E73",
+        "left lung", (Lobe((0.75, 0.41), (0.09, 0.19)),), "#009E73",
         ("left lung", "left upper lobe", "lingula", "left lower lobe", "left base", "left apex"),
     ),
     Region(
-        "heart", None, (Lobe((0.57, 0.62), (0.10, 0.10)),), "#D55E00",
+        "heart", (Lobe((0.57, 0.62), (0.10, 0.10)),), "#D55E00",
         ("heart", "cardiac", "cardiomegaly", "cardiomediastinal", "ventricular", "atrial"),
     ),
     Region(
-        "mediastinum", None, (Lobe((0.52, 0.33), (0.06, 0.13)),), "#CC79A7",
+        "mediastinum", (Lobe((0.52, 0.33), (0.06, 0.13)),), "#CC79A7",
         ("mediastinum", "mediastinal", "hilar", "hilum", "hila", "aorta", "aortic", "trachea"),
     ),
     Region(
-        "spine", None, (Lobe((0.515, 0.50), (0.035, 0.26)),), "#F0E442",
+        "spine", (Lobe((0.515, 0.50), (0.035, 0.26)),), "#F0E442",
         ("spine", "thoracic spine", "vertebra", "vertebral", "scoliosis", "osteophytes"),
     ),
     Region(
-        "diaphragm", None, (Lobe((0.515, 0.80), (0.22, 0.05)),), "#0072B2",
+        "diaphragm", (Lobe((0.515, 0.80), (0.22, 0.05)),), "#0072B2",
         ("diaphragm", "hemidiaphragm", "hemidiaphragms", "subdiaphragmatic"),
     ),
     Region(
-        "costophrenic angles", None,
-        (Lobe((0.14, 0.74), (0.05, 0.06)), Lobe((0.88, 0.73), (0.05, 0.06))), "#E69F00",
+        "costophrenic angles", (Lobe((0.14, 0.74), (0.05, 0.06)), Lobe((0.88, 0.73), (0.05, 0.06))), "#E69F00",
         ("costophrenic", "pleural effusion", "sulcus", "blunting"),
     ),
 )  # fmt: skip

@@ -5,13 +5,14 @@ from io import BytesIO
 import numpy as np
 import pytest
 from example_report import make_report
-from PIL import Image
+from PIL import Image, ImageDraw
 from pydicom import Dataset
 from pydicom.uid import ComputedRadiographyImageStorage
 from pypdf import PdfReader
 
 from xr2text.anatomy import REGION_NAMES
 from xr2text.export.files import document, write_report
+from xr2text.export.secondary_capture import draft_figure
 from xr2text.export.source import IDENTITY, REFERENCES, STUDY, Source
 from xr2text.export.text import NOTICE, report_json, report_text
 from xr2text.inference.confidence import FindingReading
@@ -92,7 +93,7 @@ def test_what_is_not_asked_for_is_not_written_and_a_second_report_replaces_the_f
     assert "an older report" not in paths[0].read_text()
 
 
-def test_what_a_person_set_and_what_is_not_assessed_is_said_in_every_document(tmp_path):
+def test_what_a_person_set_and_what_is_not_assessed_is_said_in_every_document(monkeypatch):
     measure = FindingMeasure(4, 290, (0.5, 0.2, 0.8), (0.9, 0.8, 0.95), None)
     readings = [
         FindingReading("nodule", 0.1, 0.5, "present", "present"),
@@ -105,6 +106,12 @@ def test_what_a_person_set_and_what_is_not_assessed_is_said_in_every_document(tm
     source = Source("0", dicom_header())
     texts = [document(report, name, source) for name in ("txt", "json", "fhir", "dicom-sr")]
     pdf = " ".join(page.extract_text() for page in PdfReader(BytesIO(document(report, "pdf"))).pages)
+    drawn, draw = [], ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw, "text", lambda self, at, text, *rest: drawn.append(text) or draw(self, at, text, *rest)
+    )
+    draft_figure(report)
+    assert f"{first.region}; not assessed by this model: mass" in drawn and "high confidence" not in " ".join(drawn)
     for text in (*(content.decode("utf-8", "replace") for content in texts), " ".join(pdf.split())):
         assert "Findings set by a person: nodule present." in text
         assert "not assessed by this model" in text.lower() and "mass" in text

@@ -1,4 +1,5 @@
 import importlib.util
+import os
 
 import pytest
 import torch
@@ -31,6 +32,29 @@ def test_one_process_in_place_of_several_is_said(write_config, monkeypatch, caps
     monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "NO")
     make_accelerator(load_config(write_config()))
     assert "has started one process" in (said := capsys.readouterr().out) and "torchrun --nproc_per_node" in said
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot give a process fewer cores")
+def test_a_launched_process_takes_its_share_of_the_cores(write_config, monkeypatch):
+    def threads(cores, **environment):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            torch.set_num_threads(1)
+            make_accelerator(load_config(write_config()))
+            return torch.get_num_threads()
+
+    launched = {"ACCELERATE_DYNAMO_BACKEND": "NO", "OMP_NUM_THREADS": "1"}
+    before = torch.get_num_threads()
+    try:
+        assert threads(6, **launched) == 6
+        assert threads(6, **launched, LOCAL_WORLD_SIZE="2") == 3
+        assert threads(1, **launched, LOCAL_WORLD_SIZE="2") == 1
+        assert threads(6, **launched | {"OMP_NUM_THREADS": "4"}) == 1  # someone chose; torch has heeded it
+        assert threads(6) == 1  # no launcher
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_command_names_no_place_of_this_machine():

@@ -248,6 +248,20 @@ def test_findings_alone_can_be_learned_in_batches_of_like_length(run, write_conf
     assert settings["generation"]["impression"] is False
 
 
+def test_a_run_that_learns_no_reports_writes_none(run, write_config, tmp_path):
+    losses = "training.losses={ce: 0.0, findings: 1.0}"
+    run(write_config(), "model.findings=[cardiomegaly]", losses, "training.metric_for_best_model=[epoch]",
+        "training.epochs=1")  # fmt: skip
+    output = tmp_path / "run"
+    assert not (output / "validation_reports.csv").exists()
+    assert not {"bleu_4", "combined", "findings_f1"} & set(pd.read_csv(output / "history.csv"))
+    text = (output / "training_report.md").read_text()
+    assert "**Radiologist.**" in text and "**Model.**" not in text and "BLEU" not in text
+    assert all((output / picture).is_file() for picture in re.findall(r"!\[.*?\]\((.*?)\)", text))
+    card = (output / "checkpoint" / "README.md").read_text()
+    assert "| epoch, by which epoch 1 was chosen | 1.000 |" in card and "different reports" not in card
+
+
 LAUNCHERS = {
     1: ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1",
         "--mixed_precision", "no", "--dynamo_backend", "no"],

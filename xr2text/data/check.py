@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -70,10 +71,12 @@ class Inspected(NamedTuple):
     error: str = ""
 
 
-def inspect_image(image: ImageFile) -> Inspected:
-    """Reads a whole image, as a training would."""
+def inspect_image(image: ImageFile, whole: bool = True) -> Inspected:
+    """Whether an image's file is there and, of `whole` ones, whether all of it can be read, as a training would."""
     if not image.path.is_file():
         return Inspected(error=f"{image.path} {MISSING}")
+    if not whole:
+        return Inspected()
     try:
         content = image.content()
     except UnreadableImageError as error:
@@ -90,7 +93,7 @@ def check_source(config: Config, processes: int = 1, read_images: bool = True, p
     """Reads the whole source, every image included.
 
     Args:
-        read_images: false: images are not opened, which takes seconds; damage is then not found.
+        read_images: false: images are looked for and not opened, which takes seconds; damage is then not found.
 
     Raises:
         DataError: a folder, a table or a column is missing, so that there is nothing to count.
@@ -100,14 +103,14 @@ def check_source(config: Config, processes: int = 1, read_images: bool = True, p
     for fault in dict.fromkeys(fault for fault, _ in faults.found):
         check.failures += _named([text for found, text in faults.found if found == fault], fault)
     images = _images(check.splits, config.generation.impression)
-    if read_images:
-        files = [image for image in images["image"].unique() if isinstance(image, ImageFile)]
-        with worker_map(processes) as each:
-            bar = tqdm(each(inspect_image, files), "images", len(files), unit="image", disable=not progress)
-            found = dict(zip(files, bar, strict=True))
-        inspected = [found.get(image, Inspected()) for image in images["image"]]
-        images["digest"] = [content.digest for content in inspected]
-        images["error"] = [content.error for content in inspected]
+    files = [image for image in images["image"].unique() if isinstance(image, ImageFile)]
+    inspect = partial(inspect_image, whole=read_images)
+    with worker_map(processes if read_images else 1) as each:
+        bar = tqdm(each(inspect, files), "images", len(files), unit="image", disable=not progress)
+        found = dict(zip(files, bar, strict=True))
+    inspected = [found.get(image, Inspected()) for image in images["image"]]
+    images["digest"] = [content.digest for content in inspected]
+    images["error"] = [content.error for content in inspected]
     counts = [_counts(split, studies, images[images["split"] == split]) for split, studies in check.splits.items()]
     note = "" if read_images else "\n\nImages were not opened."
     check.sections.append(("Studies and images", _table(counts) + note))

@@ -75,7 +75,7 @@ class ReportDataset(Dataset):
         self.finding_labels = torch.from_numpy(np.abs(studies.labels(self.findings))[self.examples.rows])
 
     def set_epoch(self, epoch: int) -> None:
-        """Changes the augmentation; the same epoch gives the same examples."""
+        """Changes augmentation, dropped laterals and recombined reports; the same epoch gives the same examples."""
         self.epoch = epoch
 
     def __len__(self) -> int:

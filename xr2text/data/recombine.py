@@ -1,10 +1,9 @@
 """Training reports in one order, complete, in the words of several, and with findings of others.
 
-Who learns to write from a few thousand reports learns by heart which sentences go together, not to say what is seen.
-Among sentences that come together by chance nothing but the findings says which will follow. Where each may stand
-anywhere, or be left out, the likeliest next sentence is always another, or none: a search for the likeliest report then
-leaves it out. And the likeliest report is one that somebody wrote again and again, not the usual one, unless its
-sentences are exchanged.
+A decoder that learns from a few thousand reports learns by heart which sentences go together, and heeds the findings
+little. In reports whose sentences come together by chance, only the findings tell which comes next. Their order is
+fixed: of a sentence that may stand anywhere, each place is improbable, and a search for the likeliest report leaves it
+out. Normal sentences are exchanged, since else the likeliest report is one that somebody dictated again and again.
 """
 
 import math

@@ -16,7 +16,6 @@ from xr2text.export.dicom_sr import MANUFACTURER
 from xr2text.export.pdf import report_pdf
 from xr2text.export.source import ExportError, Source
 from xr2text.export.text import NOT_WRITTEN, NOTICE
-from xr2text.inference.confidence import confidence_in_words
 from xr2text.inference.overlay import DIM, INK, PAPER, overlay_figure
 
 if TYPE_CHECKING:
@@ -105,10 +104,9 @@ def draft_figure(report: "Report") -> Image.Image:
             write(NOT_WRITTEN, 18)
         for sentence in report.sentences:
             if sentence.section == section:
-                sure = "" if sentence.confidence is None else f", confidence {confidence_in_words(sentence.confidence)}"
                 write(sentence.text, 18)
                 if sentence.region:
-                    write(f"{sentence.region}{sure}", 15, COLOURS[sentence.region])
+                    write(f"{sentence.region}; {sentence.certainty}", 15, COLOURS[sentence.region])
     top += LINE // 2
     for doubt in report.doubts:
         write(doubt, 15, DIM)

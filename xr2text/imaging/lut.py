@@ -93,7 +93,7 @@ def _voi_lut(
 
 
 def _passed_over(what: str) -> str:
-    return f"The file's {what} does not fit its pixels and was passed over; they were scaled by their own range."
+    return f"The file's {what} does not fit its pixels and was passed over."
 
 
 def fits(unit: np.ndarray, values: np.ndarray, padding: np.ndarray | None = None) -> bool:

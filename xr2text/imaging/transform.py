@@ -108,7 +108,7 @@ def letterbox(pixels: np.ndarray, size: int) -> tuple[np.ndarray, Geometry]:
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """Radiograph -> model input, the same for training, evaluation and the page.
+    """Radiograph -> model input, everywhere the same, but that `data.cache` rounds to 8 bits.
 
     Attributes:
         size: side S of the canvas, pixels.

@@ -1,1 +1,1 @@
-"""From an image to a report with its region maps, and out to files."""
+"""From an image to a report with its region maps."""

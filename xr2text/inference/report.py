@@ -135,10 +135,6 @@ class Report:
         """[K, H, W] float32 on the original's pixels, each scaled so that its peak is 1."""
         return self.maps_at(self.radiograph.height, self.radiograph.width)
 
-    def sentence_map(self, sentence: Sentence) -> np.ndarray:
-        """[h, w] float32, a sentence's place on the patch grid: the regions' maps by its weights; it sums to 1."""
-        return np.tensordot(np.array(list(sentence.region_weights.values()), np.float32), self.grid_maps, axes=1)
-
     def maps_at(self, height: int, width: int, dtype: type = np.float32) -> np.ndarray:
         """`maps` on the radiograph resized to [height, width], one region in memory at a time beside the result."""
         maps = np.empty((len(self.grid_maps), height, width), dtype)

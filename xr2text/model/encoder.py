@@ -110,7 +110,7 @@ class ImageEncoder(nn.Module):
 def load_backbone_weights(backbone: nn.Module, name: str, source: str) -> None:
     """Loads timm's weights of a model ("timm"), or those of a file or of an installed package ("package:NAME"). Raises
     ConfigError where they are not to be found or do not fit the model."""
-    state, wanted = _read_weights(name, source), backbone.state_dict()  # of a part of the model, perhaps
+    state, wanted = _read_weights(name, source), backbone.state_dict()  # without a head, perhaps
     if not wanted.keys() <= state.keys():  # another library's names for the same tensors in the same order
         names = timm.create_model(name, pretrained=False).state_dict()
         state = dict(zip(names, state.values(), strict=False))

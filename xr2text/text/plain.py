@@ -19,7 +19,7 @@ _SAME = str.maketrans(
 )
 _ESCAPED_BREAK = re.compile(r"\\[rn]|_x000[dD]_")  # line breaks as some tables write them
 _PARAGRAPH_TAG = re.compile(r"\s*</?(?:br|p|div|li|ul|ol|tr|h\d)\b[^<>]*>\s*", re.IGNORECASE)
-_TAG = re.compile(  # and no words in angle brackets
+_TAG = re.compile(  # of HTML; words in angle brackets that are no tags stay
     r"</?(?:[bisu]|em|strong|span|font|su[bp]|small|big|a(?= href)|(?<=/)a|table|t(?:body|head|d|h)|html|body|pre|code)"
     r"(?: [\w-]+=[^<>]*)?\s*/?>",
     re.IGNORECASE,

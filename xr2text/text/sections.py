@@ -53,7 +53,7 @@ def clean_section(text: str | None) -> str:
     return " ".join(kept)
 
 
-REPORT = "report"  # the heading of the whole: what stands directly below it is a title, unless it is all there is
+REPORT = "report"  # the heading of a whole report: text right below it is a title, unless nothing else follows
 # Headings of a report's free text by the section that each begins; None: one that is of no use here. The names and the
 # parts of names below are those of MIMIC-CXR's own parser (github.com/MIT-LCP/mimic-cxr, txt/section_parser.py), and
 # more of the same meaning.

@@ -10,7 +10,7 @@ from xr2text.errors import XR2TextError
 from xr2text.training.objective import Batch, Objective
 from xr2text.training.optim import build_optimizer
 
-# What else than accelerate knows says that memory is full: oneDNN, the C++ library, cuBLAS and cuDNN.
+# Words by which oneDNN, the C++ library, cuBLAS and cuDNN say that memory is full; accelerate knows the others.
 FULL = ("could not create a primitive", "could not create a memory", "std::bad_alloc", "STATUS_ALLOC_FAILED")
 
 

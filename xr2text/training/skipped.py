@@ -14,11 +14,12 @@ from xr2text.data.study import DataError, UnreadableImageError
 from xr2text.files import atomic_write
 
 FILE = "skipped.csv"
-NAMED = 20  # at a time
+NAMED = 20  # in the log, at a time
 
 
 class Skipped:
-    """What a run skips: named once in the log, listed in `FILE`, too many an error. Saved with the run's state.
+    """What a run skips: listed in `FILE`, the first of each time also named in the log, too many an error. Saved with
+    the run's state.
 
     Args:
         fraction: of the training radiographs, that may be skipped.

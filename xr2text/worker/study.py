@@ -15,7 +15,6 @@ from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.imaging.read import read_chest_radiograph
 
 if TYPE_CHECKING:
-    from xr2text.inference.gate import Gate
     from xr2text.inference.reporter import Report
 
 MAX_IMAGES = 8  # of a study that are looked at
@@ -27,10 +26,11 @@ _DICOM = Radiograph(np.zeros((1, 1), np.float32), "DICOM")  # stands for an imag
 class Reporter(Protocol):
     """What the worker needs of `inference.reporter.Reporter`."""
 
-    gate: "Gate | None"
     model_name: str
 
-    def report(self, image: Radiograph) -> "Report": ...
+    def is_lateral(self, image: Radiograph) -> bool: ...
+
+    def report(self, image: Radiograph, lateral: Radiograph | None = None) -> "Report": ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ class Answer:
 
 
 def answer(reporter: Reporter, images: Sequence[str], fetch: Callable[[str], bytes]) -> Answer:
-    """Reads a study: of its newest frontal radiograph that the gate passes, with the newest lateral one beside it.
+    """Reads a study: of its newest frontal radiograph that the gate passes, PA before AP, with the newest lateral one.
 
     Args:
         images: their names.

@@ -51,6 +51,9 @@ def test_the_index_is_made_anew_when_a_table_or_a_setting_changes(configs, readi
     assert len(readings) == 2
     load_studies(config, anew=True)
     assert len(readings) == 3 and len(before) == 6
+    config.tuning_fraction, config.augmentation, config.workers = 0.3, 0.5, 0
+    load_studies(config)
+    assert len(readings) == 3, "these change nothing that the index holds"
     config.split_file = "unused.json"
     load_studies(config)
     load_studies(config, findings=["edema"])

@@ -83,11 +83,10 @@ def test_a_finding_both_asserted_and_denied_is_a_contradiction():
     assert contradictions("Bilateral effusions. No left pleural effusion.") == {"pleural effusion"}
 
 
-def test_a_mention_keeps_its_sentence_side_and_severity():
+def test_a_mention_keeps_its_side_and_regions():
     report = "Heart size is normal.  There is a small left\npleural effusion."
     (effusion,) = [mention for mention in find_mentions(report) if mention.finding == "pleural effusion"]
-    assert effusion.sentence == "There is a small left pleural effusion."
-    assert (effusion.status, effusion.side, effusion.severity) == ("present", "left", "small")
+    assert (effusion.status, effusion.side) == ("present", "left")
     assert effusion.regions == ("costophrenic angles",)
 
 

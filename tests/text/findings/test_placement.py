@@ -1,4 +1,4 @@
-"""Sides, severities and regions of the findings of a sentence."""
+"""Sides and regions of the findings of a sentence."""
 
 import pytest
 from finding_sentences import load_cases
@@ -7,12 +7,11 @@ from xr2text.text.findings.labeler import find_mentions
 
 # These lie in or beside several regions: a case names some of them.
 AMONG_OTHERS = {"enlarged cardiomediastinum", "pneumothorax", "pleural effusion", "hilar or mediastinal adenopathy"}
-PLACED = [case for case in load_cases() if case.sides or case.severities or case.regions]
+PLACED = [case for case in load_cases() if case.sides or case.regions]
 
 
 def test_many_sentences_say_where():
     assert sum(bool(case.sides) for case in PLACED) >= 35
-    assert sum(bool(case.severities) for case in PLACED) >= 20
     assert sum(bool(case.regions) for case in PLACED) >= 20
 
 
@@ -21,8 +20,6 @@ def test_findings_of_a_sentence_are_placed(case):
     mentions = find_mentions(case.text)
     for finding, side in case.sides.items():
         assert side in [mention.side for mention in mentions if mention.finding == finding], f"{finding}: {case}"
-    for finding, word in case.severities.items():
-        assert word in [mention.severity for mention in mentions if mention.finding == finding], f"{finding}: {case}"
     for finding, regions in case.regions.items():
         found = [set(mention.regions) for mention in mentions if mention.finding == finding]
         if finding in AMONG_OTHERS:

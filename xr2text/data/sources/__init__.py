@@ -38,6 +38,7 @@ READERS = {
 }
 INDEXED = ("indiana", "openi", "r2gen")  # whose studies people have labelled
 ONE_FILE = ("hub", "manifest")  # whose root may be a file, too
+_USED_LATER = {"workers", "cache", "max_skip_fraction", "augmentation", "tuning_fraction", "tuning_fold"}
 VERSION = 3  # of the index's columns and of what the readers make of a source
 _TABLES = ("*.csv", "*.csv.gz", "*.json", "*.jsonl", "*.zip", "*.parquet", "*.arrow", "*/*.parquet", "*/*.arrow",
            "*.xml", "ecgen-radiology/*.xml")  # fmt: skip
@@ -107,26 +108,23 @@ def _each_in_one_split(config: DataConfig, studies: Iterable[Study], faults: Fau
         elif seen.setdefault(study.id, split) != split:
             words = f"stands in two splits: {seen[study.id]} and {split}"
             faults.add("two splits", f"{source}: study {study.id!r} {words}")
-        if again := next((image for image in study.images if study.images.count(image) > 1), None):
-            faults.add("duplicate image", f"{source}: study {study.id!r} lists {again} more than once")
         first, before = patients.setdefault(study.patient, (study.id, split))
         if before != split and first != study.id:
             words = f"stands in two splits: study {first!r} in {before}, study {study.id!r} in {split}"
             faults.add("two splits", f"{source}: patient {study.patient!r} {words}")
-        if len(set(study.images)) < len(study.images):
-            image = next(image for image in study.images if study.images.count(image) > 1)
-            faults.add("duplicate image", f"{source}: study {study.id!r} lists {image} more than once")
+        if again := next((image for image in study.images if study.images.count(image) > 1), None):
+            faults.add("duplicate image", f"{source}: study {study.id!r} lists {again} more than once")
         yield study
 
 
 def _key(config: DataConfig, from_reports: bool) -> str:
     """A digest of what the index depends on: settings of the source, and versions of its tables."""
-    settings = config.model_dump(exclude={"workers", "cache", "max_skip_fraction"})
+    settings = config.model_dump(exclude=_USED_LATER)
     files = [Path(file) for file in (config.root, config.split_file) if file]
     if config.labelled_images is not None:
         files.append(Path(config.labelled_images) / "labels.csv")
     if config.segmentation is not None:
-        files += sorted(Path(config.segmentation).glob("images/*"))
+        files += [*sorted(Path(config.segmentation).glob("images/*")), Path(config.segmentation) / "nodules.csv"]
     if config.root is not None:
         files += [file for pattern in _TABLES for file in sorted(Path(config.root).glob(pattern))]
     stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]

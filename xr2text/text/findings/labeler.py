@@ -1,4 +1,4 @@
-"""What a report asserts: free text -> findings, each present, absent or uncertain, with its side, regions and severity.
+"""What a report asserts: free text -> findings, each present, absent or uncertain, with its side and regions.
 
 The words for each finding stand in table.py, those that deny or doubt it in negation.py, and those that say where it is
 in placement.py.
@@ -37,16 +37,12 @@ class Mention:
         status: "present", "absent" or "uncertain".
         side: the patient's "right" or "left", "bilateral", or None where the sentence does not say.
         regions: names out of `anatomy.REGION_NAMES`.
-        severity: the word that grades it ("mild", "moderate", "small", ...), or None.
-        sentence: that it stands in, as `plain_text` writes it.
     """
 
     finding: str
     status: str
     side: str | None
     regions: tuple[str, ...]
-    severity: str | None
-    sentence: str
 
 
 def find_mentions(text: str) -> list[Mention]:
@@ -177,7 +173,7 @@ def _read_sentence(sentence: str) -> list[Mention]:
     for index, (match, status) in enumerate(assertions):
         if status is not None:
             where = place(text, index, spans, match.finding)
-            mentions.append(Mention(match.finding.name, status, *where, sentence))
+            mentions.append(Mention(match.finding.name, status, *where))
     return list(dict.fromkeys(mentions))
 
 

@@ -1,4 +1,4 @@
-"""Where a report places a finding and how it grades it: side, severity and regions, by the words that belong to it.
+"""Where a report places a finding: its side and regions, by the words that belong to it.
 
 The words between a finding's neighbours in its sentence are its own, up to the next "and", "with" or comma.
 """
@@ -10,7 +10,7 @@ from xr2text.anatomy import REGIONS
 from xr2text.text.findings.table import Finding
 
 Span = tuple[int, int]  # start and end in the sentence, in characters
-Place = tuple[str | None, tuple[str, ...], str | None]  # side, regions and severity, see `labeler.Mention`
+Place = tuple[str | None, tuple[str, ...]]  # side and regions, see `labeler.Mention`
 
 _SIDE_WORDS = {
     "right": r"right(?:ward|-sided)?|rul|rml|rll|azygos",
@@ -18,7 +18,6 @@ _SIDE_WORDS = {
     "bilateral": r"bilateral(?:ly)?|both|bi-?basilar|bibasal|bi-?apical",
 }
 _SIDE = re.compile("|".join(rf"(?P<{side}>\b(?:{words})\b)" for side, words in _SIDE_WORDS.items()))
-_SEVERITY = re.compile(r"\b(minimal|trace|tiny|small|mild|moderate|large|severe|marked|massive|extensive)(?:ly)?\b")
 _JOINT = re.compile(r"\band\b|\bor\b|\bwith\b|,|;|\bwithout\b|\bbut\b")
 _ONLY_JOINED = re.compile(r"\s*(?:,|and|or|and/or|/|with|, and|, or)\s*(?:\w+\s)?")
 _BOTH_COMPARED = re.compile(
@@ -41,7 +40,7 @@ def place(sentence: str, index: int, spans: Sequence[Span], finding: Finding) ->
     span = spans[index]
     side = _side(sentence, span, spans)
     before, inside, after = _own_words(sentence, span, spans)
-    return side, _regions(before + inside + after, finding, side), _severity(before, inside, after)
+    return side, _regions(before + inside + after, finding, side)
 
 
 def _zones(sentence: str, span: Span, spans: Sequence[Span]) -> tuple[str, str]:
@@ -84,12 +83,6 @@ def _shared_side(sentence: str, span: Span, spans: Sequence[Span]) -> str | None
     if later and _ONLY_JOINED.match(sentence[span[1] : later[0][0]]):
         return _side(sentence, later[0], rest)
     return None
-
-
-def _severity(before: str, inside: str, after: str) -> str | None:
-    found = _SEVERITY.search(inside) or next(reversed(list(_SEVERITY.finditer(before))), None)
-    found = found or _SEVERITY.search(after)
-    return found[1] if found else None
 
 
 def _regions(words: str, finding: Finding, side: str | None) -> tuple[str, ...]:

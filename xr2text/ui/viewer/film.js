@@ -12,7 +12,7 @@ const state = {
 const sentences = () => state.view?.sentences ?? [];
 // The regions that a sentence was written from: each has at least half the weight of the first.
 const placesOf = ({ weights }) => state.regions.filter((_, k) => weights[k] >= 0.5 * Math.max(...weights));
-// The same, and the lateral view where it has as much as half of the first region's.
+// Whether the lateral view is one of its places: it has as much as half of the first region's.
 const fromLateral = ({ weights, lateral }) => lateral > 0 && lateral >= 0.5 * (1 - lateral) * Math.max(...weights);
 const namesOf = (sentence) => [...placesOf(sentence).map((region) => region.name),
   ...(fromLateral(sentence) ? ["lateral view"] : [])].join(", ");
@@ -245,7 +245,7 @@ async function showFilm() {
   );
   if (turn !== state.turn) return false;
   canvas.hidden = !film;
-  find(".open").hidden = Boolean(film) || readonly && Boolean(film);
+  find(".open").hidden = Boolean(film);
   if (newFilm) {
     Object.assign(state, { film, lateral: false, views: { frontal: grey, lateral }, region: null, sentence: null });
     showView();

@@ -17,9 +17,10 @@ async function open(files, where = "frontal") {
   room.dataset.ready = "";
   try {
     const sent = await Promise.all([...files].map(upload)), paths = sent.map(({ path }) => path);
-    if (files.length > 2) document.dispatchEvent(new CustomEvent("xr2text:batch", { detail: paths }));
-    else ask("sent", { paths, where, write: find(".auto").checked }, "Reading the radiograph …");
-    if (files.length > 2) refresh();
+    if (files.length > 2) {
+      document.dispatchEvent(new CustomEvent("xr2text:batch", { detail: paths }));
+      refresh();
+    } else ask("sent", { paths, where, write: find(".auto").checked }, "Reading the radiograph …");
   } catch {
     await refresh();
     writeStatus({ text: "The file could not be sent: it may be too large, or the connection is gone.", tone: "bad", details: [] });
