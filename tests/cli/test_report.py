@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import pytest
 from dicom_files import IDENTITY, dataset, file_bytes
+from pydicom import dcmread
+from pydicom.uid import generate_uid
 
 from xr2text.anatomy import REGION_NAMES
 from xr2text.cli.main import main
@@ -62,6 +64,51 @@ def test_a_lateral_view_goes_with_one_frontal_radiograph(run, png, tmp_path, cap
     written = json.loads((tmp_path / "out" / "phantom" / "report.json").read_text())
     assert written["lateral_view"] is False and "lateral view was not read" in str(written["warnings"])
     assert run(png, png, "--lateral", png) == 2 and "one frontal FILE; there are 2" in capsys.readouterr().err
+
+
+def test_a_lateral_file_that_cannot_be_read_is_named(run, png, tmp_path, capsys):
+    assert run(png, "--lateral", tmp_path / "typo.dcm") == 2
+    assert f"--lateral {tmp_path / 'typo.dcm'}: The file does not exist" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_both_views_are_evidence_of_the_structured_report(make_tiny, tmp_path):
+    make_tiny(lateral_queries=2).save_pretrained(tmp_path / "checkpoint")
+    phantom = draw_phantom(1, 300)
+    for name, pixels, view in (("frontal", phantom.pixels, "PA"), ("lateral", phantom.lateral.pixels, "LL")):
+        uids = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.4", "SOPInstanceUID": generate_uid()}
+        made = dataset(np.round(pixels * 4095).astype(np.uint16), 12, ViewPosition=view, **uids)
+        (tmp_path / name).write_bytes(file_bytes(made))
+    files = [str(tmp_path / "frontal"), "--lateral", str(tmp_path / "lateral"), "--no-overlay", "--also", "dicom-sr"]
+    options = ["--force", "--out", str(tmp_path / "out"), "--checkpoint", str(tmp_path / "checkpoint")]
+    assert main(["report", *files, *options]) == 0
+    written = dcmread(tmp_path / "out" / "frontal" / "report.dcm")
+    (study,) = written.CurrentRequestedProcedureEvidenceSequence
+    images = [image for series in study.ReferencedSeriesSequence for image in series.ReferencedSOPSequence]
+    expected = {dcmread(tmp_path / name).SOPInstanceUID for name in ("frontal", "lateral")}
+    assert {image.ReferencedSOPInstanceUID for image in images} == expected
+
+
+def test_documents_of_an_earlier_report_are_written_anew(make_tiny, png, tmp_path):
+    make_tiny(("nodule",)).save_pretrained(tmp_path / "checkpoint")
+    options = [str(png), "--no-overlay", "--out", str(tmp_path / "out"), "--checkpoint", str(tmp_path / "checkpoint")]
+    assert main(["report", *options, "--also", "fhir"]) == 0
+    assert main(["report", *options, "--finding", "nodule=present"]) == 0
+    folder = tmp_path / "out" / "phantom"
+    assert "nodule present" in (folder / "report.fhir.json").read_text()
+    assert sorted(path.name for path in folder.iterdir()) == ["report.fhir.json", "report.json", "report.txt"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are text")
+def test_a_name_that_is_no_text_and_a_file_that_may_not_be_read_stop_nothing(run, png, tmp_path, capsys):
+    folder = tmp_path / "films"
+    folder.mkdir()
+    (folder / os.fsdecode(b"M\xfcller.png")).write_bytes(png.read_bytes())
+    (folder / "IM0001").symlink_to(tmp_path / "gone")
+    (folder / "IM0002").write_bytes(b"")
+    assert run(folder, "--no-overlay") == 0
+    (report,) = (tmp_path / "out").rglob("report.json")
+    assert json.loads(report.read_text())["file"] == "M\ufffdller.png"
 
 
 def test_of_two_views_of_a_study_the_lateral_is_found(run, tmp_path, capsys):

@@ -12,6 +12,8 @@ from xr2text.inference.confidence import (
     read_findings,
     sentence_confidence,
     spoken_of,
+    with_finding,
+    without_finding,
 )
 from xr2text.inference.report import Sentence
 from xr2text.model.findings import FindingMeasure
@@ -143,6 +145,17 @@ def test_only_what_the_model_has_can_be_set():
     ):
         with pytest.raises(FindingError, match=words):
             check_set_findings(findings, names)
+
+
+def test_what_followed_from_a_finding_goes_with_it():
+    known = ["nodule", "pleural effusion", "right pleural effusion", "left pleural effusion"]
+    absent = with_finding({"nodule": "present"}, "pleural effusion", "absent", known)
+    assert set(absent) == set(known)
+    assert without_finding(absent, "pleural effusion", known) == {"nodule": "present"}
+    sided = with_finding({}, "right pleural effusion", "present", known)
+    assert sided == {"right pleural effusion": "present", "pleural effusion": "present"}
+    assert without_finding(sided, "right pleural effusion", known) == {}
+    assert without_finding({"nodule": "present"}, "pleural effusion", known) == {"nodule": "present"}
 
 
 def test_what_is_not_assessed_is_never_sure_and_is_not_missed_where_it_is_denied():

@@ -1,5 +1,7 @@
 """The page as its reader meets it: the real app as its own process, in a headless browser."""
 
+import time
+
 import numpy as np
 import pytest
 from dicom_files import dataset, file_bytes
@@ -130,6 +132,12 @@ def test_window_invert_and_zoom_by_mouse_and_keys(page, browser, png):
     assert float(page.find("#reader .width").get_property("value")) < 70
     assert page.pixels().std() > 1.2 * radiograph.std(), "a narrower window has more contrast"
     type_("r")
+    slow = webdriver.ActionChains(browser, duration=0).click_and_hold(canvas)
+    for _ in range(80):
+        slow.move_by_offset(-1, 0)
+    slow.release().perform()
+    assert float(page.find("#reader .width").get_property("value")) == 80
+    type_("r")
     assert np.array_equal(page.pixels(), radiograph)
     drag(0, 120)
     assert page.pixels().mean() < radiograph.mean() - 10, "a higher level is darker"
@@ -210,6 +218,27 @@ def test_the_report_is_edited_where_it_is_read_and_that_is_what_is_saved(page, b
         webdriver.ActionChains(browser).key_down(Keys.CONTROL).send_keys("z").key_up(Keys.CONTROL).perform()
         page.until(lambda: page.ready == "report")
     assert page.words == written and not page.find("#reader .edits").is_displayed()
+
+
+def test_what_is_typed_outlives_the_answer_to_another_edit(page, browser, png):
+    page.read(png)
+    written = page.words
+    browser.set_network_conditions(offline=False, latency=1000, throughput=10**7)
+    try:
+        for place, text in enumerate(("There is a nodule.", "There is a scar.")):
+            box = page.all("#reader .words")[place]
+            box.click()
+            box.send_keys(Keys.CONTROL, "a")
+            box.send_keys(text)
+            if place == 0:
+                browser.execute_script("document.activeElement.blur()")
+        time.sleep(4)  # the answer to the first comes meanwhile
+        assert box.text == "There is a scar."
+    finally:
+        browser.delete_network_conditions()
+    browser.execute_script("document.activeElement.blur()")
+    page.until(lambda: page.ready == "report" and "1 taken out" not in page.find("#reader .edits").text)
+    assert page.words == ["There is a nodule.", "There is a scar.", *written[2:]]
 
 
 def test_a_finding_is_set_and_set_back(page, png):

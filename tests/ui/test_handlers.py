@@ -4,6 +4,7 @@ import zipfile
 from dataclasses import replace
 from io import BytesIO
 
+import gradio as gr
 import numpy as np
 import pytest
 
@@ -76,7 +77,9 @@ def test_each_file_of_a_report_is_made_when_it_is_asked_for(read, saved):
     assert written["findings"] == read.opened.bare.findings and written["sha256"] == read.opened.source.sha256
     assert saved(files["pdf"]).startswith(b"%PDF") and saved(files["png"]).startswith(b"\x89PNG")
     assert files["fhir"]["name"] == "report.fhir.json"
-    assert handlers.save(read, "another", "txt") is None is handlers.save(read, label, "exe")
+    for wrong in (("another", "txt"), (label, "exe")):
+        with pytest.raises(gr.Error, match="no longer kept"):
+            handlers.save(read, *wrong)
 
 
 def test_what_is_edited_is_what_is_saved_and_can_be_undone(reporter, read, saved):
@@ -137,6 +140,40 @@ def test_what_cannot_be_read_is_said_in_words(reporter, read, png, not_an_image)
         assert answer["session"].studies == read.studies
 
 
+def test_what_is_no_lateral_view_of_the_study_leaves_it_open(reporter, opened, png, not_an_image, make_dicom):
+    study, other = Session(opened), make_dicom("other", ViewPosition="LL", StudyInstanceUID="1.2.3")
+    lateral = make_dicom("lateral", ViewPosition="LL", StudyInstanceUID="1.2.4")
+
+    def add(session, *paths):
+        return list(handlers.open_files(reporter, session, list(map(str, paths)), "lateral", False))
+
+    for path, words in ((not_an_image, "not an accepted image"), (png, "no lateral view of this study")):
+        (answer,) = add(study, path)
+        assert words in value(answer)["status"]["text"] and value(answer)["adds"]
+        assert answer.get("session", study).opened is opened
+    (both,) = add(study, lateral)
+    assert both["session"].opened.lateral is not None
+    framed = replace(opened, source=both["session"].opened.lateral.source)  # of the study 1.2.4
+    (answer,) = add(Session(framed), other)
+    assert "no lateral view of this study" in value(answer)["status"]["text"] and "session" not in answer
+
+
+def test_what_is_no_longer_kept_is_said(reporter):
+    label = "12:00:00 · report 1"
+    for answer in (
+        handlers.edit(Session(), label, "There is a nodule.", ""),
+        handlers.set_finding(reporter, Session(), label, "nodule", "present"),
+        handlers.reopen(Session(), label),
+    ):
+        assert value(answer)["status"] == handlers.status(handlers.GONE, "bad") and "session" not in answer
+
+
+def test_sides_are_shown_once_the_gate_has_put_the_radiograph_right(reporter, opened, read):
+    assert "sides" not in handlers.reader_value(Session(opened)) and handlers.reader_value(read)["sides"]
+    lateral = replace(opened, decoded=replace(opened.decoded, view="lateral"))
+    assert not value(handlers.write_open(reporter, Session(lateral)))["sides"]
+
+
 def test_a_doubtful_image_waits_for_a_click(reporter, opened, png):
     reporter.doubt = "It is strange."
     answer = handlers.write_open(reporter, Session(opened))
@@ -171,7 +208,9 @@ def test_a_batch_goes_on_past_a_bad_file_and_leaves_none(reporter, read, png, no
     assert {(row["number"], row["finding"], row["set_by"]) for row in rows} == {
         (number, finding, "model") for number in "13" for finding in ("cardiomegaly", "nodule")
     }
-    assert saved(handlers.save_batch(after, "csv")).decode() == table and handlers.save_batch(Session(), "zip") is None
+    assert saved(handlers.save_batch(after, "csv")).decode() == table
+    with pytest.raises(gr.Error, match="no longer kept"):
+        handlers.save_batch(Session(), "zip")
 
 
 @pytest.mark.parametrize("count", [0, handlers.MAX_BATCH + 1])

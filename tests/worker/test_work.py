@@ -2,11 +2,13 @@
 
 import json
 import threading
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.request import urlopen
 
+import httpx
 import numpy as np
 import pytest
 from dicom_files import IDENTITY, dataset, file_bytes
@@ -20,7 +22,7 @@ from xr2text.config import ConfigError, load_config
 from xr2text.errors import XR2TextError
 from xr2text.imaging.radiograph import ImageError
 from xr2text.worker import work
-from xr2text.worker.orthanc import UnavailableError
+from xr2text.worker.orthanc import Orthanc, OrthancError, UnavailableError
 from xr2text.worker.settings import Rules, WorkerConfig
 from xr2text.worker.watch import Metrics, status
 from xr2text.worker.work import Record, Worker
@@ -227,6 +229,51 @@ def test_the_worker_waits_for_an_archive_that_is_away(archive, monkeypatch):
     assert waits[:7] == [1, 2, 4, 8, 16, 30, 30] and archive.state().state == "done"
 
 
+def test_a_study_that_the_archive_cannot_give_holds_no_other_up(archive, monkeypatch):
+    for study in ("s0", "s2"):
+        archive.add(study)
+    give, stop, looks = archive.file, threading.Event(), []
+
+    def file(name):
+        if name.startswith("s0"):
+            raise UnavailableError("Orthanc cannot do what it is asked now (HTTP 500).")
+        return give(name)
+
+    def wait(seconds):
+        looks.append(seconds)
+        if len(looks) > 5:
+            stop.set()
+
+    monkeypatch.setattr(archive, "file", file, raising=False)
+    monkeypatch.setattr(
+        archive, "store", lambda content: ("x", next(s for s in ("s1", "s2") if archive.state(s).state == "claimed"))
+    )
+    monkeypatch.setattr(stop, "wait", wait)
+    worker_of(archive).run(stop)
+    assert [archive.state(study).state for study in ("s0", "s1", "s2")] == ["waiting", "done", "done"]
+
+
+def test_a_report_outlives_the_age_at_which_studies_are_taken(archive, clock, monkeypatch):
+    worker = worker_of(archive, rules={"max_age_days": 7}, explain_refusals=True)
+    facts = archive.study("s1")
+
+    def dated(date):
+        return lambda study: facts | {"MainDicomTags": facts["MainDicomTags"] | {"StudyDate": date}}
+
+    monkeypatch.setattr(archive, "study", dated(datetime.now().strftime("%Y%m%d")), raising=False)
+    once(worker)
+    assert archive.state().state == "done"
+    monkeypatch.setattr(archive, "study", dated("20200101"), raising=False)
+    archive.changes.append("s1")
+    once(worker)
+    assert archive.state().state == "done" and archive.state().version == 1
+    archive.metadata.clear()
+    for _ in range(2):
+        archive.changes.append("s1")
+        once(worker)
+        assert archive.state().state == "refused" and "older than 7 days" in archive.state().reasons[0]
+
+
 def test_documents_that_cannot_be_sent_wait(archive, clock):
     archive.broken = {"send"}
     worker = worker_of(archive, send_to="PACS", lease_seconds=60)
@@ -296,6 +343,14 @@ def test_settings_come_from_a_file_and_are_checked(tmp_path, capsys):
 def test_an_archive_that_does_not_answer_is_named(capsys):
     assert main(["worker", "--orthanc", f"http://127.0.0.1:{free_ports(1)[0]}", "--status"]) == 2
     assert "worker: Orthanc does not answer (ConnectError)." in capsys.readouterr().err
+    assert main(["worker", "--orthanc", "http://127.0.0.1:abc", "--status"]) == 2
+    assert "worker: Orthanc's address is none: Invalid port: 'abc'." in capsys.readouterr().err
+
+
+def test_an_address_where_something_else_answers_is_named():
+    page = httpx.MockTransport(lambda request: httpx.Response(200, html="<p>Welcome</p>"))
+    with pytest.raises(OrthancError, match=r"At http://pacs/changes\?last something answers that is not Orthanc"):
+        Orthanc("http://user:secret@pacs:80", transport=page).last_change()
 
 
 def test_counts_and_health_are_served(archive):

@@ -17,6 +17,8 @@ from xr2text.cli.options import add_checkpoint, lasting_imports
 from xr2text.errors import XR2TextError
 
 if TYPE_CHECKING:
+    from xr2text.export.source import Source
+    from xr2text.imaging.radiograph import Radiograph
     from xr2text.inference.reporter import Reporter
 
 HELP = "write the report of each radiograph"
@@ -29,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--lateral", type=Path, metavar="FILE", help="the lateral view beside the one frontal FILE")
     add("--study", action="store_true", help="the two FILEs are the frontal and the lateral view of one study")
     add("--out", required=True, type=Path, metavar="DIR", help="a folder per file is made here")
-    add("--maps", action="store_true", help="also maps.npz, the seven maps in original pixels")
+    add("--maps", action="store_true", help="also maps.npz, the seven maps on the radiograph's pixels")
     add("--no-overlay", action="store_true", help="no overlay.png, which takes longest of all")
     also = "documents to write also: pdf, fhir (a DiagnosticReport), dicom-sr (a DICOM Structured Report)"
     choices = ("pdf", "fhir", "dicom-sr")
@@ -61,18 +63,19 @@ def run(args: argparse.Namespace) -> int:
     if args.lateral is not None and len(files) != 1:
         raise XR2TextError(f"--lateral goes with one frontal FILE; there are {len(files)}")
     if state is not None:  # files of one name go to one process, which gives their folders numbers
-        files = [file for file in files if crc32(_stem(file).encode()) % state.num_processes == state.process_index]
+        files = [file for file in files if crc32(os.fsencode(_stem(file))) % state.num_processes == state.process_index]
     documents = ["txt", "json", *([] if args.no_overlay else ["png"]), *(["maps"] if args.maps else []), *args.also]
     contents: deque[bytes | Path] = deque()  # of the model's batch
 
     def images() -> Iterator[tuple[bytes | Path, Path | None]]:
         for file in files:
             contents.append(_content(file))
-            yield contents[-1], args.lateral
+            yield contents[-1], lateral and lateral[0]
 
     reporter = Reporter.from_pretrained(args.checkpoint, None if state is None else state.device)
     if args.study:
         files, args.lateral = _one_study(reporter, files)
+    lateral = None if args.lateral is None else _lateral(args.lateral, args.identity)
     reports = reporter.reports(images(), force=args.force, findings=dict(args.finding))
     folders = ReportFolders(args.out)
     refused = 0
@@ -81,11 +84,11 @@ def run(args: argparse.Namespace) -> int:
         try:
             if isinstance(report, ImageError):
                 raise report
-            source = source_of(content, report.radiograph, args.identity, file.name)
+            source = source_of(content, report.radiograph, args.identity, _readable(file.name))
             folder, others = folders.folder(file, source.sha256)
             if others:
                 tqdm.write(f"{file}: {others} has the report of another file; this one is in {folder}", file=sys.stderr)
-            write_report(report, folder, documents, source)
+            write_report(report, folder, documents, source, report.lateral and lateral[1])
             continue
         except DoubtfulImageError as error:
             reason = f"{error} --force writes it all the same."
@@ -126,6 +129,25 @@ def _one_study(reporter: "Reporter", files: list[Path]) -> tuple[list[Path], Pat
     return [files[1 - place]], files[place]
 
 
+def _lateral(file: Path, identity: bool) -> "tuple[Radiograph, Source]":
+    """The lateral view, and what documents say of its file. Raises ImageError, which names it."""
+    from xr2text.export.source import source_of
+    from xr2text.imaging.radiograph import ImageError
+    from xr2text.imaging.read import read_content, read_radiograph
+
+    try:
+        content = read_content(file)
+        radiograph = read_radiograph(content)
+    except ImageError as error:
+        raise ImageError(f"--lateral {file}: {error}") from None
+    return radiograph, source_of(content, radiograph, identity)
+
+
+def _readable(name: str) -> str:
+    """A file's name as text, also where its bytes are none in UTF-8."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
 def _content(file: Path) -> bytes | Path:
     """A file's bytes; the path where they cannot be read, of which the reader of radiographs says why."""
     from xr2text.imaging.radiograph import ImageError
@@ -160,8 +182,11 @@ def _is_radiograph(file: Path) -> bool:
         return False
     if file.suffix.lower() in SUFFIXES:
         return True
-    with file.open("rb") as content:
-        return content.read(132)[128:] == b"DICM"
+    try:
+        with file.open("rb") as content:
+            return content.read(132)[128:] == b"DICM"
+    except OSError:
+        return True  # why it cannot be read is then said of it
 
 
 def _stem(file: Path) -> str:

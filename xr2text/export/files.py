@@ -27,17 +27,19 @@ FILES = {
 
 
 def write_report(
-    report: "Report", folder: str | Path, names: Collection[str] = ("txt", "json", "png"), source: Source | None = None
-) -> list[Path]:
-    """Writes documents into `folder`, which is made if need be.
+    report: "Report", folder: str | Path, names: Collection[str] = ("txt", "json", "png"), source: Source | None = None,
+    lateral: Source | None = None,
+) -> list[Path]:  # fmt: skip
+    """Writes documents into `folder`, which is made if need be. Those of an earlier report there are written anew.
 
     Args:
-        names: out of FILES. maps: `maps` [7, H, W] float16 on the original's pixels, each region's peak at 1, and
-            `regions`, their names.
+        names: out of FILES. maps: `maps` [7, H, W] float16 on the pixels of `report.radiograph`, upright where those of
+            the file lay on their side, each region's peak at 1, and `regions`, their names.
         source: the radiograph's file.
+        lateral: that of the lateral view.
 
     Returns:
-        The files' paths, in the order of FILES. Each file is whole or not there at all, even after a kill.
+        The paths of those asked for, in the order of FILES. Each file is whole or not there at all, even after a kill.
 
     Raises:
         ExportError: a DICOM Structured Report cannot be made of this source; the other files are there.
@@ -47,15 +49,16 @@ def write_report(
         raise ValueError(f"unknown documents {sorted(unknown)}; accepted: {', '.join(FILES)}")
     paths = []
     for name, file in FILES.items():
-        if name in names:
-            content = document(report, name, source)
-            paths.append(Path(folder) / file)
-            with atomic_write(paths[-1]) as draft:
+        path = Path(folder) / file
+        if name in names or path.is_file():
+            content = document(report, name, source, lateral)
+            with atomic_write(path) as draft:
                 draft.write_bytes(content)
+            paths += [path] if name in names else []
     return paths
 
 
-def document(report: "Report", name: str, source: Source | None = None) -> bytes:
+def document(report: "Report", name: str, source: Source | None = None, lateral: Source | None = None) -> bytes:
     """The content of one of FILES, see `write_report`. What a document needs is imported with it."""
     content = BytesIO()
     if name == "txt":
@@ -81,7 +84,7 @@ def document(report: "Report", name: str, source: Source | None = None) -> bytes
     else:
         from xr2text.export.dicom_sr import quietly, structured_report
 
-        written = structured_report(report, source)
+        written = structured_report(report, source, lateral)
         with quietly():
             written.save_as(content)
     return content.getvalue()

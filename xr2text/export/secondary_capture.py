@@ -15,7 +15,7 @@ from xr2text.anatomy import REGIONS
 from xr2text.export.dicom_sr import MANUFACTURER
 from xr2text.export.pdf import report_pdf
 from xr2text.export.source import ExportError, Source
-from xr2text.export.text import NOT_WRITTEN, NOTICE
+from xr2text.export.text import NOT_WRITTEN, NOTICE, unknown
 from xr2text.inference.overlay import DIM, INK, PAPER, overlay_figure
 
 if TYPE_CHECKING:
@@ -80,25 +80,16 @@ def encapsulated_pdf(
 
 
 def draft_figure(report: "Report") -> Image.Image:
-    """`overlay_figure`, and to its right the report's sentences, each with the colour of its region."""
-    overlays = overlay_figure(report)
-    figure = Image.new("RGB", (overlays.width + PANEL, overlays.height), PAPER)
-    figure.paste(overlays)
-    draw, left, top = ImageDraw.Draw(figure), overlays.width, MARGIN
-    width = PANEL - 2 * MARGIN
+    """`overlay_figure`, and to its right the report's sentences, each with the colour of its region, and what every
+    document says beside the text; higher than the former where they need more lines."""
+    lines: list[tuple[str, int, Any]] = []
 
     def write(text: str, size: int, colour: Any = INK) -> None:
-        nonlocal top
-        font = ImageFont.load_default(size)
-        for line in _wrapped(text, font, width):
-            if top + LINE > figure.height - MARGIN:
-                return
-            draw.text((left, top), line, colour, font)
-            top += LINE
+        lines.extend((line, size, colour) for line in _wrapped(text, ImageFont.load_default(size), PANEL - 2 * MARGIN))
 
     write(DRAFT, 22)
     for section, whole in (("findings", report.findings), ("impression", report.impression)):
-        top += LINE // 2
+        write("", 15)
         write(section.capitalize(), 22)
         if not whole:
             write(NOT_WRITTEN, 18)
@@ -107,10 +98,18 @@ def draft_figure(report: "Report") -> Image.Image:
                 write(sentence.text, 18)
                 if sentence.region:
                     write(f"{sentence.region}; {sentence.certainty}", 15, COLOURS[sentence.region])
-    top += LINE // 2
-    for doubt in report.doubts:
-        write(doubt, 15, DIM)
+    write("", 15)
+    for said in (*unknown(report), *report.doubts):
+        write(said, 15, DIM)
     write(NOTICE, 15)
+
+    overlays = overlay_figure(report)
+    height = max(overlays.height, 2 * MARGIN + LINE * len(lines))
+    figure = Image.new("RGB", (overlays.width + PANEL, height), PAPER)
+    figure.paste(overlays)
+    draw = ImageDraw.Draw(figure)
+    for row, (text, size, colour) in enumerate(lines):
+        draw.text((overlays.width + MARGIN, MARGIN + LINE * row), text, colour, ImageFont.load_default(size))
     return figure
 
 

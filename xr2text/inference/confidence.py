@@ -64,6 +64,12 @@ def with_finding(findings: Mapping[str, str], name: str, state: str, known: Coll
     return {**findings, **dict.fromkeys(names, state)}
 
 
+def without_finding(findings: Mapping[str, str], name: str, known: Collection[str]) -> dict[str, str]:
+    """The same with that one, and what was set with it, set no more."""
+    with_it = with_finding({}, name, findings[name], known) if name in findings else {}
+    return {other: state for other, state in findings.items() if with_it.get(other) != state}
+
+
 def check_set_findings(findings: Mapping[str, str] | None, known: Iterable[str]) -> dict[str, str]:
     """What a person has set, by finding, and what follows from it, see `with_finding`. Raises FindingError for an
     unknown name or state, and where two that are set cannot both hold."""

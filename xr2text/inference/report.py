@@ -132,7 +132,7 @@ class Report:
 
     @property
     def maps(self) -> np.ndarray:
-        """[K, H, W] float32 on the original's pixels, each scaled so that its peak is 1."""
+        """[K, H, W] float32 on the pixels of `radiograph`, each scaled so that its peak is 1."""
         return self.maps_at(self.radiograph.height, self.radiograph.width)
 
     def maps_at(self, height: int, width: int, dtype: type = np.float32) -> np.ndarray:

@@ -63,8 +63,8 @@ def keep_correction(folder: Path, opened: Opened) -> None:
 
 def _replace(path: Path, name: str, rows: Sequence[Sequence[str]]) -> None:
     """The table with the rows of that id replaced by these."""
-    before = list(csv.reader(StringIO(path.read_text("utf-8"))))[1:] if path.is_file() else []
+    before = list(csv.reader(StringIO(path.read_bytes().decode())))[1:] if path.is_file() else []
     content = StringIO()
-    csv.writer(content).writerows([_COLUMNS, *(row for row in before if row[0] != name), *rows])
+    csv.writer(content).writerows([_COLUMNS, *(row for row in before if row and row[0] != name), *rows])
     with atomic_write(path) as draft:
-        draft.write_text(content.getvalue(), encoding="utf-8")
+        draft.write_bytes(content.getvalue().encode())

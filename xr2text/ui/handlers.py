@@ -11,9 +11,9 @@ from typing import Any
 import gradio as gr
 
 from xr2text.errors import XR2TextError
-from xr2text.export.files import FILES, document
+from xr2text.export.files import FILES
 from xr2text.imaging.radiograph import ACCEPTED, ImageError
-from xr2text.inference.confidence import with_finding
+from xr2text.inference.confidence import with_finding, without_finding
 from xr2text.inference.gate import DoubtfulImageError
 from xr2text.inference.reporter import Reporter
 from xr2text.ui.corrections import CorrectionError, keep_correction
@@ -36,6 +36,8 @@ from xr2text.ui.worklist import batch_rows, worklist_view
 MAX_BATCH = 30
 CHOOSE = f"Open a radiograph first ({ACCEPTED}), or take an example."
 EXPORTS = {"txt": "Text", "pdf": "PDF", "json": "JSON", "png": "Picture", "fhir": "FHIR", "dicom-sr": "DICOM SR"}
+GONE = "That report is no longer kept: after an hour without use nothing is. Please open the radiograph again."
+NO_LATERAL = "That is no lateral view of this study, by its header or its picture; the study is as it was."
 NO_PAIR = "Two files that are no frontal and lateral view of one study are a batch."
 UNREAD_LATERAL = "The lateral view stands beside it; this checkpoint reads the frontal one alone."
 Answer = dict[str, Any]  # by the names of the page's parts
@@ -61,7 +63,7 @@ def reader_value(session: Session, said: dict[str, Any] | None = None, busy: str
         value |= report_view(opened.bare, opened.changed)
         value |= {
             "label": opened.label, "saves": saves(opened), "undo": len(opened.versions) > 1, "edits": edits(opened),
-            "kept": opened.kept, "step": _place(session),
+            "kept": opened.kept, "step": _place(session), "sides": _sided(opened),
         }  # fmt: skip
     return value
 
@@ -71,6 +73,11 @@ def _place(session: Session) -> str:
     labels = [row.opened.label if row.opened else "" for row in session.batch]
     label = session.opened.label
     return f"Film {labels.index(label) + 1} of {len(labels)}" if label in labels else ""
+
+
+def _sided(opened: Opened) -> bool:
+    """Whether the patient's right is known to be on the left: once the gate has put the radiograph right."""
+    return opened.bare.radiograph.view != "lateral"
 
 
 def _film(opened: Opened | None) -> dict[str, Any] | None:
@@ -109,10 +116,17 @@ def open_files(reporter: Reporter, session: Session, paths: list[str], where: st
     try:
         opened = [open_radiograph(read_once(path)) for path in paths]
     except ImageError as error:
-        yield shown(session.show(None), status(str(error), "bad"))
+        kept = session if where == "lateral" else session.show(None)
+        yield shown(kept, status(str(error), "bad"))
         return
     finally:
         delete(paths)
+    if where == "lateral" and session.opened and session.opened.decoded is not None:
+        paired = pair(reporter, session.opened, opened[0]) if len(opened) == 1 else None
+        if paired is None or paired.lateral is not opened[0]:
+            yield {"reader": gr.HTML(value=reader_value(session, status(NO_LATERAL, "bad")))}
+            return
+        opened = [paired]
     if len(opened) == 2:
         paired = pair(reporter, *opened)
         if paired is None:
@@ -122,8 +136,6 @@ def open_files(reporter: Reporter, session: Session, paths: list[str], where: st
             )
             return
         opened = [paired]
-    if where == "lateral" and session.opened and session.opened.decoded is not None:
-        opened = [replace(session.opened, lateral=opened[0])]
     yield from open_study(reporter, session, opened[0], write)
 
 
@@ -180,7 +192,8 @@ def changed(session: Session, label: str, change: Any, words: str) -> Answer:
     the reader typed."""
     opened = session.opened
     if opened is None or opened.bare is None or opened.label != label:
-        return {"reader": gr.HTML(value=reader_value(session))}
+        said = status(GONE, "bad") if session.find(label) is None else None
+        return {"reader": gr.HTML(value=reader_value(session, said))}
     try:
         after = change(opened)
     except XR2TextError as error:
@@ -202,9 +215,10 @@ def set_finding(reporter: Reporter, session: Session, label: str, finding: str, 
 
     def change(opened: Opened) -> Opened:
         draft = opened.versions[-1].draft
-        setting = {name: value for name, value in draft.set_findings.items() if name != finding}
+        known = [reading.name for reading in draft.finding_readings]
+        setting = without_finding(draft.set_findings, finding, known)
         if state:
-            setting = with_finding(setting, finding, state, [reading.name for reading in draft.finding_readings])
+            setting = with_finding(setting, finding, state, known)
         return opened.rewritten(reporter, setting)
 
     words = f"{finding} is set to {state}" if state else f"{finding} is again as the model sees it"
@@ -232,17 +246,18 @@ def carried(name: str, content: bytes) -> dict[str, str]:
     return {"name": name, "content": base64.b64encode(content).decode()}
 
 
-def save(session: Session, label: str, name: str) -> dict[str, str] | None:
-    """One of EXPORTS of the study of that label."""
+def save(session: Session, label: str, name: str) -> dict[str, str]:
+    """One of EXPORTS of the study of that label. Raises gr.Error where there is none."""
     opened = session.find(label)
     if opened is None or opened.bare is None or name not in EXPORTS:
-        return None
-    return carried(FILES[name], document(opened.report, name, opened.source))
+        raise gr.Error(GONE, print_exception=False)
+    return carried(FILES[name], opened.document(name))
 
 
-def save_batch(session: Session, name: str) -> dict[str, str] | None:
+def save_batch(session: Session, name: str) -> dict[str, str]:
+    """The batch's "csv" or "zip". Raises gr.Error where there is none."""
     if not any(row.opened for row in session.batch):
-        return None
+        raise gr.Error(GONE, print_exception=False)
     if name == "csv":
         return carried("findings.csv", findings_table(session.batch))
     return carried("reports.zip", zip_reports(session.batch))
@@ -299,7 +314,7 @@ def reopen(session: Session, label: str) -> Answer:
     """A study of the history comes back to the page."""
     study = session.find(label)
     if study is None:
-        return {"reader": gr.HTML(value=reader_value(session))}
+        return {"reader": gr.HTML(value=reader_value(session, status(GONE, "bad")))}
     return shown(session.show(study), status(f"Opened again: {label}."))
 
 
@@ -312,7 +327,7 @@ def compared(session: Session, label: str) -> gr.HTML:
     study = session.find(label)
     if study is None:
         return gr.HTML(value=None, film=None, maps=[])
-    value = {"label": label, "status": status(""), **report_view(study.bare)}
+    value = {"label": label, "status": status(""), "sides": _sided(study), **report_view(study.bare)}
     return gr.HTML(value=value, film=_film(study), maps=_maps(study))
 
 

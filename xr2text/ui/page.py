@@ -6,6 +6,7 @@ report at a time has the processor.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html import escape
 from inspect import isgenerator
 from pathlib import Path
@@ -24,7 +25,7 @@ from xr2text.ui.session import Session, open_radiograph
 from xr2text.ui.uploads import UNREADABLE, refuse_other_files, sent_paths
 from xr2text.ui.viewer.viewer import viewer
 
-SESSION_LIFE = 3600  # seconds that the studies of a session stay in memory
+SESSION_LIFE = 3600  # seconds that a session which nobody uses stays in memory
 WAITING = 32  # requests in the queue; those beyond are told to come back
 IN_TURN = {"concurrency_id": "radiograph", "concurrency_limit": 1}
 QUIET = {"show_progress": "hidden", "api_visibility": "private", **IN_TURN}
@@ -64,7 +65,8 @@ def build_page(reporter: Reporter, examples: Examples) -> gr.Blocks:
                 for side in ("left", "right")
             ]
         parts = {
-            "session": gr.State(Session(), time_to_live=SESSION_LIFE), "reader": room, "worklist": worklist,
+            "session": gr.State(Session(), time_to_live=SESSION_LIFE, delete_callback=_forgetting(page)),
+            "reader": room, "worklist": worklist,
             "carrier": gr.JSON(visible=False),  # of a file that the browser saves
         }  # fmt: skip
         _tie_room(parts, reporter, examples, folder)
@@ -81,22 +83,31 @@ def build_page(reporter: Reporter, examples: Examples) -> gr.Blocks:
     return page.queue(max_size=WAITING, api_open=False)  # nobody passes the queue by
 
 
+def _forgetting(page: gr.Blocks) -> Callable[[Session], None]:
+    """With a session's studies goes what gradio itself keeps of them: the last that each component was given."""
+
+    def forget(session: Session) -> None:
+        page.state_holder.session_data.pop(session.key, None)
+
+    return forget  # gradio makes deep copies of it, which of a function alone are cheap
+
+
 def _bar(reporter: Reporter) -> gr.HTML:
     template = _part("bar.html").replace("{notice}", NOTICE).replace("{model}", escape(reporter.model_name))
     return gr.HTML(html_template=template, js_on_load=_part("bar.js"), elem_id="bar", apply_default_css=False)
 
 
-def _fields(handler: Callable[..., Any], **fields: type) -> Callable[[Session, gr.EventData], Any]:
+def _fields(handler: Callable[..., Any], **fields: type) -> Callable[[Session, gr.EventData, gr.Request], Any]:
     """The handler as gradio calls it: after the session come the event's `fields`, each of its type."""
 
-    def answer(session: Session, event: gr.EventData) -> Any:
+    def answer(session: Session, event: gr.EventData, request: gr.Request) -> Any:
         try:
             values = [getattr(event, name, None) for name in fields]
         except TypeError:  # an event that brings nothing
             values = [None for _ in fields]
         if not all(isinstance(value, kind) for value, kind in zip(values, fields.values(), strict=True)):
             raise gr.Error(UNREADABLE, print_exception=False)
-        return handler(session, *values)
+        return handler(replace(session, key=request.session_hash), *values)
 
     return answer
 
@@ -106,8 +117,8 @@ def _answering(parts: dict[str, Any], handler: Callable[..., Any], **fields: typ
     shown = [parts[name] for name in ("session", "reader", "worklist")]
     call = _fields(handler, **fields)
 
-    def answer(session: Session, event: gr.EventData) -> Iterator[dict]:
-        answers = call(session, event)
+    def answer(session: Session, event: gr.EventData, request: gr.Request) -> Iterator[dict]:
+        answers = call(session, event, request)
         for named in answers if isgenerator(answers) else [answers]:
             yield {parts[name]: value for name, value in named.items()} or gr.skip()
 
@@ -116,8 +127,9 @@ def _answering(parts: dict[str, Any], handler: Callable[..., Any], **fields: typ
 
 def _saves(parts: dict[str, Any], event: Callable[..., Any], handler: Callable[..., Any], **fields: type) -> None:
     """A file is made when it is asked for, and the browser saves it."""
-    made = event(_fields(handler, **fields), parts["session"], parts["carrier"], **QUIET)
-    made.success(None, parts["carrier"], None, js=SAVE, api_visibility="private")
+    made = event(_fields(handler, **fields), parts["session"], parts["carrier"], trigger_mode="multiple", **QUIET)
+    sent = made.success(None, parts["carrier"], None, js=SAVE, api_visibility="private")
+    sent.then(lambda: None, None, parts["carrier"], queue=False, show_progress="hidden", api_visibility="private")
 
 
 def _tie_room(parts: dict[str, Any], reporter: Reporter, examples: Examples, folder: Path | None) -> None:
@@ -163,6 +175,6 @@ def _tie_batch(parts: dict[str, Any], reporter: Reporter) -> None:
     def many(session: Session, paths: list) -> Iterator[handlers.Answer]:
         return handlers.read_batch(reporter, session, sent_paths(paths))
 
-    parts["worklist"].many(*_answering(parts, many, paths=list), **QUIET)
+    parts["worklist"].many(*_answering(parts, many, paths=list), trigger_mode="multiple", **QUIET)
     parts["worklist"].row(*_answering(parts, handlers.open_row, number=int), trigger_mode="multiple", **QUIET)
     _saves(parts, parts["worklist"].save, handlers.save_batch, name=str)

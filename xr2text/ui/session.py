@@ -84,6 +84,10 @@ class Opened:
         lateral, geometry = _drawn(self.lateral.grey, self.bare.lateral, self.bare.lateral_geometry)
         return replace(report, lateral=lateral, lateral_geometry=geometry)
 
+    def document(self, name: str) -> bytes:
+        """One of FILES of the report, see `export.files.document`."""
+        return document(self.report, name, self.source, self.bare.lateral and self.lateral.source)
+
     @property
     def changed(self) -> set[tuple[str, str]]:
         """(section, text) of the sentences that the model wrote anew when a finding was last set."""
@@ -158,6 +162,7 @@ class Session:
     opened: Opened | None = None
     studies: tuple[Opened, ...] = ()
     batch: tuple[Row, ...] = field(default=())
+    key: str = ""  # gradio's
 
     def show(self, opened: Opened | None) -> "Session":
         """With this study on the page; one that has a report is remembered, in place of its former self. The oldest
@@ -169,7 +174,7 @@ class Session:
         rows = [
             replace(row, opened=small) if row.opened and row.opened.label == opened.label else row for row in self.batch
         ]
-        return Session(opened, (*studies, small)[-KEPT:], tuple(rows))
+        return replace(self, opened=opened, studies=(*studies, small)[-KEPT:], batch=tuple(rows))
 
     def find(self, label: str) -> Opened | None:
         """The study of that label."""
@@ -233,7 +238,7 @@ def zip_reports(rows: tuple[Row, ...]) -> bytes:
         archive.writestr("findings.csv", findings_table(rows))
         for number, opened in enumerate((row.opened for row in rows), start=1):
             for name in ZIPPED if opened is not None else ():
-                archive.writestr(f"{number:02d}/{FILES[name]}", document(opened.report, name, opened.source))
+                archive.writestr(f"{number:02d}/{FILES[name]}", opened.document(name))
     return content.getvalue()
 
 

@@ -45,12 +45,15 @@ class Orthanc:
     ):
         # Orthanc closes a connection that was idle for a second.
         limits = httpx.Limits(keepalive_expiry=0.5)
-        self._http = httpx.Client(base_url=url, auth=auth, timeout=120, limits=limits, transport=transport)
+        try:
+            self._http = httpx.Client(base_url=url, auth=auth, timeout=120, limits=limits, transport=transport)
+        except httpx.InvalidURL as error:
+            raise OrthancError(f"Orthanc's address is none: {error}.") from None
         self._metadata = metadata
 
     def check(self, send_to: str | None = None) -> None:
         """Raises OrthancError where this Orthanc checks no revisions, or does not know `send_to`."""
-        system = self._ask("GET", "/system").json()
+        system = _json(self._ask("GET", "/system"))
         if not system.get("CheckRevisions"):
             raise OrthancError('Orthanc must check revisions: set "CheckRevisions": true in its configuration.')
         if send_to is not None:
@@ -58,38 +61,38 @@ class Orthanc:
 
     def last_change(self) -> int:
         """The number of the newest change."""
-        return self._ask("GET", "/changes?last").json()["Last"]
+        return _json(self._ask("GET", "/changes?last"))["Last"]
 
     def stable_studies(self, since: int) -> tuple[list[str], int]:
         """The studies that became stable after the change `since`, and the number of the newest change."""
         found: dict[str, None] = {}
         done = False
         while not done:
-            page = self._ask("GET", f"/changes?since={since}&limit={PAGE}").json()
+            page = _json(self._ask("GET", f"/changes?since={since}&limit={PAGE}"))
             found.update((change["ID"], None) for change in page["Changes"] if change["ChangeType"] == "StableStudy")
             since, done = page["Last"], page["Done"]
         return list(found), since
 
     def studies(self) -> list[str]:
         """The ids of all studies."""
-        return self._ask("GET", "/studies").json()
+        return _json(self._ask("GET", "/studies"))
 
     def study(self, study: str) -> dict[str, Any] | None:
         """What Orthanc says of a study; None where it has gone."""
         answer = self._ask("GET", f"/studies/{study}", also=(404,))
-        return None if answer.status_code == 404 else answer.json()
+        return None if answer.status_code == 404 else _json(answer)
 
     def series(self, study: str) -> list[dict[str, Any]]:
         """The study's series with their main tags and the ids of their instances; empty where it has gone."""
         answer = self._ask("GET", f"/studies/{study}/series", also=(404,))
-        return [] if answer.status_code == 404 else answer.json()
+        return [] if answer.status_code == 404 else _json(answer)
 
     def file(self, instance: str) -> bytes:
         """The DICOM file of an instance. Raises ImageError for one above MAX_BYTES, or that has gone."""
         facts = self._ask("GET", f"/instances/{instance}", also=(404,))
         if facts.status_code == 404:
             raise ImageError("The image has been deleted from Orthanc.")
-        if int(facts.json()["FileSize"]) > MAX_BYTES:
+        if int(_json(facts)["FileSize"]) > MAX_BYTES:
             raise ImageError(f"The file is larger than {MAX_BYTES // 2**20} MiB, the largest that is accepted.")
         return self._ask("GET", f"/instances/{instance}/file").content
 
@@ -109,14 +112,13 @@ class Orthanc:
         answer = self._ask("PUT", path, also=(404, 409), content=record.encode(), headers=headers)
         if not answer.is_success:
             return None
-        written, tag = self.record(
-            study
-        )  # the tag of the answer itself is wrong where the database counts no revisions
+        # The tag of the answer itself is wrong where the database counts no revisions.
+        written, tag = self.record(study)
         return tag if written == record else None
 
     def store(self, content: bytes) -> tuple[str, str]:
         """Stores a DICOM file; where the same object is there, it stays. Returns the ids of instance and study."""
-        answer = self._ask("POST", "/instances", content=content).json()
+        answer = _json(self._ask("POST", "/instances", content=content))
         return answer["ID"], answer["ParentStudy"]
 
     def delete(self, instance: str) -> None:
@@ -138,7 +140,7 @@ class Orthanc:
             ("/dicom-web/servers", "/dicom-web/servers/{}/stow"),
         ):
             answer = self._ask("GET", listed, also=(404,))  # without its plugin there is no dicom-web
-            names = answer.json() if answer.is_success else []
+            names = _json(answer) if answer.is_success else []
             if name in names:
                 return path.format(name)
             known += names
@@ -152,8 +154,6 @@ class Orthanc:
             answer = self._http.request(method, path, **arguments)
         except httpx.TransportError as error:
             raise UnavailableError(f"Orthanc does not answer ({type(error).__name__}).") from None
-        except httpx.InvalidURL as error:
-            raise OrthancError(f"Orthanc's address is none: {error}.") from None
         code = answer.status_code
         if answer.is_success or code in also:
             return answer
@@ -161,3 +161,10 @@ class Orthanc:
             raise UnavailableError(f"Orthanc cannot do what it is asked now (HTTP {code}).")
         reason = "the user or the password" if code in (401, 403) else f"what it is asked (HTTP {code})"
         raise OrthancError(f"Orthanc refuses {reason}.")
+
+
+def _json(answer: httpx.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError:
+        raise OrthancError(f"At {answer.url.copy_with(userinfo=b'')} something answers that is not Orthanc.") from None

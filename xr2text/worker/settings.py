@@ -15,9 +15,8 @@ class Rules(Settings):
     """An empty list takes any."""
 
     modalities: list[str] = sorted(RADIOGRAPHY)  # add OT and SC for secondary captures
-    body_parts: list[str] = Field(
-        []
-    )  # as the archive has them, such as CHEST; a known other part is refused in any case
+    # Body parts as the archive has them, such as CHEST; a known other part is refused in any case.
+    body_parts: list[str] = Field([])
     stations: list[str] = Field([])  # station names
     max_age_days: int | None = Field(None, ge=0)  # since the study's date; a study without a date is then not taken
 
@@ -52,9 +51,7 @@ class WorkerConfig(Settings):
     documents: list[Literal["sr", "sc", "pdf"]] = Field(["sr", "sc"], min_length=1)
     explain_refusals: bool = False  # an SR that says why there is no report
     send_to: str | None = None  # a modality or DICOMweb server that Orthanc knows, to which the documents are sent
-    metadata: int = Field(
-        4242, ge=1024, le=65535
-    )  # number of the study's metadata in which the worker keeps its record
+    metadata: int = Field(4242, ge=1024, le=65535)  # number of the study's metadata that holds the worker's record
     lease_seconds: Count = 120  # after which a claim that has not changed is a dead worker's
     poll_seconds: float = Field(1.0, gt=0)  # between two looks at Orthanc's changes
     sweep_minutes: Count = 60  # between two looks at all studies

@@ -102,14 +102,16 @@ class Worker:
         """Works until `stop` is set. Raises OrthancError where Orthanc cannot be worked with."""
         pause = AWAY[0]
         while not stop.is_set():
+            looked = False
             try:
                 self.look()
-                pause = AWAY[0]
+                looked, pause = True, AWAY[0]
                 if not self.work_off(stop):
                     stop.wait(self.config.poll_seconds)
             except UnavailableError as error:
                 log.warning("%s The next call is in %.0f s.", error, pause)
-                self._swept = float("-inf")  # what became stable meanwhile may not be among the changes
+                if not looked:
+                    self._swept = float("-inf")  # what became stable meanwhile may not be among the changes
                 stop.wait(pause)
                 pause = min(2 * pause, AWAY[1])
 
@@ -198,8 +200,9 @@ class Worker:
         tags, images, reason, series = facts["MainDicomTags"], [], "", self.orthanc.series(study)
         foreign = [entry for entry in series if entry["MainDicomTags"].get("Manufacturer") != MANUFACTURER]
         try:
-            self.config.rules.check_age(tags.get("StudyDate", ""), datetime.now().date())
             images = sorted(image for entry in self.config.rules.taken(foreign) for image in entry["Instances"])
+            if not record.version or record.state == "refused":  # a study that has a report has it for good
+                self.config.rules.check_age(tags.get("StudyDate", ""), datetime.now().date())
         except ImageError as error:
             reason = str(error)
         label = hashlib.sha256(tags.get("StudyInstanceUID", "").encode()).hexdigest()[:12]

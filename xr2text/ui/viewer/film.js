@@ -305,7 +305,7 @@ canvas.addEventListener("wheel", (event) => {
 }, { passive: false });
 let drag = null;
 canvas.addEventListener("pointerdown", (event) => {
-  drag = { x: event.clientX, y: event.clientY, moved: false };
+  drag = { x: event.clientX, y: event.clientY, width: Number(width.value), level: Number(level.value), moved: false };
   canvas.setPointerCapture(event.pointerId);
 });
 canvas.addEventListener("pointermove", (event) => {
@@ -314,15 +314,15 @@ canvas.addEventListener("pointermove", (event) => {
   if (Math.hypot(dx, dy) > 4) drag.moved = true;
   if (!drag.moved) return;
   if (state.mode === "window" && event.pointerType !== "touch") { // a finger scrolls the page
-    width.value = Number(width.value) + dx / 4;
-    level.value = Number(level.value) + dy / 4;
+    width.value = drag.width + dx / 4; // from where the drag began: the sliders round
+    level.value = drag.level + dy / 4;
     windowed();
   } else {
     const scale = canvas.width / canvas.getBoundingClientRect().width / state.zoom;
     state.x -= dx * scale;
     state.y -= dy * scale;
+    Object.assign(drag, { x: event.clientX, y: event.clientY });
   }
-  Object.assign(drag, { x: event.clientX, y: event.clientY });
   draw();
 });
 canvas.addEventListener("pointercancel", () => { drag = null; });

@@ -32,7 +32,10 @@ function textBox(text, section) {
     box.setAttribute("role", "textbox");
     box.setAttribute("aria-multiline", "false");
     box.setAttribute("aria-label", `A sentence of the ${section}, to edit`);
-    box.addEventListener("blur", () => sendText());
+    box.addEventListener("blur", ({ relatedTarget: next }) => { // a press of a button comes after the text
+      if (next && !next.classList.contains("words")) sendNow();
+      else sendText();
+    });
   }
   box.addEventListener("focus", () => {
     const number = box.closest(".sentence").dataset.number;
@@ -87,19 +90,26 @@ function textOf(section) {
     .map((text) => /[.?!]$/.test(text) || written.has(text) ? text : `${text}.`).join(" ");
 }
 
-// The text as it stands goes to the server once no sentence is being written any more, unless it is what came from there.
-function sendText() {
-  setTimeout(() => {
-    if (!label || find(".words:focus")) return; // the answer would be written over what is being typed
-    const [findings, impression] = ["findings", "impression"].map(textOf);
-    const stands = (section) => sentences().filter((one) => one.section === section).map((one) => one.text).join(" ");
-    if (findings === stands("findings") && impression === stands("impression")) {
-      if (find(".new")) writeSentences();
-      return;
-    }
-    ask("edit", { label, findings, impression });
-  });
+// Whether a sentence is being changed.
+function typing() {
+  const box = find(".words:focus"), number = box?.closest(".sentence").dataset.number;
+  return Boolean(box) && box.textContent !== (number === undefined ? "" : sentences()[number]?.text);
 }
+
+// The text as it stands goes to the server once no sentence is being written any more, unless it is what came from there.
+function sendNow() {
+  if (!label || find(".words:focus")) return;
+  const [findings, impression] = ["findings", "impression"].map(textOf);
+  const stands = (section) => sentences().filter((one) => one.section === section).map((one) => one.text).join(" ");
+  if (findings === stands("findings") && impression === stands("impression")) {
+    if (state.late) refresh();
+    else if (find(".new")) writeSentences();
+    return;
+  }
+  ask("edit", { label, findings, impression });
+}
+
+const sendText = () => setTimeout(sendNow); // once it is known what has the focus next
 
 function findingRow(finding) {
   const row = part("div", "finding");

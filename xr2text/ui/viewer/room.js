@@ -1,5 +1,6 @@
 // What a reader does with the page: opens files, asks for the report, saves it, steps through a batch.
 const picker = find(".files");
+const REWRITES = ["set", "undo", "write"]; // what is typed before their answer would be written over
 let place = "frontal"; // where the files go that are chosen next
 
 // Sends an event to the server; until it answers, `busy` says what is being done.
@@ -7,6 +8,7 @@ function ask(name, data, busy = "") {
   find(".busy").textContent = busy;
   find(".busy").hidden = !busy;
   room.dataset.ready = "";
+  if (REWRITES.includes(name)) all(".words").forEach((box) => { box.contentEditable = "false"; });
   trigger(name, data);
 }
 
@@ -85,6 +87,11 @@ function writeSteps() {
 
 // Everything anew from what the server last gave.
 async function refresh() {
+  if (typing() && props.value?.label === label) { // what is typed is sent with the answer to it
+    state.late = true;
+    return;
+  }
+  state.late = false;
   room.dataset.ready = "";
   if (!(await showFilm())) return;
   state.view = props.value && typeof props.value === "object" ? props.value : null;
@@ -96,6 +103,7 @@ async function refresh() {
   find(".credit").textContent = state.film?.credit ?? "";
   find(".keeping").hidden = !props.keeping;
   find(".keeping").textContent = props.keeping ?? "";
+  room.classList.toggle("sided", Boolean(state.view?.sides));
   room.classList.toggle("empty", !state.film);
   room.classList.toggle("written", sentences().length > 0);
   writeExamples();
