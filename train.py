@@ -88,6 +88,8 @@ def train(config: Config, command: str, resume: bool) -> None:
     schedule = build_schedule(optimizer, plan)
     average = average_weights(model, settings.ema_decay, optimizer)
     wrapped, optimizer = accelerator.prepare(objective, optimizer)
+    if accelerator.num_processes > 1:
+        set_seed(settings.seed, device_specific=True)  # each has its own dropout
 
     # What is saved and resumed.
     total = sum(span.updates for span in plan)

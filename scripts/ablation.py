@@ -14,6 +14,8 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -32,8 +34,9 @@ NO_FINDINGS = (
 )  # fmt: skip
 NO_MASKS = ("training.losses.mask_kl=0", "training.losses.soft_iou=0")
 NO_REGION_TERMS = tuple(f"training.losses.{term}=0" for term in ("load_balance", "mask_kl", "soft_iou"))
+WITHOUT = "without curriculum"
 EASY_FIRST = "training.curriculum=[{{name: easy, epochs: 1, max_findings: 1}}, {{name: all, epochs: {rest}}}]"
-# What differs from the config; {epochs} stands for its epochs, {rest} for all but one of them.
+# What differs from each config; {epochs} stands for its epochs, {rest} for all but one of them, see `changes_of`.
 VARIANTS = {
     "all parts": (),
     "without the lateral view": ("model.haqt.lateral_queries=0",),
@@ -52,7 +55,7 @@ VARIANTS = {
     "without the finding head": NO_FINDINGS,
     "without masks": NO_MASKS,
     "without regions in black": ("training.losses.occlusion=0",),
-    "without curriculum": ("training.curriculum=[]", "training.epochs={epochs}"),
+    WITHOUT: ("training.curriculum=[]", "training.epochs={epochs}"),
     "with an epoch of easy studies first": (EASY_FIRST, "training.epochs={epochs}"),
     "without focal loss": ("training.losses.focal=0",),
     "with focal loss": ("training.losses.focal=0.5",),
@@ -63,14 +66,31 @@ VARIANTS = {
 Figure = tuple[float, tuple[float, float] | None]  # value, 95 % bootstrap interval
 
 
-def trained(configs: list[str], overrides: list[str], output: Path) -> Path:
-    """The finished checkpoint of the last run, each of which is started, or goes on, where it is not there."""
+def changes_of(name: str, config: str, overrides: list[str]) -> list[str]:
+    """A variant's changes of a config. Curricula are for what learns to see: other configs keep theirs."""
+    base = load_config(config, overrides)
+    changes = VARIANTS[name]
+    if any("curriculum" in change for change in changes):
+        one_stage = not base.training.curriculum
+        if base.training.image_part_frozen or base.training.total_epochs < 2 or (name == WITHOUT and one_stage):
+            return []
+    return [change.format(epochs=base.training.total_epochs, rest=base.training.total_epochs - 1) for change in changes]
+
+
+def trained(
+    configs: list[str], overrides: list[str], output: Path, changes: Callable[[str], list[str]] = lambda _: []
+) -> Path:
+    """The finished checkpoint of the last run, each of which is started, or goes on, where it is not there.
+
+    Args:
+        changes: further overrides of each config.
+    """
     start: list[str] = []
     for config in configs:
         run = output / Path(config).stem
         if not (run / "checkpoint").is_dir():
             resume = ["--resume"] if (run / "states").is_dir() else []
-            train.main(["--config", config, "--set", *overrides, *start, f"output={run}", *resume])
+            train.main(["--config", config, "--set", *overrides, *changes(config), *start, f"output={run}", *resume])
             if not (run / "checkpoint").is_dir():
                 raise SystemExit(f"{run} was stopped; the same call goes on from there")
         start = [f"training.init_from={run / 'checkpoint'}"]
@@ -107,9 +127,12 @@ def scored(config: Config, checkpoint: Path, out: Path, reports: bool) -> dict[s
     return {name: figure for name, figure in figures.items() if figure[0] is not None}
 
 
-def differs(configs: list[str], overrides: list[str], changes: list[str]) -> bool:
-    """Whether the changes make another training of any of the configs."""
-    return any(load_config(config, [*overrides, *changes]) != load_config(config, overrides) for config in configs)
+def differs(configs: list[str], overrides: list[str], name: str) -> bool:
+    """Whether a variant makes another training of any of the configs."""
+    return any(
+        load_config(config, [*overrides, *changes_of(name, config, overrides)]) != load_config(config, overrides)
+        for config in configs
+    )
 
 
 def cell(runs: list[Figure]) -> str:
@@ -149,23 +172,19 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     base = load_config(args.configs[0], args.set)
     command = shlex.join(["python", "-m", "scripts.ablation", *(sys.argv[1:] if argv is None else argv)])
-    epochs = base.training.total_epochs
-    changes_of = {
-        name: [change.format(epochs=epochs, rest=epochs - 1) for change in changes]
-        for name, changes in VARIANTS.items()
-    }
     names = args.variants or [
-        name for name, changes in changes_of.items() if not changes or differs(args.configs, args.set, changes)
+        name for name, changes in VARIANTS.items() if not changes or differs(args.configs, args.set, name)
     ]
     results: dict[str, list[dict[str, Figure]]] = {}
     for seed in range(args.seeds):
         for name in names:
-            changes = changes_of[name]
-            overrides = [*args.set, *changes, f"training.seed={seed}"]
+            overrides = [*args.set, f"training.seed={seed}"]
+            changes = partial(changes_of, name, overrides=overrides)
             output = args.runs / base.name / f"{name.replace(' ', '-')}-{seed}"
-            checkpoint = trained(args.configs, overrides, output)
-            scoring = load_config(args.configs[0], [*overrides, *args.score])
-            reports = load_config(args.configs[-1], overrides).training.losses.ce > 0
+            checkpoint = trained(args.configs, overrides, output, changes)
+            scoring = load_config(args.configs[0], [*overrides, *changes(args.configs[0]), *args.score])
+            last = load_config(args.configs[-1], [*overrides, *changes(args.configs[-1])])
+            reports = last.training.losses.learn_reports
             figures = scored(scoring, checkpoint, output / "scores", reports)
             results.setdefault(name, []).append(figures)
             text = (

@@ -27,8 +27,8 @@ from xr2text.training.validate import fit_calibration, predict
 def judged_fold(config_file: str, overrides: list[str], run: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """Finding logits and labels [N, F] of the patients that the training of these overrides, which is started or goes
     on where it is not there, leaves out."""
-    config, accelerator = load_config(config_file, overrides), Accelerator()
-    checkpoint = Checkpoint.from_pretrained(trained([config_file], overrides, run))
+    config, folder = load_config(config_file, overrides), trained([config_file], overrides, run)
+    checkpoint, accelerator = Checkpoint.from_pretrained(folder), Accelerator()
     model = checkpoint.model.to(accelerator.device)
     data = prepare_data(config, load_split_studies(config), checkpoint.tokenizer, model.transform)
     _, logits, labels = predict(model, make_loader(data.val, config, accelerator), accelerator)

@@ -56,6 +56,8 @@ def test_overrides_win_and_keep_their_type(yaml):
         ("training.epochs=many", "training.epochs is 'many': input should be a valid integer"),
         ("training.epochs=0", "training.epochs is 0: input should be greater than or equal to 1"),
         ("training.epochs", "no '='"),
+        ("data.root=@x", "not valid YAML"),
+        ("training.ema_decay=0", "training.ema_decay is 0: input should be greater than 0"),
         ("data.source=ftp", "'indiana'"),
         ("model.heads=7", "must be a multiple"),
         ("model.dropout=2", "model.dropout is 2: input should be less than 1"),

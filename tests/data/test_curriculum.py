@@ -2,6 +2,8 @@ import pytest
 
 from xr2text.config import ConfigError, StageConfig
 from xr2text.data.curriculum import Curriculum, Difficulty, criteria, read_report
+from xr2text.data.study import Study
+from xr2text.data.study_table import StudyTable
 from xr2text.phantom.drawing import draw_phantom
 from xr2text.text.sections import ReportText
 
@@ -34,6 +36,16 @@ STAGES = [
 )
 def test_difficulty_is_what_the_report_asserts(findings, impression, expected):
     assert read_report(ReportText(findings, impression))[1] == expected
+
+
+def test_difficulty_of_a_study_without_a_report_is_what_it_is_labelled_with():
+    studies = [
+        Study("a", "a", (), labels={"cardiomegaly": 1, "right pleural effusion": 1, "pleural effusion": 1, "edema": 0}),
+        Study("b", "b", (), labels={"nodule": 1, "lung lesion": 1, "right lung nodule": -1}),
+        Study("c", "c", (), labels={"support devices": 1, "no finding": 1}),
+        Study("d", "d", (), findings="The heart is enlarged.", labels={"nodule": 1}),
+    ]
+    assert StudyTable.of(studies).difficulty().tolist() == [[2, 3], [1, 2], [0, 0], [1, 1]]
 
 
 def test_phantoms_without_a_finding_are_normal_and_only_these():

@@ -14,7 +14,7 @@ from xr2text.data.segmentation import (
     study_key,
     trained_on,
 )
-from xr2text.data.study import DataError
+from xr2text.data.study import DataError, Study
 
 
 def outlines():
@@ -48,6 +48,14 @@ def test_targets_sum_to_one_and_what_has_left_the_image_is_unknown():
     assert np.isnan(targets[REGION_NAMES.index("spine")]).all()
     known = [index for index, name in enumerate(REGION_NAMES) if name != "spine"]
     np.testing.assert_allclose(targets[known].sum((1, 2)), 1, rtol=1e-5)
+
+
+def test_a_mask_that_outlines_nothing_is_named(tmp_path):
+    files = tuple(tmp_path / f"{name}.png" for name in ("right", "left", "heart"))
+    for file, value in zip(files, (255, 255, 0), strict=True):
+        cv2.imwrite(str(file), np.full((20, 20), value, np.uint8))
+    with pytest.raises(DataError, match=r"heart\.png outlines nothing"):
+        read_outlines(Study("a", "a", (), masks=files))
 
 
 def test_every_fifth_radiograph_is_held_out(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xr2text.data.curriculum import read_report
+from xr2text.data.curriculum import read_labels, read_report
 from xr2text.data.study import ImageFile, PhantomImage, Study, TableImage
 from xr2text.data.study_table import StudyTable, save_studies
 from xr2text.text.findings.table import FINDING_NAMES, SIDED_FINDINGS
@@ -45,7 +45,12 @@ def test_a_selection_is_a_table(table):
 def test_columns_are_what_the_studies_say(table):
     assert table.text_lengths("findings").tolist() == [len(study.findings) for study in STUDIES]
     assert table.masked().tolist() == [False, False, False, True, False]
-    assert table.difficulty().tolist() == [list(read_report(study.report)[1]) for study in STUDIES]
+    read = [study.report.findings or study.report.impression for study in STUDIES]
+    expected = [
+        list(read_report(study.report)[1] if text else read_labels(study.labels))
+        for study, text in zip(STUDIES, read, strict=True)
+    ]
+    assert table.difficulty().tolist() == expected
     assert table.label_names == ["edema", "nodule"] and table.select([4]).label_names == ["edema"]
     labels = table.labels(["nodule", "nonsense", "edema"])
     np.testing.assert_array_equal(labels[2:], [[-1, np.nan, 0], [np.nan] * 3, [np.nan, np.nan, 1]])

@@ -16,7 +16,7 @@ from xr2text.cli.main import main
 from xr2text.config import DataConfig
 from xr2text.data.sources import load_studies
 from xr2text.data.study import DataError
-from xr2text.evaluation.evaluate import dataset_of, evaluate, read_predictions_file
+from xr2text.evaluation.evaluate import dataset_of, evaluate, has_published_split, read_predictions_file
 from xr2text.phantom.drawing import draw_phantom
 
 ROOT = Path(__file__).parents[2]
@@ -219,7 +219,15 @@ def test_phantoms_can_be_evaluated_and_their_finding_head_is_scored(make_tiny, t
     assert "R2Gen (" not in (tmp_path / "out" / "table.md").read_text()
 
 
-def test_data_sets_are_recognised_by_their_ids(root):
-    studies = load_studies(DataConfig(source="r2gen", root=str(root)))
-    assert dataset_of(studies["test"]) == "iu_xray"
-    assert dataset_of(load_studies(DataConfig(source="phantom", phantoms=10))["val"]) is None
+def test_data_sets_are_recognised_by_their_layout_or_in_r2gens_by_their_ids(root):
+    r2gen = DataConfig(source="r2gen", root=str(root))
+    studies = load_studies(r2gen)["test"]
+    found = {source: dataset_of(DataConfig(source=source), studies) for source in ("openi", "mimic_cxr", "manifest")}
+    assert dataset_of(r2gen, studies) == "iu_xray"
+    assert found == {"openi": "iu_xray", "mimic_cxr": "mimic_cxr", "manifest": None}
+
+
+def test_published_figures_are_comparable_on_their_own_split_alone(root):
+    assert has_published_split(DataConfig(source="r2gen")) and has_published_split(DataConfig(source="mimic_cxr"))
+    assert has_published_split(DataConfig(source="indiana", split_file="annotation.json"))
+    assert not has_published_split(DataConfig(source="indiana"))

@@ -70,6 +70,7 @@ def made_up_metrics():
         "model": "xr2text-iu 0.1.0",
         "dataset": "iu_xray",
         "split": "test",
+        "published_test": True,
         "studies": 590,
         "protocols": {
             "r2gen": "Findings, lower-cased.",
@@ -180,7 +181,7 @@ def test_a_data_set_that_nobody_published_on_has_no_published_rows(metrics, data
 
 def test_another_split_is_marked_as_not_comparable(metrics):
     assert "not comparable" not in markdown_table(metrics)
-    metrics["split"] = "val"
+    metrics |= {"split": "val", "published_test": False}
     text = markdown_table(metrics)
     assert "split val: the two are not comparable" in text
     published = [row["System"] for row in read_tables(text)[0][3:]]

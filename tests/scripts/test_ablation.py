@@ -11,15 +11,26 @@ from xr2text.config import load_config
 @pytest.mark.parametrize("config", ["configs/iu_xray.yaml", "configs/phantom.yaml"])
 @pytest.mark.parametrize("name", ablation.VARIANTS)
 def test_every_variant_is_a_valid_config(config, name):
-    load_config(config, [change.format(epochs=3, rest=2) for change in ablation.VARIANTS[name]])
+    load_config(config, ablation.changes_of(name, config, []))
+
+
+def test_a_curriculum_is_of_what_learns_to_see_and_keeps_the_epochs():
+    eyes, reports, phantom = "configs/iu_xray.yaml", "configs/iu_xray_reports.yaml", "configs/phantom.yaml"
+    easy, without = "with an epoch of easy studies first", "without curriculum"
+    assert ablation.changes_of(easy, reports, []) == [] == ablation.changes_of(without, eyes, [])
+    assert ablation.changes_of(easy, eyes, ["training.epochs=1"]) == []
+    for name, config in ((easy, eyes), (without, phantom)):
+        changed = load_config(config, ablation.changes_of(name, config, []))
+        assert changed.training.total_epochs == load_config(config).training.total_epochs
+        assert bool(changed.training.curriculum) == (name == easy)
 
 
 def test_a_variant_that_changes_nothing_is_told_from_one_that_does():
     iu, phantom = "configs/iu_xray.yaml", "configs/phantom.yaml"
-    without, on = (list(ablation.VARIANTS[name]) for name in ("without focal loss", "with focal loss"))
-    assert [ablation.differs([iu], [], changes) for changes in (without, on)] == [False, True]
-    assert [ablation.differs([phantom], [], changes) for changes in (without, on)] == [True, False]
-    assert ablation.differs([iu, phantom], [], without)
+    names = ("without focal loss", "with focal loss")
+    assert [ablation.differs([iu], [], name) for name in names] == [False, True]
+    assert [ablation.differs([phantom], [], name) for name in names] == [True, False]
+    assert ablation.differs([iu, phantom], [], names[0])
 
 
 def test_a_single_run_has_an_interval_and_several_have_a_spread():

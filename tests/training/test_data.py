@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from xr2text.config import load_config
-from xr2text.data.study import DataError
-from xr2text.training.data import SCORED_REPORTS, LengthGroups, load_split_studies, prepare_data
+from xr2text.data.study import DataError, Study
+from xr2text.data.study_table import StudyTable
+from xr2text.training.data import SCORED_REPORTS, LengthGroups, load_split_studies, prepare_data, set_apart
 
 
 def test_batches_of_like_lengths_hold_every_example_once():
@@ -42,6 +43,20 @@ def test_augmentation_is_as_strong_as_the_config_says(write_config, tiny):
     torch.testing.assert_close(*images("data.augmentation=0"))
     weak, strong = ((first - second).abs().mean() for first, second in (images("data.augmentation=0.2"), images()))
     assert 0.01 < weak < strong
+
+
+def test_of_a_patient_who_is_validated_on_nothing_is_trained_on():
+    texts = {"a": "The heart is large.", "b": "", "c": "Clear."}
+    studies = [
+        Study(f"{patient}{name}", patient, (), findings=text)
+        for patient in map(str, range(60)) for name, text in texts.items() if (name, patient) != ("c", "7")
+    ]  # fmt: skip
+    studies.append(Study("image", "x", ()))  # without a report, of somebody else
+    parts = set_apart(StudyTable.of(studies), 1 / 3)
+    trained, judged = (set(parts[name].column("patient").to_pylist()) for name in ("train", "val"))
+    assert judged and not trained & judged and "x" in trained
+    assert all(study.findings for study in parts["val"])
+    assert len(parts["train"]) == sum(study.patient in trained for study in studies)
 
 
 def test_findings_without_a_label_are_refused_in_a_new_training(write_config):

@@ -17,6 +17,8 @@ def test_each_term_is_there_alone_and_reaches_the_model(make_objective, batch, t
     assert set(output.losses) == {term} and output.losses[term] > 0
     assert output.loss.item() == pytest.approx(3 * output.losses[term].item())
     output.loss.backward()
+    trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+    assert all(parameter.grad is not None for parameter in trained), "several processes wait for every gradient"
     gradient = next(parameter.grad for parameter in objective.model.encoder.parameters() if parameter.grad is not None)
     assert torch.isfinite(gradient).all() and gradient.abs().sum() > 0
 
@@ -70,6 +72,7 @@ def test_parts_that_no_term_reaches_are_not_trained(make_objective):
 def test_what_reads_lateral_views_has_a_gradient_in_every_batch(make_tiny, make_objective, batch):
     """Of 0 where no study has one: else several processes would wait for it."""
     objective = make_objective(make_tiny(("cardiomegaly",), lateral_queries=2), ce=1, findings=1).train()
+    black = make_objective(make_tiny(("cardiomegaly",), lateral_queries=2), occlusion=1).train()
     side = {"lateral_pixel_values": batch["pixel_values"][:1], "lateral_box": batch["box"][:1]}
     for lateral, moved in (({}, False), (side | {"lateral_rows": torch.tensor([2])}, True)):
         objective.zero_grad()
@@ -78,3 +81,6 @@ def test_what_reads_lateral_views_has_a_gradient_in_every_batch(make_tiny, make_
         gradients = [parameter.grad for part in parts for parameter in part.parameters()]
         assert all(gradient is not None for gradient in gradients)
         assert objective.model.lateral.queries.grad.any() == moved
+        black.zero_grad()
+        black(batch | lateral, 0.5).loss.backward()
+        assert all(parameter.grad is not None for parameter in black.parameters() if parameter.requires_grad)

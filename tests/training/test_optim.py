@@ -107,6 +107,17 @@ def test_the_average_follows_the_weights_and_is_a_model(make_tiny, batch):
     assert torch.equal(next(again.module.parameters()), averaged)
 
 
+def test_whole_numbers_are_not_averaged():
+    model = torch.nn.Module()
+    model.weight = torch.nn.Parameter(torch.ones(1))
+    model.register_buffer("index", torch.arange(1000))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    average = average_weights(model, 0.9999, optimizer)
+    for _ in range(3):
+        optimizer.step()
+    assert torch.equal(average.module.index, model.index)
+
+
 @pytest.mark.parametrize("checkpointing", ["none", "encoder", "all"])
 def test_the_switches_reach_the_model(make_tiny, checkpointing):
     model = make_tiny().model

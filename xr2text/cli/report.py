@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         raise XR2TextError(f"--lateral goes with one frontal FILE; there are {len(files)}")
     if state is not None:  # files of one name go to one process, which gives their folders numbers
         files = [file for file in files if crc32(os.fsencode(_stem(file))) % state.num_processes == state.process_index]
-    documents = ["txt", "json", *([] if args.no_overlay else ["png"]), *(["maps"] if args.maps else []), *args.also]
+    documents = _documents(args)
     contents: deque[bytes | Path] = deque()  # of the model's batch
 
     def images() -> Iterator[tuple[bytes | Path, Path | None]]:
@@ -105,7 +105,11 @@ def run(args: argparse.Namespace) -> int:
         state.destroy_process_group()
     if refused:
         print(f"{refused} of {len(files)} files without all that was asked for", file=sys.stderr)
-    return 1 if refused else 0
+    return int(refused > 0)
+
+
+def _documents(args: argparse.Namespace) -> list[str]:
+    return ["txt", "json", *([] if args.no_overlay else ["png"]), *(["maps"] if args.maps else []), *args.also]
 
 
 def set_finding(text: str) -> tuple[str, str]:

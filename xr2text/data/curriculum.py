@@ -3,15 +3,15 @@
 Shapes: E examples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from xr2text.config import ConfigError, StageConfig
-from xr2text.text.findings.labeler import find_mentions, label_report, label_sides
-from xr2text.text.findings.table import FINDING_NAMES
+from xr2text.text.findings.labeler import NO_FINDING, SUPPORT_DEVICES, find_mentions, label_report, label_sides
+from xr2text.text.findings.table import FINDING_NAMES, FINDING_REGIONS, SIDED_FINDINGS
 from xr2text.text.sections import ReportText
 
 
@@ -33,11 +33,20 @@ def read_report(report: ReportText, label: bool = True) -> tuple[dict[str, int],
     text = f"{report.findings}\n\n{report.impression}".strip()
     labels = dict.fromkeys(FINDING_NAMES, 0) | label_report(text) | label_sides(text) if label and text else {}
     positive = [mention for mention in find_mentions(text) if mention.status != "absent"]
-    positive = [mention for mention in positive if mention.finding != "support devices"]
+    positive = [mention for mention in positive if mention.finding != SUPPORT_DEVICES]
     names = {mention.finding for mention in positive}
     if names & {"nodule", "mass"}:
         names.discard("lung lesion")  # which only repeats them
     return labels, Difficulty(len(names), len({region for mention in positive for region in mention.regions}))
+
+
+def read_labels(labels: Mapping[str, int]) -> Difficulty:
+    """The difficulty of a study without a report, by what it is labelled with."""
+    positive = [name for name, label in labels.items() if label and name not in (NO_FINDING, SUPPORT_DEVICES)]
+    names = {SIDED_FINDINGS[name][0] if name in SIDED_FINDINGS else name for name in positive}
+    if names & {"nodule", "mass"}:
+        names.discard("lung lesion")
+    return Difficulty(len(names), len({region for name in positive for region in FINDING_REGIONS.get(name, ())}))
 
 
 @dataclass(frozen=True)

@@ -83,12 +83,14 @@ def trained_on(studies: Sequence[Study]) -> list[Study]:
 
 
 def read_outlines(study: Study) -> list[np.ndarray]:
-    """[H, W] bool for each of OUTLINED. Raises DataError where a file cannot be read."""
+    """[H, W] bool for each of OUTLINED. Raises DataError where a file cannot be read, or outlines nothing."""
     outlines = []
     for file in study.masks:
         outline = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
         if outline is None:
             raise DataError(f"{file} cannot be read as a mask")
+        if not (outline > 127).any():
+            raise DataError(f"{file} outlines nothing: an organ is white")
         outlines.append(outline > 127)
     return outlines
 

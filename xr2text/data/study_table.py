@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
-from xr2text.data.curriculum import Difficulty, read_report
+from xr2text.data.curriculum import Difficulty, read_labels, read_report
 from xr2text.data.parallel import worker_map
 from xr2text.data.study import SPLITS, DataError, Image, ImageFile, PhantomImage, Study, TableImage
 from xr2text.files import atomic_write
@@ -153,6 +153,8 @@ def save_studies(path: Path, studies: Iterable[Study], label_reports: bool = Fal
 
 def _row(study: Study, labels: dict[str, int], difficulty: Difficulty) -> dict[str, Any]:
     images = [asdict(image) for image in study.images]
+    if not (study.findings or study.impression):
+        difficulty = read_labels(study.labels)
     return {
         **{name: getattr(study, name) for name in _TEXT},
         "images": [image | ({"path": str(image["path"])} if "path" in image else {}) for image in images],

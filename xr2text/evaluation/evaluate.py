@@ -82,7 +82,7 @@ def evaluate(
     if not processes().is_main_process:
         return None
 
-    score = _Scorer(train, scored, meteor)
+    score = _Scorer(train, scored, dataset_of(data, scored), meteor)
     system = score(predictions.findings)
     patients = [[study.patient for study in part] for part in (train, scored)]
     nearest = retrieve(train_features, features, *patients)
@@ -92,6 +92,7 @@ def evaluate(
         "retrieval": {"features_of": writer, **score([train[index].source_findings for index in nearest]).metrics},
     }
     about = {"model": name, "dataset": score.dataset, "split": split, "studies": len(scored)}
+    about["published_test"] = split == "test" and has_published_split(data)
     about |= {"protocols": language.PROTOCOLS, "clinical_convention": clinical.CONVENTION}
     metrics = {**about, **system.metrics, "baselines": baselines}
     if frontal is not None:
@@ -149,12 +150,19 @@ def _splits(
     return tuple(parts)
 
 
-def dataset_of(studies: Sequence[Study]) -> str | None:
-    """Which public data set these are, by their ids: "iu_xray", "mimic_cxr", or None."""
+def dataset_of(data: DataConfig, studies: Sequence[Study]) -> str | None:
+    """Which public data set these are, by their layout, or by their ids in R2Gen's: "iu_xray", "mimic_cxr", or None."""
+    if data.source != "r2gen":
+        return {"indiana": "iu_xray", "openi": "iu_xray", "mimic_cxr": "mimic_cxr"}.get(data.source)
     for name, pattern in (("iu_xray", r"CXR\d+_.*|\d{1,4}"), ("mimic_cxr", r"[0-9a-f]{8}(-[0-9a-f]{8}){4}|s?\d{8}")):
         if all(re.fullmatch(pattern, study.id) for study in studies):
             return name
     return None
+
+
+def has_published_split(data: DataConfig) -> bool:
+    """Whether the splits are those of the published figures: R2Gen's of IU X-Ray, MIMIC-CXR's own."""
+    return data.source in ("r2gen", "mimic_cxr") or data.split_file is not None
 
 
 def _findings(studies: Sequence[Study]) -> list[str]:
@@ -173,8 +181,8 @@ class _SystemScores:
 class _Scorer:
     """Scores any system's findings texts against the references of the scored split."""
 
-    def __init__(self, train: Sequence[Study], scored: Sequence[Study], meteor: bool):
-        self.references, self.meteor, self.dataset = _findings(scored), meteor, dataset_of(scored)
+    def __init__(self, train: Sequence[Study], scored: Sequence[Study], dataset: str | None, meteor: bool):
+        self.references, self.meteor, self.dataset = _findings(scored), meteor, dataset
         self.labels = label_reports(self.references)
         # A data set that is none of R2Gen's is cleaned as IU X-Ray.
         self.vocabulary = language.R2GenVocabulary.from_reports(_findings(train), self.dataset or "iu_xray")

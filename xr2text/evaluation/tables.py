@@ -79,7 +79,7 @@ def _r2gen_section(metrics: Metrics) -> str:
     rows = [_r2gen_row(name, scores) for name, scores in systems(metrics).items()]
     if "frontal_alone" in metrics:
         rows.insert(1, _r2gen_row(f"{metrics['model']}, frontal views alone", metrics["frontal_alone"]))
-    published, comparable = PUBLISHED.get(metrics["dataset"], {}), metrics["split"] == "test"
+    published, comparable = PUBLISHED.get(metrics["dataset"], {}), metrics["published_test"]
     for system, scores in published.items():
         cells = [NOT_LISTED if score is None else _number(score) for score in scores]
         rows.append([system if comparable else f"{system} *", *cells, *[NOT_LISTED] * 4])
@@ -98,8 +98,8 @@ def _r2gen_section(metrics: Metrics) -> str:
         paragraphs.append(f"METEOR: {metrics['meteor_note']}.")
     if published and not comparable:
         paragraphs.append(
-            f"Rows marked *: published figures are on the test split, these scores on the split {metrics['split']}: "
-            "the two are not comparable."
+            f"Rows marked *: published figures are on the published test split, these scores on this split "
+            f"{metrics['split']}: the two are not comparable."
         )
     if published:
         sources = [f"- {system}: {SOURCES[system]}" for system in published]

@@ -53,11 +53,11 @@ def load_split_studies(config: Config) -> dict[str, StudyTable]:
 
 
 def set_apart(studies: StudyTable, fraction: float, fold: int = 0) -> dict[str, StudyTable]:
-    """ "train" and "val" out of training studies: `fraction` of the patients whose studies have a report is for
-    validation, decided by the patient's name; no patient is in two folds."""
-    patients, counts = studies.column("patient").to_pylist(), studies.text_lengths("findings")
+    """ "train" and "val" out of training studies: `fraction` of the patients who have a study with findings is for
+    validation, decided by the patient's name; no patient is in two folds. Their other studies are in neither."""
+    patients, counts = np.array(studies.column("patient").to_pylist()), studies.text_lengths("findings")
     chosen = np.array([int(name_fraction(name) / fraction) == fold for name in patients], bool) & (counts > 0)
-    return {"train": studies.select(~chosen), "val": studies.select(chosen)}
+    return {"train": studies.select(~np.isin(patients, patients[chosen])), "val": studies.select(chosen)}
 
 
 def build_curriculum(config: Config, studies: StudyTable) -> Curriculum:

@@ -20,7 +20,7 @@ class OutOfMemoryError(XR2TextError):
 
 def fit_batch(objective: Objective, data: ReportDataset, settings: TrainingConfig, accelerator: Accelerator) -> None:
     """Halves `settings.batch_size` and doubles `gradient_accumulation_steps` until the longest batch fits: an update
-    stays the same.
+    sees the same studies.
 
     Raises:
         OutOfMemoryError: not even a batch that cannot be halved fits.

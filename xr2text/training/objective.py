@@ -157,11 +157,13 @@ class Objective(nn.Module):
 
     def _unused(self, visual: VisualTokens) -> torch.Tensor | float:
         """0, with a gradient of 0 for what no term of this batch reaches: DDP waits for every parameter's gradient."""
-        reached = 0.0 if visual.pooled is None else 0.0 * visual.pooled.sum()
+        reached = 0.0 * visual.tokens.sum()
+        if visual.pooled is not None:
+            reached = reached + 0.0 * visual.pooled.sum()
+        parts: list[nn.Module | None] = [] if visual.lateral is not None else [self.model.lateral]
         if visual.lateral is not None:
-            return reached + 0.0 * visual.lateral.tokens.sum()
-        parts = [self.model.lateral]
-        if self.model.finding_head is not None:
+            reached = reached + 0.0 * visual.lateral.tokens.sum()
+        if self.model.finding_head is not None and (visual.lateral is None or not self.weights.findings):
             parts += [self.model.finding_head.classify_lateral, self.model.finding_head.classify_lateral_image]
         parameters = [parameter for part in parts if part is not None for parameter in part.parameters()]
         return reached + sum(0.0 * parameter.sum() for parameter in parameters if parameter.requires_grad)

@@ -122,13 +122,15 @@ def build_schedule(optimizer: Optimizer, spans: Sequence[StageSpan]) -> LambdaLR
 
 
 def average_weights(model: nn.Module, decay: float | None, optimizer: Optimizer) -> AveragedModel | None:
-    """The exponential moving average of a model's weights and buffers after each step of the optimiser; `.module` is a
-    whole model. None without a decay."""
+    """The exponential moving average of a model's weights and statistics after each step of the optimiser; `.module` is
+    a whole model. None without a decay."""
     if decay is None:
         return None
-    # Not torch's get_ema_multi_avg_fn, whose lerp makes NaN of the infinities in the finding head's mask.
-    average = AveragedModel(
-        model, avg_fn=lambda average, weight, _: decay * average + (1 - decay) * weight, use_buffers=True
-    )
+
+    # Not torch's get_ema_multi_avg_fn, which makes NaN of infinities and rounds whole numbers down: both are constants.
+    def mean(average: torch.Tensor, weight: torch.Tensor, _: int) -> torch.Tensor:
+        return decay * average + (1 - decay) * weight if weight.is_floating_point() else weight
+
+    average = AveragedModel(model, avg_fn=mean, use_buffers=True)
     optimizer.register_step_post_hook(lambda *_: average.update_parameters(model))
     return average

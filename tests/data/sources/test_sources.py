@@ -60,6 +60,15 @@ def test_the_index_is_made_anew_when_a_table_or_a_setting_changes(configs, readi
     assert len(readings) == 4
 
 
+def test_the_index_is_made_anew_when_reports_are_read_by_other_rules(configs, readings, monkeypatch, tmp_path):
+    load_studies(configs[1])
+    (tmp_path / "rules.py").write_text("NO = ['no']")
+    monkeypatch.setattr(sources, "_RULES", tmp_path)
+    load_studies(configs[1])
+    load_studies(configs[1])
+    assert len(readings) == 2
+
+
 def test_a_damaged_index_is_named_and_an_unfinished_one_is_not_there(configs, tmp_path, tree):
     load_studies(configs[1])
     (path,) = (tmp_path / "cache").iterdir()

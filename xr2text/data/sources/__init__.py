@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from xr2text import text
 from xr2text.config import DataConfig
 from xr2text.data.segmentation import segmented_studies, trained_on
 from xr2text.data.sources.hub import hub_studies
@@ -39,6 +40,7 @@ READERS = {
 INDEXED = ("indiana", "openi", "r2gen")  # whose studies people have labelled
 ONE_FILE = ("hub", "manifest")  # whose root may be a file, too
 _USED_LATER = {"workers", "cache", "max_skip_fraction", "augmentation", "tuning_fraction", "tuning_fold"}
+_RULES = Path(text.__file__).parent
 VERSION = 3  # of the index's columns and of what the readers make of a source
 _TABLES = ("*.csv", "*.csv.gz", "*.json", "*.jsonl", "*.zip", "*.parquet", "*.arrow", "*/*.parquet", "*/*.arrow",
            "*.xml", "ecgen-radiology/*.xml")  # fmt: skip
@@ -118,7 +120,8 @@ def _each_in_one_split(config: DataConfig, studies: Iterable[Study], faults: Fau
 
 
 def _key(config: DataConfig, from_reports: bool) -> str:
-    """A digest of what the index depends on: settings of the source, and versions of its tables."""
+    """A digest of what the index depends on: settings of the source, versions of its tables, and the rules by which
+    reports are read."""
     settings = config.model_dump(exclude=_USED_LATER)
     files = [Path(file) for file in (config.root, config.split_file) if file]
     if config.labelled_images is not None:
@@ -128,4 +131,5 @@ def _key(config: DataConfig, from_reports: bool) -> str:
     if config.root is not None:
         files += [file for pattern in _TABLES for file in sorted(Path(config.root).glob(pattern))]
     stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
-    return hashlib.sha256(json.dumps([VERSION, settings, from_reports, stamps]).encode()).hexdigest()[:16]
+    rules = [file.read_text("utf-8") for file in sorted(_RULES.rglob("*.py"))]
+    return hashlib.sha256(json.dumps([VERSION, settings, from_reports, stamps, rules]).encode()).hexdigest()[:16]

@@ -85,6 +85,12 @@ _NOT_DENIALS = [
         )))
         for changed in ("changed", "excluded", "exclude", "resolved", "cleared")
     ),
+    *(
+        f"{how} {interval}{gone} of"
+        for how in ("partial", "incomplete", "near complete", "near-complete", "nearly complete", "almost complete")
+        for interval in ("", "interval ")
+        for gone in ("resolution", "clearing")
+    ),
 ]  # fmt: skip
 
 _DOUBTED_BEFORE = _phrases("""
@@ -160,6 +166,14 @@ _NOT_UNASSERTED = [
 ]
 _UNASSERTED_AFTER = _phrases("may not be, can be missed, could be missed, may be missed, is not assessed")
 
+# What hinders an evaluation is there.
+_UNASSERTED_BOUNDARIES = [
+    *_BOUNDARIES,
+    *_phrases("limited by, obscured by, hampered by, due to, because of, secondary to"),
+]
+# "if there is concern for pneumonia": what follows is not said to be there.
+_IF_THERE = re.compile(r"\bif there (?:is|are)\b")
+
 MAYBE = r"may|might|could|possibl[ey]|probabl[ey]|likely"
 """Words of doubt, a regular expression."""
 _EXCEPTION = re.compile(
@@ -193,6 +207,7 @@ def read_statuses(sentence: str, spans: Sequence[tuple[int, int]]) -> list[str |
     """
     language, questions = _negex()
     sentence = _NOT_GONE.sub(_without_cues, sentence)
+    sentence = _IF_THERE.sub(lambda found: "consider".ljust(len(found[0])), sentence)
     asked = [negex for cues, negex in questions if cues.search(sentence)]
     if not asked:
         return [PRESENT] * len(spans)
@@ -249,5 +264,5 @@ def _negex() -> tuple:
         ask("denied", _DENIED_BEFORE, _DENIED_AFTER, _NOT_DENIALS, _BOUNDARIES),
         ask("doubted", _DOUBTED_BEFORE, [], _NOT_DOUBTS, _DOUBT_BOUNDARIES),
         ask("doubted_after", [], _DOUBTED_AFTER, _NOT_DOUBTS, _DOUBT_AFTER_BOUNDARIES),
-        ask("unasserted", _UNASSERTED_BEFORE, _UNASSERTED_AFTER, _NOT_UNASSERTED, _BOUNDARIES),
+        ask("unasserted", _UNASSERTED_BEFORE, _UNASSERTED_AFTER, _NOT_UNASSERTED, _UNASSERTED_BOUNDARIES),
     )

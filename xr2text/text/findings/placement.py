@@ -18,6 +18,17 @@ _SIDE_WORDS = {
     "bilateral": r"bilateral(?:ly)?|both|bi-?basilar|bibasal|bi-?apical",
 }
 _SIDE = re.compile("|".join(rf"(?P<{side}>\b(?:{words})\b)" for side, words in _SIDE_WORDS.items()))
+# "small right and moderate left effusions", "no right or left effusion"
+_WORDS = (
+    r"(?:[- ](?:sided|upper|middle|mid|lower|lobe|lobes|zone|base|bases|basal|basilar|apex|apical|perihilar|hilar|"
+    r"pleural|tiny|trace|small|minimal|mild|moderate|large|focal|patchy|subsegmental|a))*"
+)
+_TWO_SIDES = re.compile(
+    "|".join(
+        rf"\b(?:{_SIDE_WORDS[first]})\b{_WORDS}(?:,? (?:and|or|and/or)| ?/){_WORDS} ?(?:{_SIDE_WORDS[second]})\b"
+        for first, second in (("right", "left"), ("left", "right"))
+    )
+)
 _JOINT = re.compile(r"\band\b|\bor\b|\bwith\b|,|;|\bwithout\b|\bbut\b")
 _ONLY_JOINED = re.compile(r"\s*(?:,|and|or|and/or|/|with|, and|, or)\s*(?:\w+\s)?")
 _BOTH_COMPARED = re.compile(
@@ -68,6 +79,9 @@ def _side(sentence: str, span: Span, spans: Sequence[Span]) -> str | None:
     if _BOTH_COMPARED.match(after):
         return "bilateral"
     ahead, inside, behind = _own_words(sentence, span, spans)
+    joined = _TWO_SIDES.search(before + inside)
+    if joined and joined.end() > len(before) - len(ahead):
+        return "bilateral"
     if _side_of(behind) and after == sentence[span[1] :]:
         behind = after  # "in the right upper and left lower lobes"
     return _side_of(ahead + inside) or _side_of(behind) or _side_of(before) or _shared_side(sentence, span, spans)
