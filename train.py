@@ -4,8 +4,8 @@ Several config files are read one over the other: `--config configs/full.yaml co
 
 Writes into the config's `output` folder: config.yaml, history.csv, training_report.md (with its pictures in report/),
 skipped.csv (what could not be used, and why), trackers/, states/ (to resume from), best/ (the checkpoint with the
-highest score) and, at the end, checkpoint/ (the same, with its model card) and validation_reports.csv. `--dry-run`
-prints parameters, stages and updates, and trains nothing.
+highest score) and, at the end, checkpoint/ (the same, with its model card) and, where it learns reports,
+validation_reports.csv. `--dry-run` prints parameters, stages and updates, and trains nothing.
 """
 
 import argparse

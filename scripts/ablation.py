@@ -28,10 +28,7 @@ from xr2text.evaluation.localization import localize
 from xr2text.model.checkpoint import Checkpoint
 from xr2text.training.report import best_epoch
 
-NO_FINDINGS = (
-    "model.findings=[]", "training.losses.findings=0", "training.losses.occlusion=0",
-    "training.metric_for_best_model=[epoch]",
-)  # fmt: skip
+NO_FINDINGS = ("model.findings=[]", "training.losses.findings=0", "training.losses.occlusion=0")
 NO_MASKS = ("training.losses.mask_kl=0", "training.losses.soft_iou=0")
 NO_REGION_TERMS = tuple(f"training.losses.{term}=0" for term in ("load_balance", "mask_kl", "soft_iou"))
 WITHOUT = "without curriculum"

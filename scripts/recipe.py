@@ -6,7 +6,7 @@ Each config goes on from the one before. Then the first, which teaches the findi
 fold of the patients, without it, and reads its studies: so each training study that has a report is judged by a model
 that never saw its patient. Scaling, threshold and measures of the findings that come of all of them are written into
 the checkpoint, and the table of its model card is printed. A stopped call goes on where it was: what RUNS/CONFIG holds
-is not trained again, also where train.py has put it there.
+is not trained again, also where train.py has put it there. After a change of the code or the settings, remove it.
 """
 
 import argparse

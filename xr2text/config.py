@@ -184,9 +184,8 @@ class TrainingConfig(Settings):
     lr_projection: float = Field(5.0e-4, ge=0)  # of HAQT-ARR, the lateral queries and the finding head
     lr_decoder: float = Field(5.0e-4, ge=0)  # of BART and the finding tokens
     weight_decay: float = Field(0.01, ge=0)
-    ema_decay: float | None = Field(
-        None, gt=0, lt=1
-    )  # validate and keep an exponential moving average of the weights; null: none
+    # An exponential moving average of the weights is what is validated and kept; null: none.
+    ema_decay: float | None = Field(None, gt=0, lt=1)
     losses: LossConfig = LossConfig()
     # The sum of these decides the best epoch: combined (BLEU-4 + ROUGE-L), findings_f1 and findings_f1_5 (of what the
     # reports assert, over CheXpert's 14 and 5), finding_auc (of the finding head), epoch (the last is the best).

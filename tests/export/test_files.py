@@ -111,6 +111,7 @@ def test_what_a_person_set_and_what_is_not_assessed_is_said_in_every_document(mo
         ImageDraw.ImageDraw, "text", lambda self, at, text, *rest: drawn.append(text) or draw(self, at, text, *rest)
     )
     draft_figure(report)
+    assert "Findings set by a person: nodule present." in " ".join(drawn)
     assert f"{first.region}; not assessed by this model: mass" in drawn and "high confidence" not in " ".join(drawn)
     for text in (*(content.decode("utf-8", "replace") for content in texts), " ".join(pdf.split())):
         assert "Findings set by a person: nodule present." in text

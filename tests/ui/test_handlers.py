@@ -100,6 +100,19 @@ def test_what_is_edited_is_what_is_saved_and_can_be_undone(reporter, read, saved
     assert not typed.opened.bare.edited and typed.opened.bare.sentences[0].region == "heart"
 
 
+def test_an_edit_of_an_earlier_version_is_carried_over_to_the_one_that_stands(reporter, read):
+    """It was typed while the report was written anew."""
+    label, version = read.opened.label, handlers.reader_value(read)["version"]
+    after = handlers.set_finding(reporter, read, label, "cardiomegaly", "present")["session"]
+    assert handlers.reader_value(after)["version"] != version
+    text = "The heart is normal. There is a scar.", "No acute disease."
+    both = handlers.edit(after, label, *text, version)["session"].opened
+    assert both.bare.findings == "The heart is enlarged. There is a scar."
+    assert both.bare.set_findings == {"cardiomegaly": "present"}
+    now = handlers.edit(after, label, *text, handlers.reader_value(after)["version"])["session"].opened
+    assert now.bare.findings == text[0], "what was edited is what stood there"
+
+
 def test_a_text_never_gets_into_the_report_of_another_study(read):
     """Text that was typed before the page had turned to another study."""
     assert "session" not in handlers.edit(read, "an earlier study", "There is a nodule.", "A nodule.")
@@ -141,21 +154,25 @@ def test_what_cannot_be_read_is_said_in_words(reporter, read, png, not_an_image)
 
 
 def test_what_is_no_lateral_view_of_the_study_leaves_it_open(reporter, opened, png, not_an_image, make_dicom):
-    study, other = Session(opened), make_dicom("other", ViewPosition="LL", StudyInstanceUID="1.2.3")
-    lateral = make_dicom("lateral", ViewPosition="LL", StudyInstanceUID="1.2.4")
+    def add(session, name, **elements):
+        path = name if elements == {} else make_dicom(name, **elements)
+        (answer,) = handlers.open_files(reporter, session, [str(path)], "lateral", False)
+        return answer
 
-    def add(session, *paths):
-        return list(handlers.open_files(reporter, session, list(map(str, paths)), "lateral", False))
-
-    for path, words in ((not_an_image, "not an accepted image"), (png, "no lateral view of this study")):
-        (answer,) = add(study, path)
+    make_dicom("stays")  # and with it the folder, which goes with the last upload
+    lateral, study = {"ViewPosition": "LL", "StudyInstanceUID": "1.2.4"}, Session(opened)
+    with_headers = add(study, "lateral", **lateral)["session"]
+    assert with_headers.opened.lateral is not None and add(study, png)["session"].opened.lateral is not None
+    framed = Session(replace(opened, source=with_headers.opened.lateral.source))  # of that study
+    for answer, words in (
+        (add(framed, not_an_image), "not an accepted image"),
+        (add(framed, "other", **lateral | {"StudyInstanceUID": "1.2.3"}), "no lateral view of this study"),
+        (add(framed, "frontal", **lateral | {"ViewPosition": "PA"}), "no lateral view of this study"),
+    ):
         assert words in value(answer)["status"]["text"] and value(answer)["adds"]
-        assert answer.get("session", study).opened is opened
-    (both,) = add(study, lateral)
-    assert both["session"].opened.lateral is not None
-    framed = replace(opened, source=both["session"].opened.lateral.source)  # of the study 1.2.4
-    (answer,) = add(Session(framed), other)
-    assert "no lateral view of this study" in value(answer)["status"]["text"] and "session" not in answer
+        assert answer["session"].opened is framed.opened
+    gone = add(Session(), "late", **lateral)
+    assert value(gone)["status"] == handlers.status(handlers.GONE, "bad") and gone["session"].opened is None
 
 
 def test_what_is_no_longer_kept_is_said(reporter):
@@ -164,6 +181,8 @@ def test_what_is_no_longer_kept_is_said(reporter):
         handlers.edit(Session(), label, "There is a nodule.", ""),
         handlers.set_finding(reporter, Session(), label, "nodule", "present"),
         handlers.reopen(Session(), label),
+        handlers.open_row(Session(), 0),
+        {"reader": handlers.compared(Session(), label)},
     ):
         assert value(answer)["status"] == handlers.status(handlers.GONE, "bad") and "session" not in answer
 
@@ -245,7 +264,7 @@ def test_a_study_of_the_history_comes_back_and_stands_beside_another(read):
     assert value(answer)["label"] == label and answer["session"].opened.bare is read.studies[0].bare
     assert "session" not in handlers.reopen(read, "another")
     assert handlers.compared(read, label).value["sentences"] == value(answer)["sentences"]
-    assert handlers.compared(read, "another").value is None
+    assert handlers.compared(read, "").value is None and handlers.compared(read, "another").value["label"] == ""
     again = handlers.write_open(None, replace(read, opened=read.studies[0]))
     assert value(again)["status"]["text"] == handlers.CHOOSE, "an earlier study's pixels are gone"
 

@@ -22,7 +22,7 @@ from xr2text.config import ConfigError, load_config
 from xr2text.errors import XR2TextError
 from xr2text.imaging.radiograph import ImageError
 from xr2text.worker import work
-from xr2text.worker.orthanc import Orthanc, OrthancError, UnavailableError
+from xr2text.worker.orthanc import Orthanc, UnavailableError
 from xr2text.worker.settings import Rules, WorkerConfig
 from xr2text.worker.watch import Metrics, status
 from xr2text.worker.work import Record, Worker
@@ -272,6 +272,9 @@ def test_a_report_outlives_the_age_at_which_studies_are_taken(archive, clock, mo
         archive.changes.append("s1")
         once(worker)
         assert archive.state().state == "refused" and "older than 7 days" in archive.state().reasons[0]
+    archive.changes.append("s1")
+    once(worker_of(archive))  # whose rules take it
+    assert archive.state().state == "done" and archive.state().reported
 
 
 def test_documents_that_cannot_be_sent_wait(archive, clock):
@@ -349,7 +352,7 @@ def test_an_archive_that_does_not_answer_is_named(capsys):
 
 def test_an_address_where_something_else_answers_is_named():
     page = httpx.MockTransport(lambda request: httpx.Response(200, html="<p>Welcome</p>"))
-    with pytest.raises(OrthancError, match=r"At http://pacs/changes\?last something answers that is not Orthanc"):
+    with pytest.raises(UnavailableError, match=r"At http://pacs/changes\?last something answers that is not Orthanc"):
         Orthanc("http://user:secret@pacs:80", transport=page).last_change()
 
 

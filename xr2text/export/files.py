@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xr2text.anatomy import REGION_NAMES
-from xr2text.export.source import Source
+from xr2text.export.source import ExportError, Source
 from xr2text.export.text import report_json, report_text
 from xr2text.files import atomic_write
 
@@ -30,7 +30,8 @@ def write_report(
     report: "Report", folder: str | Path, names: Collection[str] = ("txt", "json", "png"), source: Source | None = None,
     lateral: Source | None = None,
 ) -> list[Path]:  # fmt: skip
-    """Writes documents into `folder`, which is made if need be. Those of an earlier report there are written anew.
+    """Writes documents into `folder`, which is made if need be. Others of an earlier report there are written anew, or
+    go where they cannot be made.
 
     Args:
         names: out of FILES. maps: `maps` [7, H, W] float16 on the pixels of `report.radiograph`, upright where those of
@@ -50,11 +51,18 @@ def write_report(
     paths = []
     for name, file in FILES.items():
         path = Path(folder) / file
-        if name in names or path.is_file():
+        if name not in names and not path.is_file():
+            continue
+        try:
             content = document(report, name, source, lateral)
-            with atomic_write(path) as draft:
-                draft.write_bytes(content)
-            paths += [path] if name in names else []
+        except ExportError:
+            if name in names:
+                raise
+            path.unlink()
+            continue
+        with atomic_write(path) as draft:
+            draft.write_bytes(content)
+        paths += [path] if name in names else []
     return paths
 
 

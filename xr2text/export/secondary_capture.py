@@ -15,7 +15,7 @@ from xr2text.anatomy import REGIONS
 from xr2text.export.dicom_sr import MANUFACTURER
 from xr2text.export.pdf import report_pdf
 from xr2text.export.source import ExportError, Source
-from xr2text.export.text import NOT_WRITTEN, NOTICE, unknown
+from xr2text.export.text import NOT_WRITTEN, NOTICE, origin, unknown
 from xr2text.inference.overlay import DIM, INK, PAPER, overlay_figure
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def draft_figure(report: "Report") -> Image.Image:
                 if sentence.region:
                     write(f"{sentence.region}; {sentence.certainty}", 15, COLOURS[sentence.region])
     write("", 15)
-    for said in (*unknown(report), *report.doubts):
+    for said in (origin(report), *unknown(report), *report.doubts):
         write(said, 15, DIM)
     write(NOTICE, 15)
 

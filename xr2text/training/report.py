@@ -108,8 +108,12 @@ def write_training_report(
     best = best_epoch(history)
     lines = [
         f"# {name}: epoch {int(history['epoch'].iloc[-1])} of {stages[-1].last_epoch + 1}",
-        f"Best so far: epoch {int(best['epoch'])} ({best['stage']}), "
-        + ", ".join(f"{label} {best[column]:.4f}" for column, label in SCORES.items() if column in best)
+        ", ".join(
+            [
+                f"Best so far: epoch {int(best['epoch'])} ({best['stage']})",
+                *(f"{label} {best[column]:.4f}" for column, label in SCORES.items() if column in best),
+            ]
+        )
         + ".",
         _transitions(history),
     ]

@@ -32,10 +32,8 @@ from xr2text.model.findings import FindingCalibration
 KEPT = 2  # states, the last ones
 DIGESTS = "digests.json"  # of a state: file, SHA-256 of its content
 RANDOM = "random_states"  # files whose names begin so are not needed to resume, only to reach the same bits
-LAUNCHERS = {
-    "ACCELERATE_DYNAMO_BACKEND",
-    "TORCHELASTIC_RUN_ID",
-}  # variables by which accelerate's and torch's launchers are known
+# Variables by which accelerate's and torch's launchers are known.
+LAUNCHERS = {"ACCELERATE_DYNAMO_BACKEND", "TORCHELASTIC_RUN_ID"}
 PARENT = os.getppid()  # as this process began
 
 # BART's embedding is shared with its output; accelerate warns of that, which it restores rightly, at every saved state.

@@ -26,6 +26,7 @@ from xr2text.ui.session import (
     findings_table,
     open_radiograph,
     pair,
+    with_lateral,
     write_report,
     zip_reports,
 )
@@ -36,8 +37,7 @@ from xr2text.ui.worklist import batch_rows, worklist_view
 MAX_BATCH = 30
 CHOOSE = f"Open a radiograph first ({ACCEPTED}), or take an example."
 EXPORTS = {"txt": "Text", "pdf": "PDF", "json": "JSON", "png": "Picture", "fhir": "FHIR", "dicom-sr": "DICOM SR"}
-GONE = "That report is no longer kept: after an hour without use nothing is. Please open the radiograph again."
-NO_LATERAL = "That is no lateral view of this study, by its header or its picture; the study is as it was."
+GONE = "That study is no longer kept: after an hour without use nothing is. Please open the radiograph again."
 NO_PAIR = "Two files that are no frontal and lateral view of one study are a batch."
 UNREAD_LATERAL = "The lateral view stands beside it; this checkpoint reads the frontal one alone."
 Answer = dict[str, Any]  # by the names of the page's parts
@@ -64,6 +64,7 @@ def reader_value(session: Session, said: dict[str, Any] | None = None, busy: str
         value |= {
             "label": opened.label, "saves": saves(opened), "undo": len(opened.versions) > 1, "edits": edits(opened),
             "kept": opened.kept, "step": _place(session), "sides": _sided(opened),
+            "version": opened.versions[-1].number,
         }  # fmt: skip
     return value
 
@@ -113,20 +114,18 @@ def open_files(reporter: Reporter, session: Session, paths: list[str], where: st
     Args:
         where: "lateral": the file is the lateral view of the study that is open.
     """
+    former = session.opened if where == "lateral" else None
     try:
+        if where == "lateral" and (former is None or former.decoded is None):
+            raise ImageError(GONE)
         opened = [open_radiograph(read_once(path)) for path in paths]
+        if former is not None:
+            opened = [with_lateral(former, opened[-1])]
     except ImageError as error:
-        kept = session if where == "lateral" else session.show(None)
-        yield shown(kept, status(str(error), "bad"))
+        yield shown(session.show(former), status(str(error), "bad"))
         return
     finally:
         delete(paths)
-    if where == "lateral" and session.opened and session.opened.decoded is not None:
-        paired = pair(reporter, session.opened, opened[0]) if len(opened) == 1 else None
-        if paired is None or paired.lateral is not opened[0]:
-            yield {"reader": gr.HTML(value=reader_value(session, status(NO_LATERAL, "bad")))}
-            return
-        opened = [paired]
     if len(opened) == 2:
         paired = pair(reporter, *opened)
         if paired is None:
@@ -204,10 +203,10 @@ def changed(session: Session, label: str, change: Any, words: str) -> Answer:
     return {"session": session, "reader": gr.HTML(value=reader_value(session, status(words)))} | listed(session)
 
 
-def edit(session: Session, label: str, findings: str, impression: str) -> Answer:
-    """The text was edited: sentences, warnings and files are those of the edited report from now on."""
+def edit(session: Session, label: str, findings: str, impression: str, version: int | None = None) -> Answer:
+    """The text of a version was edited: sentences, warnings and files are those of the edited report from now on."""
     words = "The text is edited. Every file says so, and by which model it was drafted."
-    return changed(session, label, lambda opened: opened.edited(findings, impression), words)
+    return changed(session, label, lambda opened: opened.edited(findings, impression, version), words)
 
 
 def set_finding(reporter: Reporter, session: Session, label: str, finding: str, state: str) -> Answer:
@@ -306,7 +305,7 @@ def open_row(session: Session, number: int) -> Answer:
     """A study of the batch comes to the page."""
     row = session.batch[number] if 0 <= number < len(session.batch) else None
     if row is None or row.opened is None or row.opened.bare is None:
-        return {"reader": gr.HTML(value=reader_value(session))}
+        return {"reader": gr.HTML(value=reader_value(session, status(GONE, "bad") if row is None else None))}
     return shown(session.show(row.opened), status(f"Radiograph {number + 1} of the batch: {row.name}"))
 
 
@@ -326,7 +325,8 @@ def compared(session: Session, label: str) -> gr.HTML:
     """A study of the history, to be seen beside another."""
     study = session.find(label)
     if study is None:
-        return gr.HTML(value=None, film=None, maps=[])
+        value = {"label": "", "status": status(GONE, "bad")} if label else None
+        return gr.HTML(value=value, film=None, maps=[])
     value = {"label": label, "status": status(""), "sides": _sided(study), **report_view(study.bare)}
     return gr.HTML(value=value, film=_film(study), maps=_maps(study))
 

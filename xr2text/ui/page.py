@@ -88,6 +88,7 @@ def _forgetting(page: gr.Blocks) -> Callable[[Session], None]:
 
     def forget(session: Session) -> None:
         page.state_holder.session_data.pop(session.key, None)
+        page.state_holder.time_last_used.pop(session.key, None)
 
     return forget  # gradio makes deep copies of it, which of a function alone are cheap
 
@@ -120,14 +121,20 @@ def _answering(parts: dict[str, Any], handler: Callable[..., Any], **fields: typ
     def answer(session: Session, event: gr.EventData, request: gr.Request) -> Iterator[dict]:
         answers = call(session, event, request)
         for named in answers if isgenerator(answers) else [answers]:
-            yield {parts[name]: value for name, value in named.items()} or gr.skip()
+            session = named.get("session", session)  # given back in any case, since that is its use
+            yield {parts[name]: value for name, value in {**named, "session": session}.items()}
 
     return answer, parts["session"], shown
 
 
 def _saves(parts: dict[str, Any], event: Callable[..., Any], handler: Callable[..., Any], **fields: type) -> None:
     """A file is made when it is asked for, and the browser saves it."""
-    made = event(_fields(handler, **fields), parts["session"], parts["carrier"], trigger_mode="multiple", **QUIET)
+    call, outputs = _fields(handler, **fields), [parts["carrier"], parts["session"]]
+
+    def answer(session: Session, event: gr.EventData, request: gr.Request) -> tuple:
+        return call(session, event, request), session
+
+    made = event(answer, parts["session"], outputs, trigger_mode="multiple", **QUIET)
     sent = made.success(None, parts["carrier"], None, js=SAVE, api_visibility="private")
     sent.then(lambda: None, None, parts["carrier"], queue=False, show_progress="hidden", api_visibility="private")
 
@@ -157,7 +164,7 @@ def _tie_room(parts: dict[str, Any], reporter: Reporter, examples: Examples, fol
         room.sent: (sent, {"paths": list, "where": str, "write": bool}),
         room.example: (example, {"number": int, "write": bool}),
         room.write: (write, {"force": bool}),
-        room.edit: (handlers.edit, {"label": str, "findings": str, "impression": str}),
+        room.edit: (handlers.edit, {"label": str, "findings": str, "impression": str, "version": int}),
         room.set: (set_finding, {"label": str, "finding": str, "state": str}),
         room.undo: (handlers.undo, {"label": str}),
         room.close: (handlers.close, {}),

@@ -31,10 +31,12 @@ NO_PIXELS = np.empty((0, 0), np.float32)
 
 @dataclass(frozen=True, eq=False)
 class Version:
-    """A report without pixels: the model's draft, and what stands there now; the same where nobody has edited it."""
+    """A report without pixels: the model's draft, and what stands there now; the same where nobody has edited it. Its
+    number is given to no other of the study."""
 
     draft: Report
     report: Report
+    number: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,7 @@ class Opened:
         lateral: the lateral view of the study.
         credit: where it is from, of an example.
         kept: its report is kept as a correction.
+        changes: how often its report has changed.
     """
 
     grey: np.ndarray
@@ -60,6 +63,7 @@ class Opened:
     lateral: "Opened | None" = None
     credit: str = ""
     kept: bool = False
+    changes: int = 0
 
     @cached_property
     def thumbnail(self) -> np.ndarray:
@@ -99,9 +103,18 @@ class Opened:
         )
         return now - before
 
-    def edited(self, findings: str, impression: str) -> "Opened":
-        """The same with a person's text; itself where that is the text that stands there."""
+    def edited(self, findings: str, impression: str, of: int | None = None) -> "Opened":
+        """The same with a person's text; itself where that is the text that stands there.
+
+        Args:
+            of: number of the version that was edited; where another stands there by now, the edit is carried over.
+        """
         draft = self.versions[-1].draft
+        base = next((version for version in self.versions if version.number == of), self.versions[-1])
+        if base is not self.versions[-1]:
+            findings, impression = carry_over(
+                Version(base.report, base.report.with_text(findings, impression)), self.bare
+            )
         report = draft.with_text(findings, impression)
         if (report.findings, report.impression) == (self.bare.findings, self.bare.impression):
             return self
@@ -112,7 +125,9 @@ class Opened:
         return replace(self, versions=self.versions[:-1], kept=False) if len(self.versions) > 1 else self
 
     def _with(self, version: Version) -> "Opened":
-        return replace(self, versions=(*self.versions, version)[-VERSIONS:], kept=False)
+        number = self.changes + 1
+        versions = (*self.versions, replace(version, number=number))[-VERSIONS:]
+        return replace(self, versions=versions, kept=False, changes=number)
 
     def rewritten(self, reporter: Reporter, findings: Mapping[str, str]) -> "Opened":
         """The same, written anew with these findings set; a person's sentences stay. Raises ImageError where it takes
@@ -215,6 +230,14 @@ def pair(reporter: Reporter, first: Opened, second: Opened) -> Opened | None:
     if len(studies) > 1 or sum(views) != 1:
         return None
     return replace(second, lateral=first) if views[0] else replace(first, lateral=second)
+
+
+def with_lateral(opened: Opened, lateral: Opened) -> Opened:
+    """The same with that lateral view. Raises ImageError where a header says that it is none, or of another study."""
+    studies = {one.source.header.StudyInstanceUID for one in (opened, lateral) if one.source.header}
+    if len(studies) > 1 or lateral.decoded.view in ("PA", "AP"):
+        raise ImageError("By its header that is no lateral view of this study; the study is as it was.")
+    return replace(opened, lateral=lateral)
 
 
 def _floats(radiograph: Radiograph) -> Radiograph:

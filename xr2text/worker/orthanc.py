@@ -167,4 +167,6 @@ def _json(answer: httpx.Response) -> Any:
     try:
         return answer.json()
     except ValueError:
-        raise OrthancError(f"At {answer.url.copy_with(userinfo=b'')} something answers that is not Orthanc.") from None
+        raise UnavailableError(
+            f"At {answer.url.copy_with(userinfo=b'')} something answers that is not Orthanc."
+        ) from None

@@ -44,6 +44,7 @@ class Record(BaseModel):
     attempts: int = 0
     version: int = 0  # of the documents; 0: there are none
     report: str = ""  # UID of the newest Structured Report
+    reported: bool = False  # they are of a report, not of a refusal; a study that has one has it for good
     objects: list[str] = []  # Orthanc's ids of the newest documents
     reasons: list[str] = []
 
@@ -201,10 +202,10 @@ class Worker:
         foreign = [entry for entry in series if entry["MainDicomTags"].get("Manufacturer") != MANUFACTURER]
         try:
             images = sorted(image for entry in self.config.rules.taken(foreign) for image in entry["Instances"])
-            if not record.version or record.state == "refused":  # a study that has a report has it for good
+            if not record.reported and record.state not in ("done", "written"):
                 self.config.rules.check_age(tags.get("StudyDate", ""), datetime.now().date())
         except ImageError as error:
-            reason = str(error)
+            reason, images = str(error), []
         label = hashlib.sha256(tags.get("StudyInstanceUID", "").encode()).hexdigest()[:12]
         digest = hashlib.sha256(" ".join(images).encode()).hexdigest()[:16]
         return Task(study, label, facts["LastUpdate"], images, digest, reason, record, tag)
@@ -264,7 +265,10 @@ class Worker:
             objects.append(stored)
             report = instance if kind == "sr" else report
         version = number if objects else record.version
-        return {"state": state, "objects": objects, "report": report, "reasons": list(reasons), "version": version}
+        return {
+            "state": state, "objects": objects, "report": report, "reasons": list(reasons), "version": version,
+            "reported": record.reported or state == "done",
+        }  # fmt: skip
 
     def _send(self, objects: list[str]) -> bool:
         """Has Orthanc send; False where it could not, in which case no other study is tried for a while."""

@@ -63,7 +63,7 @@ def test_the_index_is_made_anew_when_a_table_or_a_setting_changes(configs, readi
 def test_the_index_is_made_anew_when_reports_are_read_by_other_rules(configs, readings, monkeypatch, tmp_path):
     load_studies(configs[1])
     (tmp_path / "rules.py").write_text("NO = ['no']")
-    monkeypatch.setattr(sources, "_RULES", tmp_path)
+    monkeypatch.setattr(sources, "_RULES", [tmp_path / "rules.py"])
     load_studies(configs[1])
     load_studies(configs[1])
     assert len(readings) == 2

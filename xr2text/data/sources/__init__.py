@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from xr2text import text
+from xr2text import anatomy, text
 from xr2text.config import DataConfig
+from xr2text.data import curriculum
 from xr2text.data.segmentation import segmented_studies, trained_on
 from xr2text.data.sources.hub import hub_studies
 from xr2text.data.sources.indiana import indiana_studies
@@ -40,7 +41,7 @@ READERS = {
 INDEXED = ("indiana", "openi", "r2gen")  # whose studies people have labelled
 ONE_FILE = ("hub", "manifest")  # whose root may be a file, too
 _USED_LATER = {"workers", "cache", "max_skip_fraction", "augmentation", "tuning_fraction", "tuning_fold"}
-_RULES = Path(text.__file__).parent
+_RULES = [*sorted(Path(text.__file__).parent.rglob("*.py")), Path(anatomy.__file__), Path(curriculum.__file__)]
 VERSION = 3  # of the index's columns and of what the readers make of a source
 _TABLES = ("*.csv", "*.csv.gz", "*.json", "*.jsonl", "*.zip", "*.parquet", "*.arrow", "*/*.parquet", "*/*.arrow",
            "*.xml", "ecgen-radiology/*.xml")  # fmt: skip
@@ -131,5 +132,5 @@ def _key(config: DataConfig, from_reports: bool) -> str:
     if config.root is not None:
         files += [file for pattern in _TABLES for file in sorted(Path(config.root).glob(pattern))]
     stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
-    rules = [file.read_text("utf-8") for file in sorted(_RULES.rglob("*.py"))]
+    rules = [file.read_text("utf-8") for file in _RULES]
     return hashlib.sha256(json.dumps([VERSION, settings, from_reports, stamps, rules]).encode()).hexdigest()[:16]

@@ -134,8 +134,8 @@ _DOUBT_AFTER_BOUNDARIES = [
 
 _UNASSERTED_BEFORE = _phrases("""
     rule out, r/o, evaluate for, evaluation for, evaluate, history of, h/o, history, assess for, assess, to exclude, to
-    confirm, to document, screen for, screening for, monitor for, monitoring for, follow up, follow-up, followup, if
-    there is, if concern, if clinical, clinical concern for, clinical suspicion for, recommend, recommended, consider,
+    confirm, to document, screen for, screening for, monitor for, monitoring for, follow up, follow-up, followup,
+    if concern, if clinical, clinical concern for, clinical suspicion for, recommend, recommended, consider,
     indication, further evaluation of, compatible with history, known history, sensitivity for, limits evaluation,
     limiting evaluation, limits detection, detection of, evaluation of, assessment of, assessment for, workup for,
     concern clinically for, symptoms of, risk factors for, screen, correlate for, correlate clinically, clinical
@@ -166,11 +166,11 @@ _NOT_UNASSERTED = [
 ]
 _UNASSERTED_AFTER = _phrases("may not be, can be missed, could be missed, may be missed, is not assessed")
 
-# What hinders an evaluation is there.
-_UNASSERTED_BOUNDARIES = [
-    *_BOUNDARIES,
-    *_phrases("limited by, obscured by, hampered by, due to, because of, secondary to"),
-]
+# "Evaluation is limited by an effusion": what hinders it is there.
+_HINDERED = re.compile(
+    r"\b(?:limited|obscured|hampered|suboptimal|(?:difficult|hard) to (?:assess|evaluate|determine))\b[^.;]{0,40}?"
+    r"\b(?P<cause>by|due to|because of|secondary to)\b"
+)
 # "if there is concern for pneumonia": what follows is not said to be there.
 _IF_THERE = re.compile(r"\bif there (?:is|are)\b")
 
@@ -207,6 +207,9 @@ def read_statuses(sentence: str, spans: Sequence[tuple[int, int]]) -> list[str |
     """
     language, questions = _negex()
     sentence = _NOT_GONE.sub(_without_cues, sentence)
+    sentence = _HINDERED.sub(
+        lambda found: found[0].removesuffix(found["cause"]) + ";".ljust(len(found["cause"])), sentence
+    )
     sentence = _IF_THERE.sub(lambda found: "consider".ljust(len(found[0])), sentence)
     asked = [negex for cues, negex in questions if cues.search(sentence)]
     if not asked:
@@ -264,5 +267,5 @@ def _negex() -> tuple:
         ask("denied", _DENIED_BEFORE, _DENIED_AFTER, _NOT_DENIALS, _BOUNDARIES),
         ask("doubted", _DOUBTED_BEFORE, [], _NOT_DOUBTS, _DOUBT_BOUNDARIES),
         ask("doubted_after", [], _DOUBTED_AFTER, _NOT_DOUBTS, _DOUBT_AFTER_BOUNDARIES),
-        ask("unasserted", _UNASSERTED_BEFORE, _UNASSERTED_AFTER, _NOT_UNASSERTED, _UNASSERTED_BOUNDARIES),
+        ask("unasserted", _UNASSERTED_BEFORE, _UNASSERTED_AFTER, _NOT_UNASSERTED, _BOUNDARIES),
     )

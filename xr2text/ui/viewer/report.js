@@ -90,15 +90,11 @@ function textOf(section) {
     .map((text) => /[.?!]$/.test(text) || written.has(text) ? text : `${text}.`).join(" ");
 }
 
-// Whether a sentence is being changed.
-function typing() {
-  const box = find(".words:focus"), number = box?.closest(".sentence").dataset.number;
-  return Boolean(box) && box.textContent !== (number === undefined ? "" : sentences()[number]?.text);
-}
+const typing = () => !readonly && Boolean(find(".words:focus"));
 
 // The text as it stands goes to the server once no sentence is being written any more, unless it is what came from there.
 function sendNow() {
-  if (!label || find(".words:focus")) return;
+  if (!label || typing()) return;
   const [findings, impression] = ["findings", "impression"].map(textOf);
   const stands = (section) => sentences().filter((one) => one.section === section).map((one) => one.text).join(" ");
   if (findings === stands("findings") && impression === stands("impression")) {
@@ -106,7 +102,7 @@ function sendNow() {
     else if (find(".new")) writeSentences();
     return;
   }
-  ask("edit", { label, findings, impression });
+  ask("edit", { label, findings, impression, version: state.view.version });
 }
 
 const sendText = () => setTimeout(sendNow); // once it is known what has the focus next

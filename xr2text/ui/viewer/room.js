@@ -1,6 +1,5 @@
 // What a reader does with the page: opens files, asks for the report, saves it, steps through a batch.
 const picker = find(".files");
-const REWRITES = ["set", "undo", "write"]; // what is typed before their answer would be written over
 let place = "frontal"; // where the files go that are chosen next
 
 // Sends an event to the server; until it answers, `busy` says what is being done.
@@ -8,7 +7,6 @@ function ask(name, data, busy = "") {
   find(".busy").textContent = busy;
   find(".busy").hidden = !busy;
   room.dataset.ready = "";
-  if (REWRITES.includes(name)) all(".words").forEach((box) => { box.contentEditable = "false"; });
   trigger(name, data);
 }
 
@@ -87,13 +85,10 @@ function writeSteps() {
 
 // Everything anew from what the server last gave.
 async function refresh() {
-  if (typing() && props.value?.label === label) { // what is typed is sent with the answer to it
-    state.late = true;
-    return;
-  }
-  state.late = false;
   room.dataset.ready = "";
   if (!(await showFilm())) return;
+  state.late = typing() && props.value?.label === label; // it is shown once nothing is typed any more
+  if (state.late) return;
   state.view = props.value && typeof props.value === "object" ? props.value : null;
   state.hovered = null;
   if (state.sentence !== null && state.sentence >= sentences().length) state.sentence = null;
