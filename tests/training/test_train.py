@@ -271,10 +271,11 @@ LAUNCHERS = {
 
 def launch(config, *options, processes=None):
     launcher = LAUNCHERS[processes] if processes else []
+    beside = {"LOCAL_WORLD_SIZE": "2"} if processes == 1 else {}  # half of the cores, for the other test that runs
     return subprocess.Popen(
         [sys.executable, *launcher, "train.py", "--config", str(config), *options], cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"} | beside,
     )  # fmt: skip
 
 
