@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from xr2text.__main__ import main
+from xr2text.cli.main import main
 from xr2text.text.findings.table import FINDING_NAMES
 
 REPORTS = ["The heart is enlarged. Small left effusion. No pneumothorax.", "Heart size is normal.", ""]

@@ -2,8 +2,10 @@
 
 import argparse
 import sys
+from typing import NoReturn
 
 from xr2text.cli import data, deploy, evaluate, findings, info, localize, report, worker
+from xr2text.cli.options import leave
 from xr2text.errors import XR2TextError
 
 COMMANDS = {
@@ -24,3 +26,8 @@ def main(argv: list[str] | None = None) -> int:
     except XR2TextError as error:
         print(f"{args.command}: {error}", file=sys.stderr)
         return 2
+
+
+def command() -> NoReturn:
+    """`main` as the process that it ends."""
+    leave(main())
