@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 
-from xr2text.cli.options import lasting_imports, leave
+from xr2text.cli.options import lasting_imports, leave_by
 from xr2text.errors import XR2TextError
 from xr2text.files import shipped
 
@@ -72,5 +72,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
-    leave(0)
+    leave_by(main)

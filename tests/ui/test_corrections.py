@@ -10,6 +10,10 @@ from xr2text.ui.corrections import VARIABLE, corrections_folder, notice
 from xr2text.ui.session import Session, open_radiograph
 
 
+def stands(session):
+    return session.opened.bare.findings, session.opened.bare.impression
+
+
 @pytest.fixture
 def read(reporter, make_dicom):
     content = make_dicom(PatientName="Doe^Jane", ViewPosition="PA").read_bytes()
@@ -25,7 +29,7 @@ def test_nothing_is_kept_unless_whoever_runs_the_page_asks_for_it(monkeypatch):
 
 def test_a_correction_is_a_study_to_train_on_and_of_nobody(reporter, read, tmp_path):
     label = read.opened.label
-    session = handlers.edit(read, label, "There is a nodule.", "A nodule.")["session"]
+    session = handlers.edit(read, label, "There is a nodule.", "A nodule.", *stands(read))["session"]
     session = handlers.set_finding(reporter, session, label, "nodule", "present")["session"]
     answer = handlers.keep(tmp_path / "kept", session, label)
     assert answer["reader"].value["kept"] and answer["session"].studies[-1].kept
@@ -40,7 +44,7 @@ def test_a_correction_is_a_study_to_train_on_and_of_nobody(reporter, read, tmp_p
 def test_a_later_correction_of_a_radiograph_takes_the_place_of_the_former(reporter, read, tmp_path):
     label = read.opened.label
     session = handlers.keep(tmp_path, read, label)["session"]
-    session = handlers.edit(session, label, "The heart is large.", "")["session"]
+    session = handlers.edit(session, label, "The heart is large.", "", *stands(session))["session"]
     assert not session.opened.kept, "what was changed since is not kept yet"
     handlers.keep(tmp_path, session, label)
     (study,) = manifest_studies(tmp_path, DataConfig(source="manifest"), Faults())

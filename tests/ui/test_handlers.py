@@ -32,6 +32,14 @@ def opened_file(reporter, path, write=True, session=None):
     return list(handlers.open_files(reporter, session or Session(), [str(path)], "frontal", write))
 
 
+def edit(session, label, findings, impression):
+    """Of the text that stands there."""
+    stands = session.opened.bare if session.opened else None
+    return handlers.edit(
+        session, label, findings, impression, *((stands.findings, stands.impression) if stands else ("", ""))
+    )
+
+
 def test_a_file_is_shown_at_once_and_then_its_report(reporter, png):
     film, report = opened_file(reporter, png)
     assert value(film)["busy"] and not value(film)["label"] and "256 × 320" in value(film)["status"]["text"]
@@ -84,7 +92,7 @@ def test_each_file_of_a_report_is_made_when_it_is_asked_for(read, saved):
 
 def test_what_is_edited_is_what_is_saved_and_can_be_undone(reporter, read, saved):
     label = read.opened.label
-    answer = handlers.edit(read, label, "There is a nodule. The lungs are clear.", "A nodule.")
+    answer = edit(read, label, "There is a nodule. The lungs are clear.", "A nodule.")
     edited, shown = answer["session"], value(answer)
     assert "edited" in shown["status"]["text"] and shown["edits"] == "Yours: 2 written, 2 taken out." and shown["undo"]
     assert [(one["text"], one["by"]) for one in shown["sentences"]] == [
@@ -93,35 +101,39 @@ def test_what_is_edited_is_what_is_saved_and_can_be_undone(reporter, read, saved
     text = saved(handlers.save(edited, label, "txt")).decode()
     assert "There is a nodule." in text and "Drafted by example 0.1.0 and edited" in text
     assert edited.studies[-1].bare is edited.opened.bare
-    assert "session" not in handlers.edit(edited, label, "There is a nodule. The lungs are clear.", "A nodule.")
+    assert "session" not in edit(edited, label, "There is a nodule. The lungs are clear.", "A nodule.")
     back = handlers.undo(edited, label)["session"]
     assert back.opened.bare is read.opened.bare and "session" not in handlers.undo(back, label)
-    typed = handlers.edit(edited, label, read.opened.bare.findings, read.opened.bare.impression)["session"]
+    typed = edit(edited, label, read.opened.bare.findings, read.opened.bare.impression)["session"]
     assert not typed.opened.bare.edited and typed.opened.bare.sentences[0].region == "heart"
 
 
-def test_an_edit_of_an_earlier_version_is_carried_over_to_the_one_that_stands(reporter, read):
-    """It was typed while the report was written anew."""
-    label, version = read.opened.label, handlers.reader_value(read)["version"]
-    after = handlers.set_finding(reporter, read, label, "cardiomegaly", "present")["session"]
-    assert handlers.reader_value(after)["version"] != version
-    text = "The heart is normal. There is a scar.", "No acute disease."
-    both = handlers.edit(after, label, *text, version)["session"].opened
+def test_an_edit_of_a_text_that_has_changed_meanwhile_is_carried_over(reporter, read):
+    """It was typed, or sent, before the answer to what came first."""
+    label, stood = read.opened.label, (read.opened.bare.findings, read.opened.bare.impression)
+    enlarged = handlers.set_finding(reporter, read, label, "cardiomegaly", "present")["session"]
+    scar = "The heart is normal. There is a scar.", "No acute disease."
+    both = handlers.edit(enlarged, label, *scar, *stood)["session"].opened
     assert both.bare.findings == "The heart is enlarged. There is a scar."
     assert both.bare.set_findings == {"cardiomegaly": "present"}
-    now = handlers.edit(after, label, *text, handlers.reader_value(after)["version"])["session"].opened
-    assert now.bare.findings == text[0], "what was edited is what stood there"
+
+    first = handlers.edit(read, label, *scar, *stood)["session"]
+    second = handlers.edit(first, label, "The heart is normal.", scar[1], *scar)["session"].opened
+    assert second.bare.findings == "The heart is normal.", "what the first edit wrote is deleted"
+    undone = handlers.undo(first, label)["session"]
+    typed = handlers.edit(undone, label, f"{scar[0]} It is old.", scar[1], *scar)["session"].opened
+    assert typed.bare.findings == f"{stood[0]} It is old.", "what was undone stays undone"
 
 
 def test_a_text_never_gets_into_the_report_of_another_study(read):
     """Text that was typed before the page had turned to another study."""
-    assert "session" not in handlers.edit(read, "an earlier study", "There is a nodule.", "A nodule.")
-    assert "session" not in handlers.edit(Session(), "", "There is a nodule.", "A nodule.")
+    assert "session" not in edit(read, "an earlier study", "There is a nodule.", "A nodule.")
+    assert "session" not in edit(Session(), "", "There is a nodule.", "A nodule.")
 
 
 def test_the_report_follows_a_finding_that_is_set_and_keeps_what_a_person_wrote(reporter, read):
     label = read.opened.label
-    session = handlers.edit(read, label, "The heart is normal. There is a scar.", "No acute disease.")["session"]
+    session = edit(read, label, "The heart is normal. There is a scar.", "No acute disease.")["session"]
     answer = handlers.set_finding(reporter, session, label, "cardiomegaly", "present")
     shown = value(answer)
     assert [(one["text"], one["by"], one["changed"]) for one in shown["sentences"]] == [
@@ -178,7 +190,7 @@ def test_what_is_no_lateral_view_of_the_study_leaves_it_open(reporter, opened, p
 def test_what_is_no_longer_kept_is_said(reporter):
     label = "12:00:00 · report 1"
     for answer in (
-        handlers.edit(Session(), label, "There is a nodule.", ""),
+        edit(Session(), label, "There is a nodule.", ""),
         handlers.set_finding(reporter, Session(), label, "nodule", "present"),
         handlers.reopen(Session(), label),
         handlers.open_row(Session(), 0),

@@ -28,7 +28,7 @@ def test_a_session_keeps_its_last_studies_without_the_decoded_radiographs(report
 def test_a_report_can_be_gone_back_from_so_many_times(reporter, png):
     study = write_report(reporter, open_radiograph(png.read_bytes()), "a label")
     for number in range(VERSIONS + 5):
-        study = study.edited(f"Version {number}.", "")
+        study = study.edited((f"Version {number}.", ""))
     assert len(study.versions) == VERSIONS and study.undone().bare.findings == f"Version {VERSIONS + 3}."
 
 

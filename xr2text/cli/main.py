@@ -5,7 +5,7 @@ import sys
 from typing import NoReturn
 
 from xr2text.cli import data, deploy, evaluate, findings, info, localize, report, worker
-from xr2text.cli.options import leave
+from xr2text.cli.options import leave_by
 from xr2text.errors import XR2TextError
 
 COMMANDS = {
@@ -30,4 +30,4 @@ def main(argv: list[str] | None = None) -> int:
 
 def command() -> NoReturn:
     """`main` as the process that it ends."""
-    leave(main())
+    leave_by(main)

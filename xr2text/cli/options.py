@@ -4,8 +4,8 @@ import argparse
 import gc
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -42,7 +42,7 @@ def written_to(path: Path | str) -> Iterator[None]:
 @contextmanager
 def lasting_imports() -> Iterator[None]:
     """What is imported inside is not looked through for garbage, since it lives as long as the process: 6.2 s, not
-    9.7 s, for `xr2text report FILE` on two cores. Such a process ends by `leave`."""
+    9.7 s, for `xr2text report FILE` on two cores. Such a process ends by `leave_by`."""
     gc.disable()
     try:
         yield
@@ -51,10 +51,24 @@ def lasting_imports() -> Iterator[None]:
         gc.freeze()
 
 
-def leave(code: int) -> NoReturn:
-    """Ends the process without taking apart what it has imported: libraries would call what `lasting_imports` keeps
-    leaked, in thirty lines."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # nobody listens any more
+def leave_by(main: Callable[[], int | None]) -> NoReturn:
+    """Ends the process as `main` does, without taking apart what it has imported: libraries would call what
+    `lasting_imports` keeps leaked, in thirty lines."""
+    try:
+        code = main() or 0
+    except KeyboardInterrupt:
+        code = 130
+    except SystemExit as end:
+        code = end.code or 0
+        if not isinstance(code, int):
+            print(code, file=sys.stderr)
+            code = 1
+    try:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
+    except BrokenPipeError:  # nobody listens any more
+        code = code or 1
+    except OSError as error:
+        os.write(2, f"the output could not be written: {error}\n".encode())
+        code = code or 1
     os._exit(code)

@@ -56,9 +56,9 @@ def write_report(
         try:
             content = document(report, name, source, lateral)
         except ExportError:
+            path.unlink(missing_ok=True)
             if name in names:
                 raise
-            path.unlink()
             continue
         with atomic_write(path) as draft:
             draft.write_bytes(content)

@@ -64,7 +64,6 @@ def reader_value(session: Session, said: dict[str, Any] | None = None, busy: str
         value |= {
             "label": opened.label, "saves": saves(opened), "undo": len(opened.versions) > 1, "edits": edits(opened),
             "kept": opened.kept, "step": _place(session), "sides": _sided(opened),
-            "version": opened.versions[-1].number,
         }  # fmt: skip
     return value
 
@@ -118,9 +117,11 @@ def open_files(reporter: Reporter, session: Session, paths: list[str], where: st
     try:
         if where == "lateral" and (former is None or former.decoded is None):
             raise ImageError(GONE)
+        if where == "lateral" and len(paths) != 1:
+            raise ImageError("Choose one file as the lateral view.")
         opened = [open_radiograph(read_once(path)) for path in paths]
         if former is not None:
-            opened = [with_lateral(former, opened[-1])]
+            opened = [with_lateral(former, opened[0])]
     except ImageError as error:
         yield shown(session.show(former), status(str(error), "bad"))
         return
@@ -203,10 +204,13 @@ def changed(session: Session, label: str, change: Any, words: str) -> Answer:
     return {"session": session, "reader": gr.HTML(value=reader_value(session, status(words)))} | listed(session)
 
 
-def edit(session: Session, label: str, findings: str, impression: str, version: int | None = None) -> Answer:
-    """The text of a version was edited: sentences, warnings and files are those of the edited report from now on."""
+def edit(
+    session: Session, label: str, findings: str, impression: str, former_findings: str, former_impression: str
+) -> Answer:
+    """The former text was edited: sentences, warnings and files are those of the edited report from now on."""
     words = "The text is edited. Every file says so, and by which model it was drafted."
-    return changed(session, label, lambda opened: opened.edited(findings, impression, version), words)
+    text, former = (findings, impression), (former_findings, former_impression)
+    return changed(session, label, lambda opened: opened.edited(text, former), words)
 
 
 def set_finding(reporter: Reporter, session: Session, label: str, finding: str, state: str) -> Answer:

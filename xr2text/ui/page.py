@@ -28,6 +28,7 @@ from xr2text.ui.viewer.viewer import viewer
 SESSION_LIFE = 3600  # seconds that a session which nobody uses stays in memory
 WAITING = 32  # requests in the queue; those beyond are told to come back
 IN_TURN = {"concurrency_id": "radiograph", "concurrency_limit": 1}
+EDITED = ("label", "findings", "impression", "former_findings", "former_impression")
 QUIET = {"show_progress": "hidden", "api_visibility": "private", **IN_TURN}
 FAILED = "() => { document.dispatchEvent(new Event('xr2text:failed')); }"
 
@@ -73,7 +74,7 @@ def build_page(reporter: Reporter, examples: Examples) -> gr.Blocks:
         _tie_batch(parts, reporter)
         bar.reopened(*_answering(parts, handlers.reopen, label=str), **QUIET)
         for side in sides:
-            side.chosen(_fields(handlers.compared, label=str), parts["session"], side, **QUIET)
+            side.chosen(_using(handlers.compared, label=str), parts["session"], [side, parts["session"]], **QUIET)
         page.load(
             lambda: gr.HTML(examples=handlers.example_cards(examples.offered)), None, room, queue=False,
             show_progress="hidden", api_visibility="private",
@@ -127,14 +128,20 @@ def _answering(parts: dict[str, Any], handler: Callable[..., Any], **fields: typ
     return answer, parts["session"], shown
 
 
-def _saves(parts: dict[str, Any], event: Callable[..., Any], handler: Callable[..., Any], **fields: type) -> None:
-    """A file is made when it is asked for, and the browser saves it."""
-    call, outputs = _fields(handler, **fields), [parts["carrier"], parts["session"]]
+def _using(handler: Callable[..., Any], **fields: type) -> Callable[[Session, gr.EventData, gr.Request], tuple]:
+    """As `_fields`, with the session given back unchanged, since that is its use."""
+    call = _fields(handler, **fields)
 
     def answer(session: Session, event: gr.EventData, request: gr.Request) -> tuple:
         return call(session, event, request), session
 
-    made = event(answer, parts["session"], outputs, trigger_mode="multiple", **QUIET)
+    return answer
+
+
+def _saves(parts: dict[str, Any], event: Callable[..., Any], handler: Callable[..., Any], **fields: type) -> None:
+    """A file is made when it is asked for, and the browser saves it."""
+    outputs = [parts["carrier"], parts["session"]]
+    made = event(_using(handler, **fields), parts["session"], outputs, trigger_mode="multiple", **QUIET)
     sent = made.success(None, parts["carrier"], None, js=SAVE, api_visibility="private")
     sent.then(lambda: None, None, parts["carrier"], queue=False, show_progress="hidden", api_visibility="private")
 
@@ -164,7 +171,7 @@ def _tie_room(parts: dict[str, Any], reporter: Reporter, examples: Examples, fol
         room.sent: (sent, {"paths": list, "where": str, "write": bool}),
         room.example: (example, {"number": int, "write": bool}),
         room.write: (write, {"force": bool}),
-        room.edit: (handlers.edit, {"label": str, "findings": str, "impression": str, "version": int}),
+        room.edit: (handlers.edit, dict.fromkeys(EDITED, str)),
         room.set: (set_finding, {"label": str, "finding": str, "state": str}),
         room.undo: (handlers.undo, {"label": str}),
         room.close: (handlers.close, {}),

@@ -31,12 +31,10 @@ NO_PIXELS = np.empty((0, 0), np.float32)
 
 @dataclass(frozen=True, eq=False)
 class Version:
-    """A report without pixels: the model's draft, and what stands there now; the same where nobody has edited it. Its
-    number is given to no other of the study."""
+    """A report without pixels: the model's draft, and what stands there now; the same where nobody has edited it."""
 
     draft: Report
     report: Report
-    number: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +50,6 @@ class Opened:
         lateral: the lateral view of the study.
         credit: where it is from, of an example.
         kept: its report is kept as a correction.
-        changes: how often its report has changed.
     """
 
     grey: np.ndarray
@@ -63,7 +60,6 @@ class Opened:
     lateral: "Opened | None" = None
     credit: str = ""
     kept: bool = False
-    changes: int = 0
 
     @cached_property
     def thumbnail(self) -> np.ndarray:
@@ -103,19 +99,18 @@ class Opened:
         )
         return now - before
 
-    def edited(self, findings: str, impression: str, of: int | None = None) -> "Opened":
-        """The same with a person's text; itself where that is the text that stands there.
+    def edited(self, text: tuple[str, str], former: tuple[str, str] | None = None) -> "Opened":
+        """The same with a person's text, findings and impression; itself where that is the text that stands there.
 
         Args:
-            of: number of the version that was edited; where another stands there by now, the edit is carried over.
+            former: the text that was edited; where another stands there by now, what was changed is carried over.
         """
         draft = self.versions[-1].draft
-        base = next((version for version in self.versions if version.number == of), self.versions[-1])
-        if base is not self.versions[-1]:
-            findings, impression = carry_over(
-                Version(base.report, base.report.with_text(findings, impression)), self.bare
-            )
-        report = draft.with_text(findings, impression)
+        report = draft.with_text(*text)
+        if former is not None:
+            base = draft.with_text(*former)
+            if (base.findings, base.impression) != (self.bare.findings, self.bare.impression):
+                report = draft.with_text(*carry_over(Version(base, report), self.bare))
         if (report.findings, report.impression) == (self.bare.findings, self.bare.impression):
             return self
         return self._with(Version(draft, report))
@@ -125,9 +120,7 @@ class Opened:
         return replace(self, versions=self.versions[:-1], kept=False) if len(self.versions) > 1 else self
 
     def _with(self, version: Version) -> "Opened":
-        number = self.changes + 1
-        versions = (*self.versions, replace(version, number=number))[-VERSIONS:]
-        return replace(self, versions=versions, kept=False, changes=number)
+        return replace(self, versions=(*self.versions, version)[-VERSIONS:], kept=False)
 
     def rewritten(self, reporter: Reporter, findings: Mapping[str, str]) -> "Opened":
         """The same, written anew with these findings set; a person's sentences stay. Raises ImageError where it takes
@@ -192,7 +185,9 @@ class Session:
         return replace(self, opened=opened, studies=(*studies, small)[-KEPT:], batch=tuple(rows))
 
     def find(self, label: str) -> Opened | None:
-        """The study of that label."""
+        """The study of that label; None where there is no report of it."""
+        if not label:
+            return None
         rows = (row.opened for row in self.batch if row.opened)
         return next((study for study in (self.opened, *self.studies, *rows) if study and study.label == label), None)
 

@@ -56,6 +56,14 @@ class Record(BaseModel):
         except ValidationError:
             return cls()
 
+    @property
+    def has_report(self) -> bool:
+        return self.reported or self.state in ("done", "written")
+
+
+def _digest(images: list[str]) -> str:
+    return hashlib.sha256(" ".join(images).encode()).hexdigest()[:16]
+
 
 @dataclass
 class Task:
@@ -178,7 +186,7 @@ class Worker:
         if attempts > DEATHS:
             reason = f"{DEATHS} workers stopped while they read this study."
             self._write(task, state="failed", images=task.digest, attempts=0, reasons=[reason])
-        elif self._write(task, state="claimed", attempts=attempts):
+        elif self._write(task, state="claimed", attempts=attempts, reported=record.has_report):
             return task
         else:
             self._later(study, 0)  # another was first, which is seen then
@@ -202,13 +210,12 @@ class Worker:
         foreign = [entry for entry in series if entry["MainDicomTags"].get("Manufacturer") != MANUFACTURER]
         try:
             images = sorted(image for entry in self.config.rules.taken(foreign) for image in entry["Instances"])
-            if not record.reported and record.state not in ("done", "written"):
+            if not record.has_report and record.images != _digest(images):
                 self.config.rules.check_age(tags.get("StudyDate", ""), datetime.now().date())
         except ImageError as error:
             reason, images = str(error), []
         label = hashlib.sha256(tags.get("StudyInstanceUID", "").encode()).hexdigest()[:12]
-        digest = hashlib.sha256(" ".join(images).encode()).hexdigest()[:16]
-        return Task(study, label, facts["LastUpdate"], images, digest, reason, record, tag)
+        return Task(study, label, facts["LastUpdate"], images, _digest(images), reason, record, tag)
 
     def _write(self, task: Task, **changes: object) -> bool:
         """Writes the task's record with `changes`. Returns whether it was still as the task knows it."""
@@ -267,7 +274,7 @@ class Worker:
         version = number if objects else record.version
         return {
             "state": state, "objects": objects, "report": report, "reasons": list(reasons), "version": version,
-            "reported": record.reported or state == "done",
+            "reported": record.has_report or state == "done",
         }  # fmt: skip
 
     def _send(self, objects: list[str]) -> bool:

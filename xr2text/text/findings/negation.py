@@ -168,9 +168,10 @@ _UNASSERTED_AFTER = _phrases("may not be, can be missed, could be missed, may be
 
 # "Evaluation is limited by an effusion": what hinders it is there.
 _HINDERED = re.compile(
-    r"\b(?:limited|obscured|hampered|suboptimal|(?:difficult|hard) to (?:assess|evaluate|determine))\b[^.;]{0,40}?"
-    r"\b(?P<cause>by|due to|because of|secondary to)\b"
+    r"\b(?:limited|obscured|hampered|suboptimal|impaired|degraded|compromised|precluded|incomplete|not possible|"
+    r"difficult|hard)\b[^.;]{0,40}?\b(?P<cause>by|due to|because of|secondary to)\b"
 )
+_CAUSE = "§"  # stands for that word where it bounds what is not asserted, and nothing else
 # "if there is concern for pneumonia": what follows is not said to be there.
 _IF_THERE = re.compile(r"\bif there (?:is|are)\b")
 
@@ -208,7 +209,7 @@ def read_statuses(sentence: str, spans: Sequence[tuple[int, int]]) -> list[str |
     language, questions = _negex()
     sentence = _NOT_GONE.sub(_without_cues, sentence)
     sentence = _HINDERED.sub(
-        lambda found: found[0].removesuffix(found["cause"]) + ";".ljust(len(found["cause"])), sentence
+        lambda found: found[0].removesuffix(cause := found["cause"]) + _CAUSE.ljust(len(cause)), sentence
     )
     sentence = _IF_THERE.sub(lambda found: "consider".ljust(len(found[0])), sentence)
     asked = [negex for cues, negex in questions if cues.search(sentence)]
@@ -267,5 +268,5 @@ def _negex() -> tuple:
         ask("denied", _DENIED_BEFORE, _DENIED_AFTER, _NOT_DENIALS, _BOUNDARIES),
         ask("doubted", _DOUBTED_BEFORE, [], _NOT_DOUBTS, _DOUBT_BOUNDARIES),
         ask("doubted_after", [], _DOUBTED_AFTER, _NOT_DOUBTS, _DOUBT_AFTER_BOUNDARIES),
-        ask("unasserted", _UNASSERTED_BEFORE, _UNASSERTED_AFTER, _NOT_UNASSERTED, _BOUNDARIES),
+        ask("unasserted", _UNASSERTED_BEFORE, _UNASSERTED_AFTER, _NOT_UNASSERTED, [*_BOUNDARIES, _CAUSE]),
     )

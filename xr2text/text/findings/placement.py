@@ -18,7 +18,7 @@ _SIDE_WORDS = {
     "bilateral": r"bilateral(?:ly)?|both|bi-?basilar|bibasal|bi-?apical",
 }
 _SIDE = re.compile("|".join(rf"(?P<{side}>\b(?:{words})\b)" for side, words in _SIDE_WORDS.items()))
-# "Small right and moderate left effusions", "no right or left effusion"; where the first side is not another finding's.
+# "Small right and moderate left effusions", "no right or left effusion"; not where the first side is another finding's.
 _WORDS = (
     r"(?:[- ](?:sided|upper|middle|mid|lower|lobe|lobes|zone|base|bases|basal|basilar|apex|apical|perihilar|hilar|"
     r"pleural|tiny|trace|small|minimal|mild|moderate|large|focal|patchy|subsegmental|a))*"
@@ -29,6 +29,7 @@ _TWO_SIDES = re.compile(
         for first, second in (("right", "left"), ("left", "right"))
     )
 )
+_PLACE_OF = re.compile(r"\b(?:in|of|at|on|within|involving) (?:the )?$")
 _JOINT = re.compile(r"\band\b|\bor\b|\bwith\b|,|;|\bwithout\b|\bbut\b")
 _ONLY_JOINED = re.compile(r"\s*(?:,|and|or|and/or|/|with|, and|, or)\s*(?:\w+\s)?")
 _BOTH_COMPARED = re.compile(
@@ -79,8 +80,8 @@ def _side(sentence: str, span: Span, spans: Sequence[Span]) -> str | None:
     if _BOTH_COMPARED.match(after):
         return "bilateral"
     ahead, inside, behind = _own_words(sentence, span, spans)
-    joined, first = _TWO_SIDES.search(before + inside), not any(end <= span[0] for _, end in spans)
-    if joined and joined.end() > len(before) - len(ahead) and (first or _JOINT.search(before[: joined.start()])):
+    joined = _TWO_SIDES.search(before + inside)
+    if joined and joined.end() > len(before) - len(ahead) and not _PLACE_OF.search(before[: joined.start()]):
         return "bilateral"
     if _side_of(behind) and after == sentence[span[1] :]:
         behind = after  # "in the right upper and left lower lobes"

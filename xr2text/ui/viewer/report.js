@@ -1,6 +1,7 @@
 // The report beside the radiograph: sentences that are edited where they are read, findings that a person sets, warnings.
 // What a person does is sent to the server, whose answer is shown: nothing here decides what the report says.
 let label = ""; // of the study that is shown
+let former = ["", ""]; // its two sections as the server last gave or was given them
 
 function part(tag, className, text = "") {
   return Object.assign(document.createElement(tag), { className, textContent: text });
@@ -96,13 +97,13 @@ const typing = () => !readonly && Boolean(find(".words:focus"));
 function sendNow() {
   if (!label || typing()) return;
   const [findings, impression] = ["findings", "impression"].map(textOf);
-  const stands = (section) => sentences().filter((one) => one.section === section).map((one) => one.text).join(" ");
-  if (findings === stands("findings") && impression === stands("impression")) {
+  if (findings === former[0] && impression === former[1]) {
     if (state.late) refresh();
     else if (find(".new")) writeSentences();
     return;
   }
-  ask("edit", { label, findings, impression, version: state.view.version });
+  ask("edit", { label, findings, impression, former_findings: former[0], former_impression: former[1] });
+  former = [findings, impression];
 }
 
 const sendText = () => setTimeout(sendNow); // once it is known what has the focus next
@@ -165,6 +166,8 @@ function writeStatus(said = state.view?.status) {
 
 function writeReport() {
   label = state.view?.label ?? "";
+  former = ["findings", "impression"].map((section) =>
+    sentences().filter((one) => one.section === section).map((one) => one.text).join(" "));
   writeSentences();
   writeFindings();
   writeDoubts();
