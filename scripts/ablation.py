@@ -31,7 +31,6 @@ from xr2text.training.report import best_epoch
 NO_FINDINGS = ("model.findings=[]", "training.losses.findings=0", "training.losses.occlusion=0")
 NO_MASKS = ("training.losses.mask_kl=0", "training.losses.soft_iou=0")
 NO_REGION_TERMS = tuple(f"training.losses.{term}=0" for term in ("load_balance", "mask_kl", "soft_iou"))
-WITHOUT = "without curriculum"
 EASY_FIRST = "training.curriculum=[{{name: easy, epochs: 1, max_findings: 1}}, {{name: all, epochs: {rest}}}]"
 # What differs from each config; {epochs} stands for its epochs, {rest} for all but one of them, see `changes_of`.
 VARIANTS = {
@@ -52,7 +51,7 @@ VARIANTS = {
     "without the finding head": NO_FINDINGS,
     "without masks": NO_MASKS,
     "without regions in black": ("training.losses.occlusion=0",),
-    WITHOUT: ("training.curriculum=[]", "training.epochs={epochs}"),
+    "without curriculum": ("training.curriculum=[]", "training.epochs={epochs}"),
     "with an epoch of easy studies first": (EASY_FIRST, "training.epochs={epochs}"),
     "without focal loss": ("training.losses.focal=0",),
     "with focal loss": ("training.losses.focal=0.5",),
@@ -64,14 +63,12 @@ Figure = tuple[float, tuple[float, float] | None]  # value, 95 % bootstrap inter
 
 
 def changes_of(name: str, config: str, overrides: list[str]) -> list[str]:
-    """A variant's changes of a config. Curricula are for what learns to see: other configs keep theirs."""
-    base = load_config(config, overrides)
-    changes = VARIANTS[name]
-    if any("curriculum" in change for change in changes):
-        one_stage = not base.training.curriculum
-        if base.training.image_part_frozen or base.training.total_epochs < 2 or (name == WITHOUT and one_stage):
-            return []
-    return [change.format(epochs=base.training.total_epochs, rest=base.training.total_epochs - 1) for change in changes]
+    """A variant's changes of a config. Curricula are for what learns to see, in two epochs at least; others keep
+    theirs."""
+    training, changes = load_config(config, overrides).training, VARIANTS[name]
+    if "curriculum" in "".join(changes) and (training.image_part_frozen or training.total_epochs < 2):
+        return []
+    return [change.format(epochs=training.total_epochs, rest=training.total_epochs - 1) for change in changes]
 
 
 def trained(

@@ -34,19 +34,20 @@ def read_report(report: ReportText, label: bool = True) -> tuple[dict[str, int],
     labels = dict.fromkeys(FINDING_NAMES, 0) | label_report(text) | label_sides(text) if label and text else {}
     positive = [mention for mention in find_mentions(text) if mention.status != "absent"]
     positive = [mention for mention in positive if mention.finding != SUPPORT_DEVICES]
-    names = {mention.finding for mention in positive}
-    if names & {"nodule", "mass"}:
-        names.discard("lung lesion")  # which only repeats them
-    return labels, Difficulty(len(names), len({region for mention in positive for region in mention.regions}))
+    regions = {region for mention in positive for region in mention.regions}
+    return labels, _difficulty({mention.finding for mention in positive}, regions)
 
 
 def read_labels(labels: Mapping[str, int]) -> Difficulty:
     """The difficulty of a study without a report, by what it is labelled with."""
     positive = [name for name, label in labels.items() if label and name not in (NO_FINDING, SUPPORT_DEVICES)]
     names = {SIDED_FINDINGS[name][0] if name in SIDED_FINDINGS else name for name in positive}
-    if names & {"nodule", "mass"}:
-        names.discard("lung lesion")
-    return Difficulty(len(names), len({region for name in positive for region in FINDING_REGIONS.get(name, ())}))
+    return _difficulty(names, {region for name in positive for region in FINDING_REGIONS.get(name, ())})
+
+
+def _difficulty(findings: set[str], regions: set[str]) -> Difficulty:
+    repeated = {"lung lesion"} if findings & {"nodule", "mass"} else set()
+    return Difficulty(len(findings - repeated), len(regions))
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def with_finding(findings: Mapping[str, str], name: str, state: str, known: Coll
 def without_finding(findings: Mapping[str, str], name: str, known: Collection[str]) -> dict[str, str]:
     """The same with that one, and what was set with it, set no more."""
     with_it = with_finding({}, name, findings[name], known) if name in findings else {}
-    return {other: state for other, state in findings.items() if with_it.get(other) != state}
+    return {finding: state for finding, state in findings.items() if with_it.get(finding) != state}
 
 
 def check_set_findings(findings: Mapping[str, str] | None, known: Iterable[str]) -> dict[str, str]:
