@@ -86,6 +86,12 @@ _HARDLY = re.compile(
     r"\b(?:(?:little|minimal|trace|tiny|small|mild)(?: to| or|/) no|no (?:or|to) (?:minimal|trace|tiny|small|mild)|"
     r"(?:no more than|at most)(?: a)?(?= (?:minimal|trace|tiny|small|mild)))\b"
 )
+# "Cannot confidently be excluded", "hard to exclude": how surely is not asked.
+_NOT_SURELY = (
+    (re.compile(r"\b(cannot|not|to)( be)? (?:\w+ly|with certainty)( be)? (excluded?|ruled? out)\b"), r"\1\2\3 \4"),
+    (re.compile(r"\b(?:hard|impossible|not possible) to (?=exclude|rule out)"), "difficult to "),
+    (re.compile(r"\bdifficult to rule out\b"), "difficult to exclude"),
+)
 _IF_ANY = re.compile(r",?\s+if (?:any|present|at all)\b,?")
 
 
@@ -97,7 +103,7 @@ def join_questions(text: str) -> str:
 def plain_sentence(sentence: str) -> str:
     """A sentence in lower case, without contractions, its marks of doubt and of another statement as words or ";"."""
     text = sentence.lower()
-    for pattern, words in _CONTRACTIONS:
+    for pattern, words in (*_CONTRACTIONS, *_NOT_SURELY):
         text = pattern.sub(words, text)
     text = _QUESTION_AFTER.sub(" is questioned", _QUESTION_BEFORE.sub("possible ", text))
     text = _IF_ANY.sub(" if any", _HARDLY.sub("possible", text))

@@ -61,7 +61,7 @@ _HEADINGS = {
     name: section
     for section, names in {
         "findings": "findings; finding; findings and impression; findings/impression; findings / impression; "
-        "impression and findings; reference findings",
+        "impression and findings; reference findings; report; description",
         "impression": "impression; impressions; conclusion; conclusions; opinion; summary; interpretation",
         "indication": "indication; indications; history; clinical history; clinical information; clinical indication; "
         "clinical details; clinical data; reason for exam; reason for examination; reason for study; patient history; "
@@ -93,7 +93,7 @@ _MAIN = "findings|impressions?|conclusions?|opinion|(?:clinical )?(?:indications
 _HEADING = re.compile(
     rf"^[ \t_*#]*(?P<known>{_NAMES})[ \t*]*:\**|^[ \t_*#]*(?P<capitals>(?-i:[A-Z][A-Z ()/,&'-]+)):\**(?=\s|$)"
     rf"|\b(?P<within>(?-i:{_NAMES.upper()}))[ \t]*:|(?<=[.?!]\s)[ \t]*(?P<behind>(?-i:(?=[A-Z]))(?:{_MAIN})):"
-    rf"|^[ \t*#]*(?P<alone>final report|(?-i:{_MAIN.upper()}))[ \t*]*$",
+    rf"|^[ \t*#]*(?P<alone>final report|(?-i:(?=[A-Z]))(?:{_MAIN}|report|clinical details))[ \t*]*$",
     re.IGNORECASE | re.MULTILINE,
 )
 _MARKS_ALONE = re.compile(r"^[\s_.*-]*$")

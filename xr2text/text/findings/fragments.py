@@ -10,6 +10,7 @@ EXCEPT = "except|excepting|other than|apart from|aside from|save for"
 _STEP = (
     r"(?:(?!\b(?:but|however|although|though|while|whereas|despite|with|without|no|not|nor|normal|unremarkable|"
     r"enlarged|there|which|clear|intact|are seen|is seen|is noted|are noted|"
+    r"large|widened|congested|elevated|flattened|fractur\w+|calcifi\w+|tortuous|athero\w+|ecta\w+|unfolded|"
     rf"{EXCEPT})\b)[^.;])"
 )
 
@@ -30,7 +31,8 @@ BORDERLINE = any_of(
     "mildly prominent", "at the limits? of normal", "prominent", "accentuated",
 )  # fmt: skip
 LARGE = any_of(
-    "enlarged", "enlargement", "larger?", "increased in size", "increased size", "big(?:ger)?", "dilated", "generous",
+    "enlarged", "enlargement", r"larger?(?! (?:\w+ ){0,3}(?:effusion|pneumothora|opacit|hernia|mass|nodul|consolidat))",
+    "increased in size", "increased size", "big(?:ger)?", "dilated", "generous",
 )  # fmt: skip
 HEART = any_of(
     "hearts?",
@@ -38,6 +40,7 @@ HEART = any_of(
     r"contours?|shadows?|borders?|outlines?|structures|diameter)",
     "cardiomediastinum", "cardiac and mediastinal (?:silhouettes?|contours?|structures)",
 )  # fmt: skip
+RATIO = "(?:cardio-?thoracic (?:ratio|index)|ctr)"
 HEART_ALONE = any_of("hearts?", "cardiac (?:silhouette|size|shadow|contour|diameter)", "cardiopericardial silhouette")
 MEDIASTINUM = any_of(
     "mediastinum", "mediastinal",

@@ -36,15 +36,27 @@ _BOUNDARIES = [
     *(f"{joint} {word}" for joint in (",", "and", ", and") for word in ("this is", "these are", "it is", *_IMPROBABLE)),
 ]
 
+_CAUSE = "§"  # stands for a word behind which the next statement begins
 _DENIED_BEFORE = _IMPROBABLE + _phrases("""
-    no, not, without, negative for, free of, clear of, absence of, absent, nor, neither, lack of, resolution of,
-    resolved, removal of, removed, never, non, none, rather than, unremarkable for, clearing of, rules out, excludes,
-    ruled out, devoid of, failed to, fails to, nil, nothing to suggest, nothing to indicate, nothing suggestive of
+    no, not, without, negative for, free of, free from, clear of, absence of, absent, nor, neither, lack of, resolution
+    of, resolved, removal of, removed, never, non, none, rather than, unremarkable for, clearing of, rules out,
+    excludes, ruled out, argue against, argues against, arguing against, devoid of, failed to, fails to, nil, nothing to
+    suggest, nothing to indicate, nothing suggestive of
 """)
 _HOW = _phrases("been, clearly, definitely, currently, convincingly, otherwise, readily")
 _SEEN = _phrases("seen, identified, visualized, demonstrated, evident, present")
 _DENIED_AFTER = [
+    *(
+        f"not {be}{seen}"
+        for be in ("", "be ")
+        for seen in _phrases("""
+        seen, detected, demonstrated, delineated, identified, recognized, appreciated, visualized, found, confirmed,
+        made out, proven
+    """)
+    ),
     *_phrases("""
+        not likely, not probable, not favored, not considered likely, improbable, not detectable, not demonstrable, not
+        recognizable, not discernible, is lacking, are lacking, not developed,
         not seen, not identified, not present, not visualized, not demonstrated, not evident, not appreciated, not
         noted, not detected, not apparent, not observed, not visible, not found, not suspected, is absent, are absent,
         absent, has resolved, have resolved, had resolved, resolved, no longer, has cleared, have cleared, cleared,
@@ -86,8 +98,17 @@ _NOT_DENIALS = [
         for changed in ("changed", "excluded", "exclude", "resolved", "cleared")
     ),
     *(
+        f"{nearly} {how}{gone}"
+        for nearly in ("nearly", "almost", "mostly", "largely", "partly", "partially", "substantially")
+        for how in ("", "completely ", "entirely ", "fully ", "totally ")
+        for gone in ("resolved", "cleared")
+    ),
+    *(
         f"{how} {interval}{gone} of"
-        for how in ("partial", "incomplete", "near complete", "near-complete", "nearly complete", "almost complete")
+        for how in (
+            "partial", "incomplete", "near complete", "near-complete", "nearly complete", "almost complete",
+            "continued", "ongoing", "further", "slow", "gradual", "significant",
+        )
         for interval in ("", "interval ")
         for gone in ("resolution", "clearing")
     ),
@@ -111,6 +132,7 @@ _DOUBTED_AFTER = _phrases("""
     suspected, are suspected, suspected, is questioned, is questionable, are questionable, versus, vs, vs., is probable,
     are probable, is likely ., are likely ., would be possible, is considered, are considered, probably present, likely
     present, possibly present, consideration, considerations, difficult to entirely exclude, difficult to exclude,
+    be considered, a possibility, a concern, of concern, remains possible, in the differential,
     difficult to completely exclude, is in the differential, would be difficult to exclude, may be present, might be
     present, could be present, may be considered, is favored, are favored, if any, : possible, : probable, : likely, :
     suspected, : questionable
@@ -120,6 +142,15 @@ _NOT_DOUBTS = _phrases("""
     likely benign, probably benign, probably chronic, likely old, probably old, likely postsurgical, likely
     postoperative, likely degenerative
 """)
+# "No edema despite cardiomegaly": the circumstances of what is not there are there.
+_DENIAL_BOUNDARIES = [
+    *_BOUNDARIES,
+    _CAUSE,
+    *_phrases("""
+        despite, in spite of, in the setting of, given, allowing for, considering, superimposed on, on a background of,
+        on this background of, beyond, adjacent to
+    """),
+]
 _DOUBT_BOUNDARIES = [*_BOUNDARIES, ",", "without", "no", "in the setting of"]
 # A doubt about one thing says nothing of the thing named before it: "opacity, atelectasis versus infiltrate".
 _DOUBT_AFTER_BOUNDARIES = [
@@ -168,10 +199,10 @@ _UNASSERTED_AFTER = _phrases("may not be, can be missed, could be missed, may be
 
 # "Evaluation is limited by an effusion": what hinders it is there.
 _HINDERED = re.compile(
-    r"\b(?:limited|obscured|hampered|suboptimal|impaired|degraded|compromised|precluded|incomplete|not possible|"
-    r"difficult|hard)\b[^.;]{0,40}?\b(?P<cause>by|due to|because of|secondary to)\b"
+    r"(?<!not )(?<!no longer )\b(?:limited|obscured|hampered|suboptimal|impaired|degraded|compromised|precluded|"
+    r"incomplete|not possible|difficult|hard|cannot be \w+ed)\b[^.;]{0,40}?"
+    r"\b(?P<cause>by|due to|because of|secondary to|given)\b"
 )
-_CAUSE = "§"  # stands for that word where it bounds what is not asserted, and nothing else
 # "if there is concern for pneumonia": what follows is not said to be there.
 _IF_THERE = re.compile(r"\bif there (?:is|are)\b")
 
@@ -186,6 +217,26 @@ _NOT_GONE = re.compile(
     r"\b(?:no|without|not any)(?P<said> (?:\w+ )?(?:evidence|signs?|indications?|suggestion|proof) "
     r"(?:that\b(?:(?!\b(?:no|not|but|however|although)\b)[^.;,]){0,80}?|(?:of|for) (?:\w+ ){0,2}))"
     r"\b(?:resolved|resolution|resolving|cleared|clearing|disappeared|disappearance|gone)\b"
+)
+# "The tip of the tube is not seen": the tube is.
+_TIP_UNSEEN = re.compile(
+    r"(?<=\btip)s?\b[^.;,]{0,60}?\b(?:not|cannot be)(?: \w+){0,2}? "
+    r"(?:seen|visuali[sz]ed|identified|included|visible|imaged)\b"
+)
+# "No consolidation, effusions have decreased", "small effusion, pneumothorax is not seen": two statements.
+_WORDS = r"(?:(?!(?:or|nor|no|not|and|is|are|has|have|was|were|which|that)\b)\w+ ){1,5}(?:(?:is|are|has|have) )?"
+_STATEMENT = re.compile(
+    rf"(?:,| and)(?= {_WORDS}(?:(?:slightly|mildly|again|been) )?(?:persists?|remains?|stable|unchanged|improved|"
+    r"improving|decreased|increased|worsened|small|in (?:\w+ )?(?:place|position))\b)"
+    rf"|,(?= {_WORDS}(?:(?:felt|thought|considered) )?(?:not|no longer|resolved|cleared|removed|absent|unlikely|"
+    r"less likely)\b)"
+)
+# "No cavitation within the consolidation": the consolidation is there.
+_PART = re.compile(
+    r"\b(?:no|without)\b[^.;,]{0,40}?\b(?:cavit\w+|calcif\w+|tension(?: component)?|kink\w*|loculat\w+|malposition\w*|"
+    r"discontinuity|air-fluid levels?|fractur\w+|shift of the mediastinum)(?: (?:is|are) seen)? "
+    r"(?P<cause>of|in|within|to|from)\b(?= (?:the|this|these) (?:\w+ ){0,4}?(?:mass|nodule|consolidation|effusion|"
+    r"pneumothorax|catheter|picc|port|leads?|wires?|tubes?|lines?|plaques?)\b)"
 )
 # "no consolidation, large effusion, or pneumothorax" is one list, though ", large" may begin a statement elsewhere.
 _LIST = re.compile(
@@ -208,9 +259,12 @@ def read_statuses(sentence: str, spans: Sequence[tuple[int, int]]) -> list[str |
     """
     language, questions = _negex()
     sentence = _NOT_GONE.sub(_without_cues, sentence)
-    sentence = _HINDERED.sub(
-        lambda found: found[0].removesuffix(cause := found["cause"]) + _CAUSE.ljust(len(cause)), sentence
-    )
+    sentence = _TIP_UNSEEN.sub(lambda found: " " * len(found[0]), sentence)
+    for pattern in (_HINDERED, _PART):
+        sentence = pattern.sub(
+            lambda found: found[0].removesuffix(cause := found["cause"]) + _CAUSE.ljust(len(cause)), sentence
+        )
+    sentence = _STATEMENT.sub(lambda found: ";".rjust(len(found[0])), sentence)
     sentence = _IF_THERE.sub(lambda found: "consider".ljust(len(found[0])), sentence)
     asked = [negex for cues, negex in questions if cues.search(sentence)]
     if not asked:
@@ -265,7 +319,7 @@ def _negex() -> tuple:
         return cues, Negex(language, name, terms, extension_name=name, span_keys=["findings"])
 
     return language, (
-        ask("denied", _DENIED_BEFORE, _DENIED_AFTER, _NOT_DENIALS, _BOUNDARIES),
+        ask("denied", _DENIED_BEFORE, _DENIED_AFTER, _NOT_DENIALS, _DENIAL_BOUNDARIES),
         ask("doubted", _DOUBTED_BEFORE, [], _NOT_DOUBTS, _DOUBT_BOUNDARIES),
         ask("doubted_after", [], _DOUBTED_AFTER, _NOT_DOUBTS, _DOUBT_AFTER_BOUNDARIES),
         ask("unasserted", _UNASSERTED_BEFORE, _UNASSERTED_AFTER, _NOT_UNASSERTED, [*_BOUNDARIES, _CAUSE]),

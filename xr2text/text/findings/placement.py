@@ -13,8 +13,8 @@ Span = tuple[int, int]  # start and end in the sentence, in characters
 Place = tuple[str | None, tuple[str, ...]]  # side and regions, see `labeler.Mention`
 
 _SIDE_WORDS = {
-    "right": r"right(?:ward|-sided)?|rul|rml|rll|azygos",
-    "left": r"left(?:ward|-sided)?|lul|lll|lingula\w*",
+    "right": r"right(?:ward|-sided)?|rt|rul|rml|rll|azygos",
+    "left": r"left(?:ward|-sided)?|lt|lul|lll|lingula\w*",
     "bilateral": r"bilateral(?:ly)?|both|bi-?basilar|bibasal|bi-?apical",
 }
 _SIDE = re.compile("|".join(rf"(?P<{side}>\b(?:{words})\b)" for side, words in _SIDE_WORDS.items()))
@@ -29,6 +29,8 @@ _TWO_SIDES = re.compile(
         for first, second in (("right", "left"), ("left", "right"))
     )
 )
+# "On the right, none on the left": the second side is free.
+_OTHER_SIDE = re.compile(r"\b(?:none|not|nothing)(?: (?:on|in|at|the|seen|present))* (?:right|left)\b")
 _PLACE_OF = re.compile(r"\b(?:in|of|at|on|within|involving) (?:the )?$")
 _JOINT = re.compile(r"\band\b|\bor\b|\bwith\b|,|;|\bwithout\b|\bbut\b")
 _ONLY_JOINED = re.compile(r"\s*(?:,|and|or|and/or|/|with|, and|, or)\s*(?:\w+\s)?")
@@ -69,7 +71,7 @@ def _own_words(sentence: str, span: Span, spans: Sequence[Span]) -> tuple[str, s
 
 
 def _side_of(words: str) -> str | None:
-    sides = {found.lastgroup for found in _SIDE.finditer(words)}
+    sides = {found.lastgroup for found in _SIDE.finditer(_OTHER_SIDE.sub("", words))}
     if not sides:
         return None
     return sides.pop() if len(sides) == 1 else "bilateral"

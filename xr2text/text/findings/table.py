@@ -20,6 +20,7 @@ from xr2text.text.findings.fragments import (
     LARGE,
     MEDIASTINUM,
     NORMAL,
+    RATIO,
     VESSELS,
     any_of,
     near,
@@ -69,7 +70,9 @@ FINDINGS: tuple[Finding, ...] = (
         rf"{HEART},? which (?:is|appears)(?: \w+){{0,2}}? {LARGE}",
         r"(?:left|right|bi)-? ?(?:ventricular|atrial) (?:\w+ )?(?:enlargement|hypertrophy|dilat\w+|prominence)",
         r"increased? (?:\w+ )?(?:heart|cardiac) size",
+        near(RATIO, "(?:increased|enlarged|elevated|above|exceeds|greater than)", 30),
     ), denies=(
+        near(RATIO, any_of(NORMAL, "below", "less than"), 30),
         near(HEART, NORMAL), "normal[- ]sized? (?:heart|cardiac)",
         r"(?:normal|unremarkable)(?: in)?(?: \w+){0,3}? (?:hearts?|cardiac|cardio-?mediastinal|cardio-?pericardial|"
         r"cardiomediastinum)\b",
@@ -83,7 +86,7 @@ FINDINGS: tuple[Finding, ...] = (
              "(?:upper limits?|top[- ]normal|borderline|high[- ]normal|prominent)", 45),
     )),
     Finding("lung opacity", LUNGS, says=(
-        r"opaci\w+", r"infiltrat\w+",
+        r"opaci\w+", r"infiltrat\w+", "shadowing",
         r"(?<!retrosternal )(?:air|alveolar)[- ]?space (?:disease|process|change|abnormalit\w+)s?",
         r"(?:ill[- ]defined|increased|hazy|patchy|focal|streaky|basilar|basal|vague|subtle|linear|retrocardiac|lower|"
         r"upper|middle|lung|lobe|alveolar|ground[- ]glass|pulmonary|rounded|airspace)(?: \w+)? densit(?:y|ies)",
@@ -98,8 +101,8 @@ FINDINGS: tuple[Finding, ...] = (
         "(?:lung|pulmonary|bronchogenic) cancer", r"cysts?\b(?! wall)",
     )),
     Finding("edema", LUNGS, says=(
-        r"(?<!soft tissue )o?edema\w*", "(?:congestive )?(?:heart|cardiac) failure", "chf", "(?:volume|fluid) overload",
-        "cardiac decompensation", "kerley(?:'s)?(?: b| a)? lines?",
+        r"(?<!soft tissue )o?edema\w*", "(?:congestive|heart|cardiac|ventricular|overt) failure", "chf",
+        "(?:volume|fluid) overload", "cardiac decompensation", "kerley(?:'s)?(?: b| a)? lines?",
     )),
     Finding("consolidation", LUNGS, says=(r"consolidat\w+",), denies=CLEAR_LUNGS),
     Finding("pneumonia", LUNGS, says=(
@@ -107,21 +110,21 @@ FINDINGS: tuple[Finding, ...] = (
         r"(?<!granulomatous )(?<!prior )(?<!previous )(?<!old )(?<!remote )infect\w+",
     )),
     Finding("atelectasis", LUNGS, says=(
-        r"atelecta\w+", "collapsed?(?! of (?:the )?vertebra)", "volume loss", "loss of (?:lung )?volume",
+        r"(?:a|dys)telecta\w+", "collapsed?(?! of (?:the )?vertebra)", "volume loss", "loss of (?:lung )?volume",
     ), elsewhere=("diaphragm",)),
     Finding("pneumothorax", LUNGS, says=("(?:hydro|hemo)?-?pneumothora(?:x|ces|xes)", "ptx", "pneumothorax")),
     Finding("pleural effusion", ("costophrenic angles",), says=(
         "(?<!pericardial )effusions?", "pleural (?:fluid|collections?)", "hydro(?:pneumo)?thorax", "hemothorax",
         r"fluid (?:in|within|along) (?:the )?(?:\w+ ){0,2}(?:fissures?|pleural)", "fluid collections?", "empyema",
     ), denies=(
-        r"(?:costophrenic|cp) (?:angles?|sulc\w+|recess\w*|sulcus)(?: \w+){0,3} (?:clear|sharp|unremarkable|preserved|"
-        r"well[- ]defined|normal|intact|maintained|not blunted)",
+        r"(?:costophrenic|cp) (?:angles?|sulc\w+|recess\w*|sinus\w*)(?: \w+){0,3} (?:clear|sharp|free|unremarkable|"
+        r"preserved|well[- ]defined|normal|intact|maintained|not blunted)",
         r"(?:clear|sharp|normal)(?: \w+)? (?:costophrenic|cp) (?:angles?|sulc\w+)",
         r"pleural (?:spaces?|surfaces?|margins?)(?: \w+){0,3} (?:clear|unremarkable|normal|intact)",
         r"no (?:\w+ ){0,3}blunting",
     ), doubts=(
-        r"blunt\w*(?: \w+){0,4} (?:costophrenic|cp|angles?|sulc\w+)",
-        r"(?:costophrenic|cp|angles?|sulc\w+)(?: \w+){0,4} blunt\w*", "costophrenic blunting",
+        r"(?:blunt|obliterat)\w*(?: \w+){0,4} (?:costophrenic|cp|angles?|sulc\w+)",
+        r"(?:costophrenic|cp|angles?|sulc\w+)(?: \w+){0,4} (?:blunt|obliterat)\w*", "costophrenic blunting",
     ), elsewhere=LUNGS),
     Finding("pleural other", LUNGS, says=(
         r"pleural[- ](?:\w+ ){0,3}?(?:thickening|plaques?|scar\w*|calcifi\w+|based|disease|reaction|changes?|fibrosis)",
