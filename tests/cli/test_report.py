@@ -89,6 +89,26 @@ def test_both_views_are_evidence_of_the_structured_report(make_tiny, tmp_path):
     assert {image.ReferencedSOPInstanceUID for image in images} == expected
 
 
+def test_a_lateral_view_of_another_study_needs_force(make_tiny, tmp_path, capsys):
+    make_tiny(lateral_queries=2).save_pretrained(tmp_path / "checkpoint")
+    phantom = draw_phantom(1, 300)
+    for name, pixels, study in (("frontal", phantom.pixels, "1.2.3"), ("lateral", phantom.lateral.pixels, "1.2.4")):
+        uids = {"StudyInstanceUID": study, "SeriesInstanceUID": study, "SOPInstanceUID": study}
+        (tmp_path / name).write_bytes(file_bytes(dataset(np.round(pixels * 4095).astype(np.uint16), 12, **uids)))
+    views = [str(tmp_path / "frontal"), "--lateral", str(tmp_path / "lateral"), "--no-overlay"]
+    command = ["report", *views, "--out", str(tmp_path / "out"), "--checkpoint", str(tmp_path / "checkpoint")]
+    doubts = []
+    for position in ("PA", "LL"):
+        for name in ("frontal", "lateral"):
+            film = dcmread(tmp_path / name)
+            film.ViewPosition = "PA" if name == "frontal" else position
+            film.save_as(tmp_path / name)
+        assert main(command) == 1 and not (tmp_path / "out" / "frontal").exists()
+        doubts.append(capsys.readouterr().err)
+    assert "whether the second image is a lateral view" in doubts[0] and "of another study" in doubts[1]
+    assert main([*command, "--force"]) == 0
+
+
 def test_documents_of_an_earlier_report_are_written_anew(make_tiny, png, tmp_path):
     make_tiny(("nodule",)).save_pretrained(tmp_path / "checkpoint")
     options = [str(png), "--no-overlay", "--out", str(tmp_path / "out"), "--checkpoint", str(tmp_path / "checkpoint")]
@@ -119,6 +139,9 @@ def test_of_two_views_of_a_study_the_lateral_is_found(run, tmp_path, capsys):
     assert run(tmp_path / "lateral.png", tmp_path / "frontal.png", "--study", "--no-overlay") == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["frontal"]
     assert run(tmp_path / "frontal.png", "--study") == 2 and "takes two FILEs; there are 1" in capsys.readouterr().err
+    (tmp_path / "cut.png").write_bytes((tmp_path / "frontal.png").read_bytes()[:1000])
+    assert run(tmp_path / "cut.png", tmp_path / "lateral.png", "--study") == 2
+    assert f"{tmp_path / 'cut.png'}: " in capsys.readouterr().err
 
 
 def test_documents_and_no_overlay(run, tmp_path, capsys):
@@ -152,6 +175,8 @@ def test_a_finding_is_set_for_every_file(make_tiny, run, png, tmp_path, capsys):
     assert "is not NAME=present or NAME=absent" in capsys.readouterr().err
     assert run(png, "--finding", "nodule=present") == 2
     assert "no finding head" in capsys.readouterr().err
+    assert run(png, "--finding", "nodule=present", "--finding", "nodule=absent") == 2
+    assert "one finding is set to both present and absent" in capsys.readouterr().err
     make_tiny(("nodule",)).save_pretrained(tmp_path / "with findings")
     arguments = [str(png), "--out", str(tmp_path / "out"), "--checkpoint", str(tmp_path / "with findings")]
     assert main(["report", *arguments, "--finding", "nodule=present"]) == 0
@@ -197,9 +222,10 @@ def test_processes_share_the_files(tiny_checkpoint, png, tmp_path):
 
 
 def test_the_radiographs_of_a_folder_in_order(tmp_path):
-    for name in ("b/2.png", "b/10.JPG", "a/IM1", "notes.txt", "b/.hidden.png", "a/DICOMDIR"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(bytes(128) + b"DICM")
+    written = ("out/1/report.json", "out/1/overlay.png", "out/1/report.dcm")  # of an earlier run
+    for name in ("b/2.png", "b/10.JPG", "a/IM1", "notes.txt", "b/.hidden.png", "a/DICOMDIR", *written):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(128) + (b"{}" if name.endswith(".json") else b"DICM"))
     found = radiograph_files([tmp_path / "b" / "2.png", tmp_path])
     names = [file.relative_to(tmp_path).as_posix() for file in found]
     assert names == ["b/2.png", "a/IM1", "b/10.JPG", "b/2.png", "notes.txt"]

@@ -4,6 +4,7 @@ import base64
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from io import BytesIO
 
@@ -23,6 +24,7 @@ from xr2text.export.dicom_sr import structured_report
 from xr2text.export.fhir import diagnostic_report
 from xr2text.export.files import FILES, write_report
 from xr2text.export.pdf import report_pdf
+from xr2text.export.secondary_capture import encapsulated_pdf, secondary_capture
 from xr2text.export.source import ExportError, Source, source_of
 from xr2text.export.text import NOTICE
 from xr2text.imaging.read import read_radiograph
@@ -159,6 +161,34 @@ def test_nothing_of_the_patient_is_said_aside(report, content, name, charset, tm
     written = write_report(report, tmp_path, ["dicom-sr"], source_from(data, identity=True))[0]
     assert str(dcmread(written).PatientName) == name
     assert not recwarn.list and not caplog.records and not any(capfd.readouterr())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_bytes_of_another_character_set_name_nobody(report, content):
+    patient = dcmread(BytesIO(content))
+    patient.SpecificCharacterSet, patient.PatientID = "ISO_IR 100", "Ä17"
+    data = file_bytes(patient).replace(b"ISO_IR 100", b"ISO_IR 192")
+    with pytest.raises(ExportError, match="Patient ID, which is not as DICOM requires it"):
+        structured_report(report, source_of(data, read_radiograph(content), identity=True))
+
+
+def test_a_value_representation_that_there_is_not_is_a_fault_of_the_file(content):
+    source = source_of(content.replace(b"\x08\x00\x20\x00DA", b"\x08\x00\x20\x00EA"), read_radiograph(content))
+    assert source.header is None and "Study Date" in source.fault
+
+
+def test_what_is_burnt_into_the_radiograph_is_in_its_pictures(report, content):
+    film = dcmread(BytesIO(content))
+    film.BurnedInAnnotation = "YES"
+    source = source_of(file_bytes(film), read_radiograph(content))
+    assert secondary_capture(report, source).BurnedInAnnotation == "YES"
+    assert encapsulated_pdf(report, source).BurnedInAnnotation == "YES"
+
+
+def test_a_model_of_a_long_name_fits(report, source):
+    long = replace(report, model="swin-base-512-biobart-large-mimic-cxr " * 3)
+    for made in (structured_report(long, source), secondary_capture(long, source)):
+        assert made.ManufacturerModelName == long.model[:64]
 
 
 def test_only_a_dicom_image_can_be_referred_to(report, content):

@@ -60,7 +60,7 @@ def test_dicom_without_preamble_and_transfer_syntax(syntax):
 @pytest.mark.parametrize("position", ["LL", "RL", "LATERAL", "LLD", "AP", "PA", "RAO", ""])
 def test_view(position):
     view = read_radiograph(file_bytes(dataset(GREY8, ViewPosition=position))).view
-    assert view == {"AP": "AP", "PA": "PA", "RAO": None, "": None}.get(position, "lateral")
+    assert view == {"AP": "AP", "PA": "PA", "LLD": None, "RAO": None, "": None}.get(position, "lateral")
 
 
 @pytest.mark.parametrize("age", ["015Y", "191M", "800W", "000D", "016Y", "045Y", "192M", "", None, "old"])
@@ -70,11 +70,24 @@ def test_a_child_is_known_by_its_age_which_is_not_kept(age):
     assert not age or age not in repr(vars(radiograph))
 
 
-def test_view_by_code():
+@pytest.mark.parametrize(
+    ("born", "taken", "child"),
+    [("20080502", "20240501", True), ("20080502", "20240502", False), ("", "20240501", False), ("2008", "2024", False)],
+)
+def test_without_an_age_a_child_is_known_by_its_day_of_birth(born, taken, child):
+    made = dataset(GREY8, PatientBirthDate=born, StudyDate=taken)
+    assert read_radiograph(file_bytes(made)).child == child
+
+
+@pytest.mark.parametrize(
+    ("meaning", "view"),
+    [("antero-posterior", "AP"), ("left lateral", "lateral"), ("left lateral decubitus", None)],
+)
+def test_view_by_code(meaning, view):
     code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "R-10206", "SRT", "antero-posterior"
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "R-10206", "SRT", meaning
     made = dataset(GREY8, ViewPosition="", ViewCodeSequence=Sequence([code]))
-    assert read_radiograph(file_bytes(made)).view == "AP"
+    assert read_radiograph(file_bytes(made)).view == view
 
 
 @pytest.mark.parametrize("modality", ["CR", "DX", "RG", "OT", ""])

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 HELP = "write the report of each radiograph"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".dcm", ".dicom"}
+WRITTEN = {"overlay.png", "report.dcm"}  # beside report.json: of an earlier run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         from tqdm import tqdm
 
         from xr2text.export.files import write_report
-        from xr2text.export.source import ExportError, source_of
+        from xr2text.export.source import ExportError, of_one_study, source_of
         from xr2text.imaging.radiograph import ImageError
         from xr2text.inference.gate import DoubtfulImageError
         from xr2text.inference.reporter import Reporter
@@ -64,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
         raise XR2TextError(f"--lateral goes with one frontal FILE; there are {len(files)}")
     if state is not None:  # files of one name go to one process, which gives their folders numbers
         files = [file for file in files if crc32(os.fsencode(_stem(file))) % state.num_processes == state.process_index]
+    if len(findings := dict(args.finding)) < len(set(args.finding)):
+        raise XR2TextError("--finding: one finding is set to both present and absent")
     documents = _documents(args)
     contents: deque[bytes | Path] = deque()  # of the model's batch
 
@@ -76,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     if args.study:
         files, args.lateral = _one_study(reporter, files)
     lateral = None if args.lateral is None else _lateral(args.lateral, args.identity)
-    reports = reporter.reports(images(), force=args.force, findings=dict(args.finding))
+    reports = reporter.reports(images(), force=args.force, findings=findings)
     folders = ReportFolders(args.out)
     refused = 0
     for file, report in tqdm(zip(files, reports, strict=True), "", len(files), unit="file"):
@@ -85,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
             if isinstance(report, ImageError):
                 raise report
             source = source_of(content, report.radiograph, args.identity, _readable(file.name))
+            if report.lateral and not args.force and not of_one_study(source, lateral[1]):
+                raise DoubtfulImageError("By its header the lateral view is of another study than the frontal one.")
             folder, others = folders.folder(file, source.sha256)
             if others:
                 tqdm.write(f"{file}: {others} has the report of another file; this one is in {folder}", file=sys.stderr)
@@ -122,12 +127,18 @@ def set_finding(text: str) -> tuple[str, str]:
 
 def _one_study(reporter: "Reporter", files: list[Path]) -> tuple[list[Path], Path]:
     """Of two files the frontal one and the lateral one. Raises ImageError where one cannot be read or told apart."""
+    from xr2text.imaging.radiograph import ImageError
     from xr2text.imaging.read import read_radiograph
     from xr2text.inference.gate import pair_views
 
     if len(files) != 2:
         raise XR2TextError(f"--study takes two FILEs; there are {len(files)}")
-    radiographs = [read_radiograph(file) for file in files]
+    radiographs = []
+    for file in files:
+        try:
+            radiographs.append(read_radiograph(file))
+        except ImageError as error:
+            raise ImageError(f"{file}: {error}") from None
     _, lateral = pair_views(reporter.gate, *radiographs)
     place = next(place for place, radiograph in enumerate(radiographs) if radiograph is lateral)
     return [files[1 - place]], files[place]
@@ -183,6 +194,8 @@ def radiograph_files(paths: Iterable[Path]) -> list[Path]:
 def _is_radiograph(file: Path) -> bool:
     """By its suffix, or by the letters at which DICOM files begin, whatever their name."""
     if file.name.startswith(".") or file.name == "DICOMDIR":
+        return False
+    if file.name in WRITTEN and (file.parent / "report.json").is_file():
         return False
     if file.suffix.lower() in SUFFIXES:
         return True

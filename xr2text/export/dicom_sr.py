@@ -74,7 +74,7 @@ def structured_report(
     return sr.EnhancedSR(
         evidence=images, content=root, series_instance_uid=series, series_number=SERIES_NUMBER,
         sop_instance_uid=instance, instance_number=number, manufacturer=MANUFACTURER, is_complete=True, is_final=False,
-        manufacturer_model_name=report.model, software_versions=report.model, device_serial_number="none",
+        manufacturer_model_name=report.model[:64], software_versions=report.model[:64], device_serial_number="none",
         series_description="Draft report", specific_character_set="ISO_IR 192",
         previous_versions=[previous] if previous else None,
     )  # fmt: skip

@@ -48,7 +48,7 @@ def secondary_capture(
         **_common(report, source, uids, number, SERIES_NUMBER, "Draft report, overlays"),
     )  # fmt: skip
     image.ConversionType = "WSD"  # made on a workstation
-    image.BodyPartExamined, image.BurnedInAnnotation = "CHEST", "NO"  # no identity is burnt in
+    image.BodyPartExamined, image.BurnedInAnnotation = "CHEST", _burned_in(source, lateral)
     image.LossyImageCompression, image.LossyImageCompressionMethod = "01", "ISO_10918_1"
     image.LossyImageCompressionRatio = f"{pixels.nbytes / len(image.PixelData):.1f}"
     image.DerivationDescription, image.ImageComments = f"Overlays by {report.model}", f"{DRAFT}. {NOTICE}"
@@ -69,7 +69,7 @@ def encapsulated_pdf(
         sop_class_uid=EncapsulatedPDFStorage, modality="DOC", transfer_syntax_uid=ExplicitVRLittleEndian,
         **_common(report, source, uids, number, PDF_SERIES_NUMBER, "Draft report, PDF"),
     )  # fmt: skip
-    document.ConversionType, document.BurnedInAnnotation = "WSD", "NO"
+    document.ConversionType, document.BurnedInAnnotation = "WSD", _burned_in(source)
     document.AcquisitionDateTime, document.ConceptNameCodeSequence = "", []
     document.DocumentTitle = DRAFT
     document.SourceInstanceSequence = _references(source, lateral)
@@ -133,9 +133,16 @@ def _common(
     series_uid, instance_uid = uids or (generate_uid(), generate_uid())
     return {name: source.header.get(keyword) or None for name, keyword in _COPIED.items()} | {
         "series_instance_uid": series_uid, "series_number": series, "sop_instance_uid": instance_uid,
-        "instance_number": number, "manufacturer": MANUFACTURER, "manufacturer_model_name": report.model,
-        "software_versions": report.model, "series_description": description, "specific_character_set": "ISO_IR 192",
+        "instance_number": number, "manufacturer": MANUFACTURER, "manufacturer_model_name": report.model[:64],
+        "software_versions": report.model[:64], "series_description": description,
+        "specific_character_set": "ISO_IR 192",
     }  # fmt: skip
+
+
+def _burned_in(*sources: Source | None) -> str:
+    """YES where a radiograph that is shown says so of itself."""
+    said = [given.header.BurnedInAnnotation for given in sources if given is not None and given.header is not None]
+    return "YES" if "YES" in said else "NO"
 
 
 def _references(source: Source, lateral: Source | None) -> list[Dataset]:

@@ -1,6 +1,7 @@
 """What documents say of the file that a report is written of."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,13 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 REFERENCES = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
-STUDY = ("StudyDate", "StudyTime")
+STUDY = ("StudyDate", "StudyTime", "BurnedInAnnotation")
 IDENTITY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
     "ReferringPhysicianName",
 )  # fmt: skip
 SEXES = ("M", "F", "O", "")
+_UNDECODED = re.compile("[\x00-\x1f\x7f\ufffd]")  # what is left of bytes of another character set
 
 
 class ExportError(XR2TextError, ValueError):
@@ -57,6 +59,11 @@ def source_of(content: bytes, radiograph: Radiograph, identity: bool = False, na
         return Source(digest, None, name, str(error))
 
 
+def of_one_study(*sources: Source) -> bool:
+    """Whether no headers speak of two studies."""
+    return len({source.header.StudyInstanceUID for source in sources if source.header}) < 2
+
+
 def _header(content: bytes, identity: bool) -> "Dataset":
     """Raises ExportError where an element is missing or is not as DICOM requires it."""
     from pydicom import Dataset, dcmread
@@ -69,7 +76,10 @@ def _header(content: bytes, identity: bool) -> "Dataset":
         tags = ["SpecificCharacterSet", *names]
         read = dcmread(BytesIO(content), stop_before_pixels=True, force=True, specific_tags=tags)
         for name in (*REFERENCES, *STUDY, *IDENTITY):
-            value = read.get(name, "") if name in names else ""
+            try:
+                value = read.get(name, "") if name in names else ""
+            except NotImplementedError:  # a value representation that there is not
+                raise ExportError(_fault(name, "is not as DICOM requires it")) from None
             if not _is_valid(name, value):
                 raise ExportError(_fault(name, "is missing" if value in ("", None) else "is not as DICOM requires it"))
             setattr(header, name, value)
@@ -91,6 +101,8 @@ def _is_valid(name: str, value: Any) -> bool:
         return isinstance(value, str) and UID(value).is_valid
     if not isinstance(value, str | PersonName):
         return False  # several values
+    if _UNDECODED.search(str(value)):
+        return False
     kind = dictionary_VR(name)
     try:
         validate_value(kind, str(value), config.RAISE)

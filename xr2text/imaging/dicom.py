@@ -62,7 +62,7 @@ _OTHER_BODY_PARTS = {part.upper(): part for part in re.findall("[a-z]+", """
     "SSPINE": "sacral spine", "TLSPINE": "thoracolumbar spine",
 }  # fmt: skip
 
-_LATERAL = {"LL", "RL", "LLD", "RLD", "LAT", "LLAT", "RLAT", "LATERAL"}
+_LATERAL = {"LL", "RL", "LAT", "LLAT", "RLAT", "LATERAL"}
 
 _ADULT = 16  # years
 _UNITS = {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}  # of an age string (PS3.5 6.2), so many a year
@@ -78,8 +78,9 @@ _UNMIRRORED = {
 }
 
 _ELEMENTS = [
-    "SOPClassUID", "Modality", "PatientAge", "BodyPartExamined", "ViewPosition", "ViewCodeSequence",
-    "PatientOrientation", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration",
+    "SOPClassUID", "StudyDate", "Modality", "PatientBirthDate", "PatientAge", "BodyPartExamined", "ViewPosition",
+    "ViewCodeSequence", "PatientOrientation", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
+    "PlanarConfiguration",
     "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
     "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence",
     "WindowCenter", "WindowWidth", "VOILUTFunction",
@@ -250,11 +251,19 @@ def _view(dataset: Dataset) -> str | None:
         # PS3.16 CID 4010: "postero-anterior", "antero-posterior", "left lateral", ...
         meaning = str(dataset.ViewCodeSequence[0].get("CodeMeaning") or "").upper()
         words = set(meaning.replace("POSTERO-ANTERIOR", "PA").replace("ANTERO-POSTERIOR", "AP").split())
-    if words & _LATERAL:
+    if words & _LATERAL and "DECUBITUS" not in words:  # which is taken from the front
         return "lateral"
     return next((view for view in ("PA", "AP") if view in words), None)
 
 
 def _is_child(dataset: Dataset) -> bool:
+    """By the age that the header gives, else by birth and study date; neither is kept."""
     age = re.fullmatch(r"\s*(\d{1,3})([DWMY])\s*", str(dataset.get("PatientAge") or "").upper())
-    return bool(age) and int(age[1]) < _ADULT * _UNITS[age[2]]
+    if age:
+        return int(age[1]) < _ADULT * _UNITS[age[2]]
+    try:
+        born, taken = (str(dataset.get(name) or "").strip() for name in ("PatientBirthDate", "StudyDate"))
+    except NotImplementedError:  # a value representation that there is not
+        return False
+    known = all(re.fullmatch(r"\d{8}", day) for day in (born, taken))
+    return known and 0 <= int(taken) - int(born) < _ADULT * 10_000

@@ -50,7 +50,7 @@ class Radiograph:
         source: "PNG", "JPEG", "TIFF", "WebP", "BMP", "DICOM", "array" or "phantom".
         modality: DICOM modality code such as "CR" or "DX"; None where the file does not say.
         body_part: "CHEST", "THORAX" or "LUNG"; None where the file does not say.
-        view: "PA", "AP", "lateral" (lateral and decubitus positions) or None.
+        view: "PA", "AP", "lateral" or None.
         child: the file says that the patient was younger than 16 years; the age itself is not kept.
         contradiction: a sentence where the header says that this is no chest radiograph. The pixels may still be one's.
         notes: what was done to the pixels where the file contradicts itself, a sentence each for the reader.

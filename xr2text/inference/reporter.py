@@ -37,6 +37,7 @@ from xr2text.model.generate import GeneratedReports
 from xr2text.model.lateral import LateralImages
 from xr2text.text.tokenizer import EOS, locate_sentences
 
+NO_LATERAL = "It is doubtful whether the second image is a lateral view of a chest."
 CUT = "The report reached its longest length and was cut."
 ImageSource = str | os.PathLike | bytes | Radiograph | np.ndarray | Image.Image
 Views = tuple[ImageSource, ImageSource | None]  # the frontal radiograph and the lateral one
@@ -108,7 +109,7 @@ class Reporter:
             FindingError: a finding that this model does not have, or another state.
             ImageError: the image cannot be read or is not accepted; its text is one sentence for the reader.
             RefusedImageError: an ImageError: it is no frontal chest radiograph.
-            DoubtfulImageError: an ImageError: it may be none, and `force` is not set.
+            DoubtfulImageError: an ImageError: it may be none, or `lateral` no lateral one, and `force` is not set.
         """
         findings = self._checked(findings)
         views = _as_radiograph(image), None if lateral is None else _as_radiograph(lateral)
@@ -178,8 +179,11 @@ class Reporter:
 
     def _admit(self, radiograph: Radiograph, lateral: Radiograph | None, force: bool) -> Admitted:
         """A study, its frontal radiograph put right where need be. Raises ImageError."""
-        if lateral is not None and lateral.contradiction and not force:
-            raise DoubtfulImageError(lateral.contradiction)
+        if lateral is not None and not force:
+            if lateral.contradiction:
+                raise DoubtfulImageError(lateral.contradiction)
+            if self.takes_lateral and self.gate is not None and self.gate.view(lateral) != "lateral":
+                raise DoubtfulImageError(NO_LATERAL)
         said = [view.contradiction for view in (radiograph, lateral) if view is not None]
         radiograph, notes = (radiograph, ()) if self.gate is None else self.gate.admit(radiograph, force)
         said = [sentence for sentence in said if sentence not in " ".join(notes)]

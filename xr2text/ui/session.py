@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from xr2text.export.files import FILES, document
-from xr2text.export.source import Source, source_of
+from xr2text.export.source import Source, of_one_study, source_of
 from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.imaging.read import read_radiograph
 from xr2text.imaging.transform import Geometry
@@ -221,21 +221,16 @@ def pair(reporter: Reporter, first: Opened, second: Opened) -> Opened | None:
     """Two radiographs as one study, the lateral beside the frontal: exactly one of them is lateral, by its header or to
     the gate, and no headers speak of two studies. Else None."""
     views = [reporter.is_lateral(_floats(opened.decoded)) for opened in (first, second)]
-    if not _of_one_study(first, second) or sum(views) != 1:
+    if not of_one_study(first.source, second.source) or sum(views) != 1:
         return None
     return replace(second, lateral=first) if views[0] else replace(first, lateral=second)
 
 
 def with_lateral(opened: Opened, lateral: Opened) -> Opened:
     """The same with that lateral view. Raises ImageError where a header says that it is none, or of another study."""
-    if not _of_one_study(opened, lateral) or lateral.decoded.view in ("PA", "AP"):
+    if not of_one_study(opened.source, lateral.source) or lateral.decoded.view in ("PA", "AP"):
         raise ImageError("By its header that is no lateral view of this study; the study is as it was.")
     return replace(opened, lateral=lateral)
-
-
-def _of_one_study(*views: Opened) -> bool:
-    """Whether no headers speak of two studies."""
-    return len({view.source.header.StudyInstanceUID for view in views if view.source.header}) < 2
 
 
 def _floats(radiograph: Radiograph) -> Radiograph:
