@@ -58,6 +58,8 @@ def test_a_validation_image_that_cannot_be_read_stops_a_training(tree):
     image = radiograph(tree, 50000002)
     image.write_bytes(b"")
     assert [line[:26] for line in check(tree).failures] == ["unreadable image of val: /"]
+    apart = check(tree, "data.tuning_fraction=0.3")  # other studies are then validated on, and these kept for later
+    assert apart.failures == [] and f"unreadable image of the source's own val: {image}" in "\n".join(apart.warnings)
     assert check(tree, read_images=False).failures == []
     image.unlink()
     assert check(tree, read_images=False).failures == [f"unreadable image of val: {image} is missing"]

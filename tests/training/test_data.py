@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from xr2text.config import load_config
+from xr2text.data.sources.layout import set_apart
 from xr2text.data.study import DataError, Study
 from xr2text.data.study_table import StudyTable
-from xr2text.training.data import SCORED_REPORTS, LengthGroups, load_split_studies, prepare_data, set_apart
+from xr2text.training.data import SCORED_REPORTS, LengthGroups, load_split_studies, prepare_data
 
 
 def test_batches_of_like_lengths_hold_every_example_once():

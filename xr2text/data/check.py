@@ -20,6 +20,7 @@ from xr2text.data.curriculum import Curriculum
 from xr2text.data.examples import examples_of, reported, supervised
 from xr2text.data.parallel import worker_map
 from xr2text.data.sources import load_studies
+from xr2text.data.sources.layout import set_apart
 from xr2text.data.study import FRONTAL, LATERAL, Faults, ImageFile, UnreadableImageError
 from xr2text.data.study_table import StudyTable
 from xr2text.imaging.radiograph import ImageError
@@ -99,7 +100,12 @@ def check_source(config: Config, processes: int = 1, read_images: bool = True, p
         DataError: a folder, a table or a column is missing, so that there is nothing to count.
     """
     faults = Faults(strict=False)
-    check = Check(load_studies(config.data, config.model.findings, faults))
+    splits = load_studies(config.data, config.model.findings, faults)
+    if config.data.tuning_fraction:  # as a training parts them
+        own = splits["val"]
+        splits |= set_apart(splits["train"], config.data.tuning_fraction, config.data.tuning_fold)
+        splits["the source's own val"] = own
+    check = Check(splits)
     for fault in dict.fromkeys(fault for fault, _ in faults.found):
         check.failures += _named([text for found, text in faults.found if found == fault], fault)
     images = _images(check.splits, config.generation.impression)

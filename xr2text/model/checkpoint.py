@@ -62,12 +62,16 @@ class Checkpoint(ModelHubMixin, library_name="xr2text", tags=["chest-x-ray", "ra
         """Writes reports with these settings."""
         return ReportGenerator(self.model, self.tokenizer, self.generation)
 
-    def save_pretrained(self, save_directory: str | Path, *, card: str | None = None, **options) -> str | None:
+    def save_pretrained(
+        self, save_directory: str | Path, *, card: str | None = None, repo_id: str | None = None,
+        push_to_hub: bool = False, **options,
+    ) -> str | None:  # fmt: skip
         """Writes the folder; one that stood there is replaced only once the new one is whole. `card` is the text of the
-        model card, from now on; `options` are huggingface_hub's."""
+        model card, from now on; the others are huggingface_hub's."""
         self.card = card if card is not None else self.card
         with replace_folder(Path(save_directory)) as draft:
-            return super().save_pretrained(draft, **options)
+            super().save_pretrained(draft)
+        return self.push_to_hub(repo_id or Path(save_directory).name, **options) if push_to_hub else None
 
     def _save_pretrained(self, save_directory: Path) -> None:
         parameters, buffers = dict(self.model.named_parameters()), dict(self.model.named_buffers())

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -18,7 +17,7 @@ from xr2text.data.curriculum import Curriculum
 from xr2text.data.dataset import ReportDataset, collate
 from xr2text.data.examples import examples_of
 from xr2text.data.sources import load_studies
-from xr2text.data.sources.layout import name_fraction
+from xr2text.data.sources.layout import set_apart
 from xr2text.data.study import DataError
 from xr2text.data.study_table import StudyTable
 from xr2text.imaging.transform import ImageTransform
@@ -50,14 +49,6 @@ def load_split_studies(config: Config) -> dict[str, StudyTable]:
     for _, image in examples_of(studies["val"], False, config.generation.impression):
         image.version()
     return studies
-
-
-def set_apart(studies: StudyTable, fraction: float, fold: int = 0) -> dict[str, StudyTable]:
-    """ "train" and "val" out of training studies: `fraction` of the patients who have a study with findings is for
-    validation, decided by the patient's name; no patient is in two folds. Their other studies are in neither."""
-    patients, counts = np.array(studies.column("patient").to_pylist()), studies.text_lengths("findings")
-    chosen = np.array([int(name_fraction(name) / fraction) == fold for name in patients], bool) & (counts > 0)
-    return {"train": studies.select(~np.isin(patients, patients[chosen])), "val": studies.select(chosen)}
 
 
 def build_curriculum(config: Config, studies: StudyTable) -> Curriculum:

@@ -60,6 +60,17 @@ def test_the_index_is_made_anew_when_a_table_or_a_setting_changes(configs, readi
     assert len(readings) == 4
 
 
+def test_the_index_is_made_anew_when_reports_come_later(configs, readings, tree):
+    def reported():
+        return sum((studies.text_lengths("findings") > 0).sum() for studies in load_studies(configs[1]).values())
+
+    patient = next(tree.glob("files/p*/p*/*.txt")).parent
+    patient.rename(tree / "elsewhere")  # not unpacked yet
+    before = reported()
+    (tree / "elsewhere").rename(patient)
+    assert reported() == reported() > before and len(readings) == 2
+
+
 def test_the_index_is_made_anew_when_reports_are_read_by_other_rules(configs, readings, monkeypatch, tmp_path):
     load_studies(configs[1])
     (tmp_path / "rules.py").write_text("NO = ['no']")

@@ -44,7 +44,9 @@ _USED_LATER = {"workers", "cache", "max_skip_fraction", "augmentation", "tuning_
 _RULES = [*sorted(Path(text.__file__).parent.rglob("*.py")), Path(anatomy.__file__), Path(curriculum.__file__)]
 VERSION = 3  # of the index's columns and of what the readers make of a source
 _TABLES = ("*.csv", "*.csv.gz", "*.json", "*.jsonl", "*.zip", "*.parquet", "*.arrow", "*/*.parquet", "*/*.arrow",
-           "*.xml", "ecgen-radiology/*.xml")  # fmt: skip
+           "*.xml", "ecgen-radiology/*.xml", "../mimic-cxr-reports.zip")  # fmt: skip
+# Folders that are changed where an image or a report comes or goes.
+_FOLDERS = ("*/", "images/*/", "files/*/", "mimic-cxr-reports/files/*/", "../mimic-cxr-reports/files/*/")
 
 
 def load_studies(
@@ -52,8 +54,8 @@ def load_studies(
 ) -> dict[str, StudyTable]:
     """Studies by split, "train", "val" and "test" (a split may be empty).
 
-    They come from the index where there is a `data.cache`; it is made where there is none of these settings and tables.
-    A change of a single report's file within a folder of many is not noticed.
+    They come from the index where there is a `data.cache`; it is made where there is none of these settings, tables and
+    folders. That a file within a folder is written anew is not noticed.
 
     Args:
         findings: that a model is to predict. Where `text.findings` reads every one of them in reports, labels are what
@@ -121,8 +123,8 @@ def _each_in_one_split(config: DataConfig, studies: Iterable[Study], faults: Fau
 
 
 def _key(config: DataConfig, from_reports: bool) -> str:
-    """A digest of what the index depends on: settings of the source, versions of its tables, and the rules by which
-    reports are read."""
+    """A digest of what the index depends on: settings of the source, versions of its tables, when its folders were
+    changed, and the rules by which reports are read."""
     settings = config.model_dump(exclude=_USED_LATER)
     files = [Path(file) for file in (config.root, config.split_file) if file]
     if config.labelled_images is not None:
@@ -131,6 +133,9 @@ def _key(config: DataConfig, from_reports: bool) -> str:
         files += [*sorted(Path(config.segmentation).glob("images/*")), Path(config.segmentation) / "nodules.csv"]
     if config.root is not None:
         files += [file for pattern in _TABLES for file in sorted(Path(config.root).glob(pattern))]
-    stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+        kept = config.cache and Path(config.cache).resolve()
+        folders = [folder for pattern in _FOLDERS for folder in sorted(Path(config.root).glob(pattern))]
+        files += [folder for folder in folders if folder.is_dir() and folder.resolve() != kept]
+    stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
     rules = [file.read_text("utf-8") for file in _RULES]
     return hashlib.sha256(json.dumps([VERSION, settings, from_reports, stamps, rules]).encode()).hexdigest()[:16]

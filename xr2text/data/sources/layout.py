@@ -5,7 +5,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from xr2text.data.study import SPLITS, DataError
+from xr2text.data.study_table import StudyTable
 from xr2text.data.tables import read_json, text_value
 
 
@@ -27,6 +30,14 @@ def hashed_split(patient: str) -> str:
 def name_fraction(patient: str) -> float:
     """A number in [0, 1) that depends on the patient's name alone, whatever split `hashed_split` gives."""
     return int(hashlib.sha256(f"tuning:{patient}".encode()).hexdigest()[:8], 16) / 16**8
+
+
+def set_apart(studies: StudyTable, fraction: float, fold: int = 0) -> dict[str, StudyTable]:
+    """ "train" and "val" out of training studies: `fraction` of the patients who have a study with findings is for
+    validation, decided by the patient's name; no patient is in two folds. Their other studies are in neither."""
+    patients, counts = np.array(studies.column("patient").to_pylist()), studies.text_lengths("findings")
+    chosen = np.array([int(name_fraction(name) / fraction) == fold for name in patients], bool) & (counts > 0)
+    return {"train": studies.select(~np.isin(patients, patients[chosen])), "val": studies.select(chosen)}
 
 
 def listed_split(split_file: str | None) -> Callable[[str], str]:
