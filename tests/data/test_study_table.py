@@ -16,7 +16,7 @@ STUDIES = [
     Study("b", "q", (TableImage(Path("t.arrow"), "lateral", 3), PhantomImage(7, 64)), impression="Clear", split="val"),
     Study("c", "q", (ImageFile(Path("c.png")),), split="val", labels={"nodule": -1, "edema": 0}),
     Study("d", "r", (ImageFile(Path("d.png")),), masks=(Path("1.png"), Path("2.png"), Path("3.png"))),
-    Study("e", "s", (), "Effusion.", "", "cough", "none", "test", "Effusion .", {"edema": 1}),
+    Study("e", "s", (), "Effusion.", "", "test", "Effusion .", {"edema": 1}),
 ]
 
 

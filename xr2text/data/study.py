@@ -137,8 +137,6 @@ class Study:
     images: tuple[Image, ...]
     findings: str = ""
     impression: str = ""
-    indication: str = ""
-    comparison: str = ""
     split: str = "train"
     source_findings: str = ""
     labels: Mapping[str, int] = field(default_factory=dict)

@@ -24,7 +24,7 @@ from xr2text.text.findings.table import FINDING_NAMES, SIDED_FINDINGS
 
 BATCH = 4096  # studies that are read and written at a time
 MANY = 20_000  # from so many studies on, all cores read the reports, which takes about a millisecond each
-_TEXT = ("id", "patient", "findings", "impression", "indication", "comparison", "split", "source_findings")
+_TEXT = ("id", "patient", "findings", "impression", "split", "source_findings")
 _IMAGE = pa.struct(
     [("path", pa.string()), ("row", pa.int64()), ("seed", pa.int64()), ("size", pa.int64()), ("view", pa.string())]
 )

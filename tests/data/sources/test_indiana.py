@@ -11,7 +11,6 @@ def test_reports_and_views_are_joined(indiana, load_by_id):
     assert set(studies) == {"1", "2", "3"}  # the fourth has no image
     first = studies["1"]
     assert (first.findings, first.impression) == ("The heart is normal.", "No acute disease.")
-    assert (first.indication, first.comparison) == ("cough", "None.")
     assert [(image.path.name, image.view) for image in first.images] == [
         ("1_front.png", "frontal"), ("1_lat.png", "lateral"),
     ]  # fmt: skip

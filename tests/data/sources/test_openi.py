@@ -43,7 +43,7 @@ def test_the_original_reports_are_read(openi, load_by_id):
     assert set(studies) == {"1", "22"}  # the third has no image
     first = studies["1"]
     assert (first.findings, first.impression) == ("Small left effusion.", "")  # de-identified sentences are dropped
-    assert (first.indication, first.comparison, first.source_findings[-11:]) == ("Cough", "None.", "XXXX heart.")
+    assert first.source_findings[-11:] == "XXXX heart."
     assert [(image.path.name[-8:], image.view) for image in first.images] == [("3001.png", None), ("4001.png", None)]
     assert len(first.frontal_images) == 1 and first.images[0].read().pixels.shape == (80, 70)
     indexed = load_by_id("openi", openi, findings=["nodule", "not in the table"])

@@ -42,7 +42,7 @@ INDEXED = ("indiana", "openi", "r2gen")  # whose studies people have labelled
 ONE_FILE = ("hub", "manifest")  # whose root may be a file, too
 _USED_LATER = {"workers", "cache", "max_skip_fraction", "augmentation", "tuning_fraction", "tuning_fold"}
 _RULES = [*sorted(Path(text.__file__).parent.rglob("*.py")), Path(anatomy.__file__), Path(curriculum.__file__)]
-VERSION = 3  # of the index's columns and of what the readers make of a source
+VERSION = 4  # of the index's columns and of what the readers make of a source
 _TABLES = ("*.csv", "*.csv.gz", "*.json", "*.jsonl", "*.zip", "*.parquet", "*.arrow", "*/*.parquet", "*/*.arrow",
            "*.xml", "ecgen-radiology/*.xml", "../mimic-cxr-reports.zip")  # fmt: skip
 # Folders that are changed where an image or a report comes or goes.

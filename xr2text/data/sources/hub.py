@@ -1,8 +1,7 @@
 """A Hugging Face dataset with the images inside, such as itsanmolgupta/mimic-cxr-dataset.
 
 ROOT    its id on the Hub, a folder with its *.parquet or *.arrow files, or one such file
-Columns image (bytes of an image file), findings, impression; if there: indication, comparison, id or study_id,
-subject_id, split.
+Columns image (bytes of an image file), findings, impression; if there: id or study_id, subject_id, split.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from xr2text.data.tables import require_columns, text_value
 from xr2text.text.sections import clean_section
 
 REQUIRED = ("image", "findings", "impression")
-_READ = ("findings", "impression", "indication", "comparison", "id", "study_id", "subject_id", "split")
+_READ = ("findings", "impression", "id", "study_id", "subject_id", "split")
 _SPLITS = {"train": "train", "validation": "val", "validate": "val", "valid": "val", "val": "val", "test": "test"}
 
 
@@ -38,8 +37,8 @@ def hub_studies(root: Path, config: DataConfig, faults: Faults) -> Iterator[Stud
             name = row["id"] or row["study_id"] or f"row-{number:0{len(str(total))}d}"
             yield Study(
                 name, row["subject_id"] or name, (TableImage(file, row=place),),
-                clean_section(row["findings"]), clean_section(row["impression"]), row["indication"],
-                row["comparison"], split_of(row, number), row["findings"],
+                clean_section(row["findings"]), clean_section(row["impression"]), split_of(row, number),
+                row["findings"],
             )  # fmt: skip
             number += 1
 

@@ -1,7 +1,7 @@
 """The Indiana University collection of chest radiographs (Open-i) in Kaggle's layout.
 
-ROOT/indiana_reports.csv        uid, findings, impression, indication, comparison, Problems (MeSH terms that people
-                                chose, in lower case here, or "normal")
+ROOT/indiana_reports.csv        uid, findings, impression, Problems (MeSH terms that people chose, in lower case here,
+                                or "normal")
 ROOT/indiana_projections.csv    uid, filename, projection (Frontal or Lateral)
 ROOT/images/*                   or ROOT/images/images_normalized/*, ROOT/images_normalized/*
 """
@@ -17,7 +17,7 @@ from xr2text.data.study import Faults, ImageFile, Study
 from xr2text.data.tables import read_table
 from xr2text.text.sections import clean_section
 
-COLUMNS = ("uid", "findings", "impression", "indication", "comparison", "Problems")
+COLUMNS = ("uid", "findings", "impression", "Problems")
 
 
 def indiana_studies(root: Path, config: DataConfig, faults: Faults) -> Iterator[Study]:
@@ -31,8 +31,8 @@ def indiana_studies(root: Path, config: DataConfig, faults: Faults) -> Iterator[
         if uid in images:
             yield Study(
                 uid, uid, tuple(ImageFile(folder / name, view) for name, view in images[uid]),
-                clean_section(row["findings"]), clean_section(row["impression"]), row["indication"], row["comparison"],
-                split_of(uid), row["findings"], mesh[uid],
+                clean_section(row["findings"]), clean_section(row["impression"]), split_of(uid), row["findings"],
+                mesh[uid],
             )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """A table of your own: a CSV file, or JSON lines.
 
 ROOT    manifest.csv or manifest.jsonl, a folder that holds one, or any .csv, .tsv or .jsonl file
-A row for each image, paths relative to it: id, image, findings; if there: impression, indication, comparison, patient,
-view (frontal, PA, AP, lateral or LL), split (train, val, test). In JSON lines, image and view may be lists.
+A row for each image, paths relative to it: id, image, findings; if there: impression, patient, view (frontal, PA, AP,
+lateral or LL), split (train, val, test). In JSON lines, image and view may be lists.
 Where no row names a split and so few patients leave none for validation, some are taken for it.
 """
 
@@ -17,7 +17,7 @@ from xr2text.data.tables import read_json_lines, read_table, text_value
 from xr2text.text.sections import clean_section
 
 REQUIRED = ("id", "image", "findings")
-OPTIONAL = ("impression", "indication", "comparison", "patient", "view", "split")
+OPTIONAL = ("impression", "patient", "view", "split")
 _VIEWS = {"": None, "frontal": FRONTAL, "pa": FRONTAL, "ap": FRONTAL, "lateral": LATERAL, "ll": LATERAL}
 
 
@@ -66,7 +66,7 @@ def _study(path: Path, rows: list[dict[str, str]], split_of: Callable[[str], str
         split = "train"
     return Study(
         first["id"], patient, tuple(images), clean_section(first["findings"]), clean_section(first["impression"]),
-        first["indication"], first["comparison"], split, first["findings"],
+        split, first["findings"],
     )  # fmt: skip
 
 

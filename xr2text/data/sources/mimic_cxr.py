@@ -48,7 +48,7 @@ def mimic_studies(root: Path, config: DataConfig, faults: Faults) -> Iterator[St
         split, views = _SPLITS[rows[0].split], [VIEWS.get(row.ViewPosition) for row in rows]
         yield Study(
             study, subject, tuple(map(ImageFile, files, views)), clean_section(found["findings"]),
-            clean_section(found["impression"]), found["indication"], found["comparison"], split, found["findings"],
+            clean_section(found["impression"]), split, found["findings"],
         )  # fmt: skip
 
 

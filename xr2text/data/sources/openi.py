@@ -28,7 +28,6 @@ from xr2text.text.sections import clean_section
 OPENI = "https://openi.nlm.nih.gov/imgs/collections"
 ARCHIVES = {"NLMCXR_reports.tgz": "ecgen-radiology", "NLMCXR_png.tgz": "png"}  # and the folders that they become
 RETRIES = 4
-SECTIONS = ("findings", "impression", "indication", "comparison")
 
 
 def download_openi(root: Path, address: str = OPENI, progress: bool = True) -> None:
@@ -82,7 +81,7 @@ def openi_studies(root: Path, config: DataConfig, faults: Faults) -> Iterator[St
         if images:
             yield Study(
                 uid, uid, tuple(images), clean_section(report["findings"]), clean_section(report["impression"]),
-                report["indication"], report["comparison"], split_of(uid), report["findings"], mesh.get(uid, {}),
+                split_of(uid), report["findings"], mesh.get(uid, {}),
             )  # fmt: skip
 
 
@@ -108,7 +107,7 @@ def _known_views(root: Path) -> dict[str, str]:
 
 
 def _read_report(file: Path, faults: Faults) -> dict | None:
-    """uid, terms (parted by semicolons), images and the four sections; None where the file is damaged."""
+    """uid, terms (parted by semicolons), images, findings and impression; None where the file is damaged."""
     try:
         tree = ElementTree.parse(file).getroot()
     except ElementTree.ParseError as error:
@@ -123,5 +122,6 @@ def _read_report(file: Path, faults: Faults) -> dict | None:
         "uid": file.stem if uid is None else uid.get("id", file.stem).removeprefix("CXR"),
         "terms": ";".join(sorted(terms)),
         "images": [image.get("id", "") for image in tree.iter("parentImage")],
-        **{name: sections.get(name, "") for name in SECTIONS},
+        "findings": sections.get("findings", ""),
+        "impression": sections.get("impression", ""),
     }

@@ -33,6 +33,6 @@ def r2gen_studies(root: Path, config: DataConfig, faults: Faults) -> Iterator[St
             row = reports.loc[uid] if uid in reports.index else dict.fromkeys(COLUMNS, "")
             yield Study(
                 item["id"], uid, tuple(ImageFile(folder / name, views.get(name)) for name in item["image_path"]),
-                clean_section(item["report"]), clean_section(row["impression"]), row["indication"], row["comparison"],
-                split, item["report"], mesh.get(uid, {}),
+                clean_section(item["report"]), clean_section(row["impression"]), split, item["report"],
+                mesh.get(uid, {}),
             )  # fmt: skip
