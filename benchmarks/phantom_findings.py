@@ -2,12 +2,15 @@
 
     python -m benchmarks.phantom_findings runs/phantom/checkpoint --out benchmarks/phantom_findings.md
 
-A report's assertions are read back by the phantoms' closed language. Two rows that know nothing of the image stand
-beside the model: the report of another phantom, and a report that calls everything normal.
+A report's assertions are read back by the phantoms' closed language: each sentence is looked up among all that its
+table can write, so what is written is read back exactly, and any other sentence asserts nothing. Two rows that know
+nothing of the image stand beside the model: the report of another phantom, and a report that calls everything normal.
 """
 
 import argparse
+import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -16,12 +19,45 @@ from tqdm.auto import tqdm
 from benchmarks.common import publish
 from xr2text.model.checkpoint import Checkpoint
 from xr2text.phantom.drawing import draw_phantom
-from xr2text.phantom.text import FINDINGS, findings_in, unknown_sentences
+from xr2text.phantom.text import FINDINGS, NORMAL_IMPRESSIONS, TOPICS, fill_sentence
+from xr2text.text.sections import split_sentences
 
 FIRST_SEED = 20_000_000  # training and validation draw from lower seeds
 BATCH = 25
 
 Pairs = Sequence[tuple[frozenset[str], frozenset[str]]]  # (drawn, asserted) per phantom
+
+
+def _key(sentence: str) -> str:
+    return re.sub(r"\s+", " ", sentence).strip(" .").lower()
+
+
+@cache
+def _language() -> dict[str, frozenset[str]]:
+    """Every sentence that TOPICS can write, normalised, with the findings that it asserts."""
+    meaning = {_key(sentence): frozenset() for sentence in NORMAL_IMPRESSIONS}
+    for topic in TOPICS:
+        meaning |= {_key(sentence): frozenset() for sentence in topic.absent}
+        meaning |= {_key(s): frozenset(topic.findings) for s in topic.bilateral + topic.bilateral_summary}
+        for finding in topic.findings:
+            for template in topic.present + topic.summary:
+                for detail in topic.details:
+                    meaning[_key(fill_sentence(template, finding.split()[0], detail))] = frozenset({finding})
+    return meaning
+
+
+def findings_in(text: str) -> frozenset[str]:
+    """The findings that a report asserts, each from FINDINGS.
+
+    Letter case, spacing and a missing final full stop do not matter. A finding asserted once is asserted: a sentence
+    that denies it elsewhere in the text does not take it back.
+    """
+    return frozenset().union(*(_language().get(_key(sentence), frozenset()) for sentence in split_sentences(text)))
+
+
+def unknown_sentences(text: str) -> list[str]:
+    """The sentences of a report, in order, that the phantoms' language cannot write."""
+    return [sentence for sentence in split_sentences(text) if _key(sentence) not in _language()]
 
 
 def write_reports(checkpoint: Checkpoint, seeds: range) -> tuple[Pairs, list[str]]:

@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.phantom_findings import findings_in
 from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.phantom.drawing import draw_phantom
-from xr2text.phantom.text import FINDINGS, findings_in
+from xr2text.phantom.text import FINDINGS
 
 SIZE = 128
 NORMAL = [draw_phantom(seed, SIZE, []) for seed in range(24)]

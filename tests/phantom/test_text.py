@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from benchmarks.phantom_findings import findings_in, unknown_sentences
 from xr2text.phantom.drawing import draw_phantom
-from xr2text.phantom.text import FINDINGS, TOPICS, findings_in, unknown_sentences
+from xr2text.phantom.text import FINDINGS, TOPICS
 
 
 def test_reports_read_back_exactly():

@@ -1,17 +1,9 @@
-"""The closed language of the phantoms' reports: one table of sentences that both writes a report and reads it.
+"""The closed language of the phantoms' reports: one table of sentences, of which a report is written in their order."""
 
-A report follows the fixed order of TOPICS. Reading looks each sentence up among all that the table can write, so what
-is written is read back exactly, and any other sentence asserts nothing.
-"""
-
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
-
-from xr2text.text.sections import split_sentences
 
 SIDES = ("right", "left")
 
@@ -104,7 +96,8 @@ _SIDED = ("pleural effusion", "lung consolidation", "pneumothorax", "lung nodule
 FINDINGS: tuple[str, ...] = ("cardiomegaly", *(f"{side} {condition}" for condition in _SIDED for side in SIDES))
 
 
-def _fill(template: str, side: str = "", detail: str = "") -> str:
+def fill_sentence(template: str, side: str, detail: str) -> str:
+    """A sentence of the table with its side and its place or amount."""
     sentence = template.format(side=side, detail=detail)
     return sentence[0].upper() + sentence[1:]
 
@@ -131,39 +124,7 @@ def write_report(details: Mapping[str, str], rng: np.random.Generator) -> tuple[
         else:
             for finding in drawn:
                 words = {"side": finding.split()[0], "detail": details[finding]}
-                findings.append(_fill(topic.present[choice % len(topic.present)], **words))
-                impression.append(_fill(topic.summary[choice % len(topic.summary)], **words))
+                findings.append(fill_sentence(topic.present[choice % len(topic.present)], **words))
+                impression.append(fill_sentence(topic.summary[choice % len(topic.summary)], **words))
     normal = NORMAL_IMPRESSIONS[int(rng.integers(len(NORMAL_IMPRESSIONS)))]
     return " ".join(findings), " ".join(impression) or normal
-
-
-def _key(sentence: str) -> str:
-    return re.sub(r"\s+", " ", sentence).strip(" .").lower()
-
-
-@cache
-def _language() -> dict[str, frozenset[str]]:
-    """Every sentence that TOPICS can write, normalised, with the findings that it asserts."""
-    meaning = {_key(sentence): frozenset() for sentence in NORMAL_IMPRESSIONS}
-    for topic in TOPICS:
-        meaning |= {_key(sentence): frozenset() for sentence in topic.absent}
-        meaning |= {_key(s): frozenset(topic.findings) for s in topic.bilateral + topic.bilateral_summary}
-        for finding in topic.findings:
-            for template in topic.present + topic.summary:
-                for detail in topic.details:
-                    meaning[_key(_fill(template, finding.split()[0], detail))] = frozenset({finding})
-    return meaning
-
-
-def findings_in(text: str) -> frozenset[str]:
-    """The findings that a report asserts, each from FINDINGS.
-
-    Letter case, spacing and a missing final full stop do not matter. A sentence outside the language asserts nothing.
-    A finding asserted once is asserted: a sentence that denies it elsewhere in the text does not take it back.
-    """
-    return frozenset().union(*(_language().get(_key(sentence), frozenset()) for sentence in split_sentences(text)))
-
-
-def unknown_sentences(text: str) -> list[str]:
-    """The sentences of a report, in order, that the phantoms' language cannot write."""
-    return [sentence for sentence in split_sentences(text) if _key(sentence) not in _language()]
