@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from phantom_masks import phantom_masks
 from test_tables import made_up_metrics
 
 from xr2text.evaluation.clinical import CalibrationBins
@@ -23,7 +24,7 @@ MATCH = FindingMatch(("cardiomegaly",), ("edema", "nodule"), ())
 @pytest.fixture(scope="module")
 def canvas():
     phantom = draw_phantom(1, (120, 100))
-    return Canvas((phantom.radiograph.pixels * 255).astype(np.uint8), phantom.masks.astype(np.uint8) * 255)
+    return Canvas((phantom.radiograph.pixels * 255).astype(np.uint8), phantom_masks(phantom).astype(np.uint8) * 255)
 
 
 def assert_nothing_is_clipped(figure, tmp_path):

@@ -1,1 +1,1 @@
-"""Synthetic chest radiographs with true masks and a true report."""
+"""Synthetic chest radiographs with a true report."""

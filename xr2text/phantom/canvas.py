@@ -35,20 +35,17 @@ class Canvas:
         back = np.linalg.inv(self.turn)
         return tuple((row[0] * x + row[1] * y).astype(np.float32) for row in back)
 
-    def fill(self, *groups: tuple[Iterable[np.ndarray], float], fine: bool = True) -> np.ndarray:
-        """Paints groups of (outlines, value 0..1), the later over the earlier -> [H, W] float32.
-
-        `fine` antialiases; without it a pixel is in or out, which is what a mask needs.
-        """
+    def fill(self, *groups: tuple[Iterable[np.ndarray], float]) -> np.ndarray:
+        """Paints groups of (outlines, value 0..1), the later over the earlier -> [H, W] float32."""
         shapes = [(outline, int(255 * value)) for outlines, value in groups for outline in outlines]
         if not shapes:
             return np.zeros((self.height, self.width), np.float32)
-        factor = self.factor if fine else 1
+        factor = self.factor
         scale = np.array([self.width, self.height]) * factor
         layer = np.zeros((self.height * factor, self.width * factor), np.uint8)
         points = np.concatenate([outline for outline, _ in shapes]) @ self.turn.T + self.origin
         points = np.rint((points * scale - 0.5) * 16).astype(np.int32)  # cv2 counts in sixteenths of a pixel
-        begin, line = 0, cv2.LINE_AA if factor == 1 and fine else cv2.LINE_8
+        begin, line = 0, cv2.LINE_AA if factor == 1 else cv2.LINE_8
         for outline, value in shapes:
             cv2.fillPoly(layer, [points[begin : begin + len(outline)]], value, line, 4)
             begin += len(outline)

@@ -1,4 +1,4 @@
-"""Synthetic chest radiographs drawn from varying anatomy, with true region masks and a true report.
+"""Synthetic chest radiographs drawn from varying anatomy, with a true report.
 
 A patient's outlines (anatomy.py) are rasterised (canvas.py), summed as attenuation, exposed, and described (text.py);
 lateral.py sees the same patient from the side. The size only rasterises: the same seed is the same patient at every
@@ -14,7 +14,6 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from xr2text.anatomy import REGION_NAMES
 from xr2text.imaging.radiograph import Radiograph
 from xr2text.phantom.anatomy import (
     MIDLINE,
@@ -62,12 +61,6 @@ class Phantom:
         """The frontal view [H, W] float32 in [0, 1], dense tissue bright; the patient's right is on the left."""
         return radiograph_pixels(self.canvas, self.anatomy, self.disease, self.seed)
 
-    @cached_property
-    def masks(self) -> np.ndarray:
-        """Of the frontal view, [7, H, W] bool in the order of `anatomy.REGIONS`. The lungs leave out the heart and are
-        the whole pleural space otherwise: fluid, air and collapsed lung stay inside them."""
-        return region_masks(self.canvas, self.anatomy)
-
     @property
     def radiograph(self) -> Radiograph:
         return Radiograph(self.pixels, "phantom", body_part="CHEST", view="PA")
@@ -102,7 +95,7 @@ def draw_phantom(seed: int, size: int | tuple[int, int] = 256, findings: Iterabl
         findings: a subset of FINDINGS, drawn as given; None chooses from the seed, normal in about 40 %.
 
     Returns:
-        The patient: report, radiographs and masks.
+        The patient: report and radiographs.
 
     Raises:
         ValueError: an unknown finding, or a side of fewer than 32 pixels.
@@ -218,28 +211,3 @@ def _soft_tissue(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> 
         rng.uniform(0.03, 0.06), rng.uniform(0.015, 0.035), 2,
     )  # fmt: skip
     return uneven, canvas.grow(bubble)
-
-
-def region_masks(canvas: Canvas, anatomy: Anatomy) -> np.ndarray:
-    """Contours of the seven regions -> [7, H, W] bool in the order of `anatomy.REGIONS`."""
-    right, left = anatomy.lungs["right"], anatomy.lungs["left"]
-    heart = canvas.fill(([anatomy.heart], 1), fine=False) > 0
-    domes = np.concatenate([right.dome, left.dome[::-1]])
-    diaphragm = np.concatenate([domes, np.add(domes, [0, 0.14])[::-1]])
-    circle = np.stack([np.cos(a := np.linspace(0, 2 * np.pi, 24)), np.sin(a)], -1) * [0.05, 0.065]
-    angles = [lung.tip - [lung.sign * 0.025, 0.035] + circle for lung in (right, left)]
-    width = 0.075 + 0.026 * anatomy.spine[:, 1]
-    inner = (anatomy.spine[:, 1] > 0.02) & (anatomy.spine[:, 1] < 0.98)
-    shapes = {
-        "right lung": [right.outline],
-        "left lung": [left.outline],
-        "heart": [anatomy.heart],
-        "mediastinum": [anatomy.mediastinum],
-        "spine": ribbons(anatomy.spine[None, inner], width[None, inner]),
-        "diaphragm": [diaphragm],
-        "costophrenic angles": angles,
-    }
-    masks = {name: canvas.fill((outlines, 1), fine=False) > 0 for name, outlines in shapes.items()}
-    for name in ("right lung", "left lung", "mediastinum"):
-        masks[name] &= ~heart
-    return np.stack([masks[name] for name in REGION_NAMES])
