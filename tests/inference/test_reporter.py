@@ -187,7 +187,7 @@ def test_two_threads_write_one_report_after_the_other(reporter, film, monkeypatc
 
 def test_warnings_say_what_a_reader_should_know(reporter):
     pixels = draw_phantom(1, 64).pixels
-    small = Radiograph(pixels=pixels[:30, :30], source="array", modality=None, body_part=None, view="lateral")
+    small = Radiograph(pixels=pixels[:30, :30], source="array", view="lateral")
     text = " ".join(Reporter(reporter.checkpoint).report(small).warnings)  # without a gate, which stops it
     assert "lateral" in text and "small" in text
     usual = " ".join(reporter.report(draw_phantom(1, 128).radiograph).warnings)

@@ -50,7 +50,7 @@ _OTHER_MODALITIES = {
     "ECG": "an electrocardiogram", "HD": "a haemodynamic recording",
 }  # fmt: skip
 
-_CHEST = {"CHEST": "CHEST", "THORA": "THORAX", "TORAX": "THORAX", "LUNG": "LUNG"}  # beginnings of words
+_CHEST = ("CHEST", "THORA", "TORAX", "LUNG")  # beginnings of words
 _OTHER_BODY_PARTS = {part.upper(): part for part in re.findall("[a-z]+", """
     abdomen ankle arm bladder brain breast clavicle coccyx colon ear elbow extremity eye face femur finger foot
     forearm hand head heel hip humerus jaw kidney knee leg liver mandible maxilla neck nose orbit patella pelvis
@@ -129,10 +129,7 @@ def read_dicom(data: bytes) -> Radiograph:
                 orientation = "".join(str(side)[:1] for side in dataset.get("PatientOrientation") or ())
                 if orientation in _UNMIRRORED:
                     pixels, notes = np.ascontiguousarray(_UNMIRRORED[orientation](pixels)), (*notes, MIRRORED)
-                return Radiograph(
-                    pixels, "DICOM", _modality(dataset), _chest(dataset), _view(dataset), _is_child(dataset),
-                    contradiction, notes,
-                )  # fmt: skip
+                return Radiograph(pixels, "DICOM", _view(dataset), _is_child(dataset), contradiction, notes)
         except ImageError:
             raise
         except _DICOM_ERRORS:
@@ -190,16 +187,12 @@ def _names_an_object(dataset: Dataset) -> bool:
     return str(dataset.get("SOPClassUID") or "").startswith("1.2.840.10008.") or "Rows" in dataset
 
 
-def _modality(dataset: Dataset) -> str | None:
-    modality = str(dataset.get("Modality") or "").strip().upper()
-    return modality if modality in RADIOGRAPHY | UNSPECIFIC else None
-
-
 def _other_modality(dataset: Dataset) -> str:
     """What the header says it is, where that is no radiograph."""
-    if _modality(dataset):
+    modality = str(dataset.get("Modality") or "").strip().upper()
+    if modality in RADIOGRAPHY | UNSPECIFIC:
         return ""
-    if modality := str(dataset.get("Modality") or "").strip().upper():
+    if modality:
         what = _OTHER_MODALITIES.get(modality, "a DICOM object of another modality")
         return f"The file says that this is {what}; {_WANTED}."
     # "CT Image Storage", "Enhanced MR Image Storage", "Ultrasound Image Storage" ...
@@ -210,27 +203,15 @@ def _other_modality(dataset: Dataset) -> str:
     return ""
 
 
-def _body_part(dataset: Dataset) -> list[str]:
-    return re.findall("[A-Z]+", str(dataset.get("BodyPartExamined") or "").upper())
-
-
-def _chest(dataset: Dataset) -> str | None:
-    words = _body_part(dataset)
-    if "SPINE" in "".join(words):
-        return None
-    found = (term for beginning, term in _CHEST.items() if any(word.startswith(beginning) for word in words))
-    return next(found, None)
-
-
 def _other_body_part(dataset: Dataset) -> str:
     """What the header says it shows, where that is known and is not the chest."""
-    words = _body_part(dataset)
+    words = re.findall("[A-Z]+", str(dataset.get("BodyPartExamined") or "").upper())
+    if "SPINE" not in "".join(words) and any(word.startswith(_CHEST) for word in words):
+        return ""
     # Only words from the table are shown: the element is free text and could hold anything.
     candidates = ["".join(words), *words, *(word.removesuffix("S") for word in words)]
     known = next((_OTHER_BODY_PARTS[word] for word in candidates if word in _OTHER_BODY_PARTS), None)
-    if known is None or _chest(dataset):
-        return ""
-    return f"The file says that this shows another body part ({known}); {_WANTED}."
+    return "" if known is None else f"The file says that this shows another body part ({known}); {_WANTED}."
 
 
 def _check_frame(dataset: Dataset, contradiction: str) -> None:

@@ -48,8 +48,6 @@ class Radiograph:
     Attributes:
         pixels: float32 [H, W] in [0, 1], dense tissue bright (the sense of DICOM's MONOCHROME2).
         source: "PNG", "JPEG", "TIFF", "WebP", "BMP", "DICOM", "array" or "phantom".
-        modality: DICOM modality code such as "CR" or "DX"; None where the file does not say.
-        body_part: "CHEST", "THORAX" or "LUNG"; None where the file does not say.
         view: "PA", "AP", "lateral" or None.
         child: the file says that the patient was younger than 16 years; the age itself is not kept.
         contradiction: a sentence where the header says that this is no chest radiograph. The pixels may still be one's.
@@ -58,8 +56,6 @@ class Radiograph:
 
     pixels: np.ndarray = field(repr=False)
     source: str
-    modality: str | None = None
-    body_part: str | None = None
     view: str | None = None
     child: bool = field(default=False, repr=False)
     contradiction: str = ""

@@ -63,13 +63,13 @@ class Phantom:
 
     @property
     def radiograph(self) -> Radiograph:
-        return Radiograph(self.pixels, "phantom", body_part="CHEST", view="PA")
+        return Radiograph(self.pixels, "phantom", view="PA")
 
     @cached_property
     def lateral(self) -> Radiograph:
         """The same patient from the side, with the same findings, of the same size; see `phantom.lateral`."""
         pixels = lateral_pixels(self.canvas.height, self.canvas.width, self.anatomy, self.disease, self.seed)
-        return Radiograph(pixels, "phantom", body_part="CHEST", view="lateral")
+        return Radiograph(pixels, "phantom", view="lateral")
 
 
 def _random_findings(rng: np.random.Generator) -> frozenset[str]:
