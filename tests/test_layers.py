@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 RANK = {
-    "anatomy": 0, "errors": 0, "files": 0, "config": 0, "imaging": 1, "phantom": 1, "text": 1, "data": 2, "model": 2,
-    "inference": 3, "evaluation": 4, "export": 4, "training": 5, "ui": 5, "worker": 5,
+    "anatomy": 0, "errors": 0, "files": 0, "parallel": 0, "config": 0, "imaging": 1, "phantom": 1, "text": 1, "data": 2,
+    "model": 2, "inference": 3, "evaluation": 4, "export": 4, "training": 5, "ui": 5, "worker": 5,
     "cli": 6, "__main__": 6,
 }  # fmt: skip
 SOURCES = [*ROOT.glob("xr2text/**/*.py"), ROOT / "app.py", ROOT / "train.py"]

@@ -18,13 +18,13 @@ from tqdm.auto import tqdm
 from xr2text.config import Config, ConfigError, StageConfig
 from xr2text.data.curriculum import Curriculum
 from xr2text.data.examples import examples_of, reported, supervised
-from xr2text.data.parallel import worker_map
 from xr2text.data.sources import load_studies
 from xr2text.data.sources.layout import set_apart
 from xr2text.data.study import FRONTAL, LATERAL, Faults, ImageFile, UnreadableImageError
 from xr2text.data.study_table import StudyTable
 from xr2text.imaging.radiograph import ImageError
 from xr2text.imaging.read import read_chest_radiograph
+from xr2text.parallel import worker_map
 
 # The stages that are counted where no config gives others.
 STAGES = [

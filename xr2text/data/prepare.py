@@ -8,8 +8,8 @@ from tqdm.auto import tqdm
 from xr2text.config import Config
 from xr2text.data.cache import ImageCache
 from xr2text.data.examples import examples_of
-from xr2text.data.parallel import worker_map
 from xr2text.data.study_table import StudyTable
+from xr2text.parallel import worker_map
 
 
 class Prepared(NamedTuple):

@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from xr2text.data.curriculum import Difficulty, read_labels, read_report
-from xr2text.data.parallel import worker_map
 from xr2text.data.study import SPLITS, DataError, Image, ImageFile, PhantomImage, Study, TableImage
 from xr2text.files import atomic_write
+from xr2text.parallel import worker_map
 from xr2text.text.findings.table import FINDING_NAMES, SIDED_FINDINGS
 
 BATCH = 4096  # studies that are read and written at a time

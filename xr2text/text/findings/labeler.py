@@ -4,14 +4,13 @@ The words for each finding stand in table.py, those that deny or doubt it in neg
 in placement.py.
 """
 
-import multiprocessing
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
+from xr2text.parallel import worker_map
 from xr2text.text.findings.fragments import EXCEPT
 from xr2text.text.findings.negation import ABSENT, MAYBE, PRESENT, UNCERTAIN, read_statuses
 from xr2text.text.findings.placement import place
@@ -102,20 +101,12 @@ def label_reports(texts: Sequence[str], processes: int = 1, progress: bool = Fal
 
     reports = [report_sentences(text) for text in texts]
     distinct = list(dict.fromkeys(sentence for report in reports for sentence in report))  # many come again and again
-    answers = _labels_of_many(distinct, processes if len(distinct) > WORTH_PROCESSES else 1)
-    bar = tqdm(answers, "reading sentences", len(distinct), unit="sentence", disable=not progress, mininterval=1)
-    labels = dict(zip(distinct, bar, strict=True))
+    with worker_map(processes if len(distinct) > WORTH_PROCESSES else 1) as each:
+        answers = each(_sentence_labels, distinct)
+        bar = tqdm(answers, "reading sentences", len(distinct), unit="sentence", disable=not progress, mininterval=1)
+        labels = dict(zip(distinct, bar, strict=True))
     rows = [_combine(labels[sentence] for sentence in report) for report in reports]
     return pd.DataFrame(rows, index=range(len(rows)), columns=list(FINDING_NAMES)).astype("Int8")
-
-
-def _labels_of_many(sentences: list[str], processes: int) -> Iterator[dict[str, int]]:
-    if processes == 1:
-        yield from map(_sentence_labels, sentences)
-        return
-    # Started afresh: a fork would copy the locks of libraries that run threads.
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_sentence_labels, sentences, chunksize=200)
 
 
 def _sentence_labels(sentence: str) -> dict[str, int]:

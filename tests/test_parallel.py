@@ -1,4 +1,4 @@
-from xr2text.data.parallel import worker_map
+from xr2text.parallel import worker_map
 
 
 def test_results_keep_the_order_of_the_items():
