@@ -294,21 +294,6 @@ def test_intervals_contain_the_score_shrink_with_studies_and_repeat_with_the_see
     assert language_intervals(few, seed=1) != wide
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((["a"], [], "full"), "1 references but 0 predictions"),
-        (([], [], "full"), "at least one must pair up"),
-        ((["a", " "], ["a", "b"], "full"), "reference 1 is empty"),
-        ((["a"], ["a"], "ptb"), "no language protocol 'ptb'; there are r2gen, full, cased"),
-        ((["a"], ["a"], "r2gen"), "needs a vocabulary"),
-    ],
-)
-def test_bad_arguments_are_named(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        score_language(*arguments)
-
-
 @pytest.mark.skipif(not ANNOTATION.is_file(), reason="the Indiana collection is not here")
 def test_r2gens_vocabulary_of_iu_xray_has_760_entries():
     annotation = json.loads(ANNOTATION.read_text())

@@ -131,19 +131,7 @@ def score_language(
         protocol: one of PROTOCOLS.
         vocabulary: needed by `r2gen`. Its data set's rules clean the texts, in `full` too; without it, IU X-Ray's.
         meteor: whether to run METEOR, which needs Java; without it the score is None and `meteor_note` says why.
-
-    Raises:
-        ValueError: texts do not pair up, a reference is empty, or the protocol is unknown or lacks its vocabulary.
     """
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"there is no language protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
-    if protocol == "r2gen" and vocabulary is None:
-        raise ValueError("the protocol r2gen needs a vocabulary: R2GenVocabulary.from_reports(train reports)")
-    if not references or len(references) != len(predictions):
-        raise ValueError(f"{len(references)} references but {len(predictions)} predictions; at least one must pair up")
-    if empty := [number for number, text in enumerate(references) if not text.strip()]:
-        raise ValueError(f"reference {empty[0]} is empty; score only studies that have a report")
-
     references, predictions = _prepare(references, predictions, protocol, vocabulary)
     bleu, bleu_statistics = _score_bleu(references, predictions)
     by_study = [{number: [text] for number, text in enumerate(texts)} for texts in (references, predictions)]
