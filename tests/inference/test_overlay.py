@@ -5,7 +5,7 @@ import pytest
 from example_report import make_report
 
 from xr2text.anatomy import REGION_NAMES, REGIONS
-from xr2text.inference.overlay import BLENDING, Canvas, draw_grey, make_canvas, overlay_figure, paint, render_overlay
+from xr2text.inference.overlay import BLENDING, Canvas, draw_grey, make_canvas, overlay_figure, paint
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def changed(picture, canvas):
 
 
 def test_the_picture_keeps_the_aspect_ratio_and_takes_the_long_side(report):
-    picture = render_overlay(report, long_side=480)
+    picture = paint(make_canvas(report, long_side=480))
     assert picture.shape == (480, 400, 3)
     assert picture.dtype == np.uint8
 
@@ -76,7 +76,7 @@ def test_sides_are_the_patients(canvas):
 
 def test_the_order_of_the_names_does_not_matter_and_each_region_shows_among_all(canvas):
     everything = paint(canvas)
-    assert np.array_equal(everything, paint(canvas, reversed(REGION_NAMES)))
+    assert np.array_equal(everything, paint(canvas, REGION_NAMES[::-1]))
     for name in REGION_NAMES:
         rest = [region for region in REGION_NAMES if region != name]
         assert (paint(canvas, rest) != everything).any()
@@ -95,13 +95,6 @@ def test_the_line_follows_the_half_maximum(canvas):
     line = (np.abs(paint(canvas, ["heart"], opacity=0.5).astype(int) - tint_only) > 40).any(axis=2)
     line &= np.abs(canvas.maps[k] / 255 - 0.5) < 0.2
     assert line.any()
-
-
-def test_wrong_arguments_are_named(canvas):
-    with pytest.raises(ValueError, match=r"liver.*right lung"):
-        paint(canvas, ["liver"])
-    with pytest.raises(ValueError, match=r"between 0 and 1, not 1\.5"):
-        paint(canvas, opacity=1.5)
 
 
 @pytest.mark.parametrize("size", [(240, 200), (160, 320)])

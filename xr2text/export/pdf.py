@@ -10,7 +10,7 @@ from fpdf.enums import XPos, YPos
 from PIL import Image
 
 from xr2text.export.text import NOT_WRITTEN, NOTICE, origin, unknown
-from xr2text.inference.overlay import render_overlay
+from xr2text.inference.overlay import make_canvas, paint
 
 if TYPE_CHECKING:
     from xr2text.inference.report import Report
@@ -44,7 +44,7 @@ def report_pdf(report: "Report", made: date | None = None) -> bytes:
     write("Chest radiograph: report", 16, bold=True, gap=1)
     write(f"{origin(report)} {(made or date.today()).isoformat()}", 9, grey=GREY)
     write(NOTICE, 9, bold=True, gap=3)
-    picture = Image.fromarray(render_overlay(report))
+    picture = Image.fromarray(paint(make_canvas(report)))
     height = PICTURE * picture.height / picture.width
     page.image(picture, x=(page.w - PICTURE) / 2, w=PICTURE, h=height, alt_text="The radiograph with its seven regions")
     write("The seven regions of the model's attention. Sides are the patient's: right is on the left.", 8, grey=GREY)

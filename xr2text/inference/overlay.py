@@ -3,7 +3,7 @@
 Shapes: h, w the drawn image's height and width; K = 7 regions.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -65,26 +65,17 @@ def make_canvas(report: "Report", long_side: int = 1024) -> Canvas:
     return Canvas(grey, np.stack([cv2.convertScaleAbs(region, alpha=255 / region.max()) for region in maps]))
 
 
-def paint(canvas: Canvas, regions: Iterable[str] = REGION_NAMES, opacity: float = BLENDING.opacity) -> np.ndarray:
+def paint(canvas: Canvas, regions: Collection[str] = REGION_NAMES, opacity: float = BLENDING.opacity) -> np.ndarray:
     """Lays the chosen regions' maps over the radiograph, as `BLENDING` says: [h, w, 3] uint8 RGB.
 
     Args:
         regions: names out of anatomy.REGION_NAMES, in any order.
         opacity: 0 (the radiograph alone) to 1.
-
-    Raises:
-        ValueError: for a name that is no region, or an opacity outside 0 to 1.
     """
-    chosen = set(regions)
-    if unknown := chosen.difference(REGION_NAMES):
-        raise ValueError(f"Unknown region {sorted(unknown)}: the regions are {', '.join(REGION_NAMES)}.")
-    if not 0 <= opacity <= 1:
-        raise ValueError(f"opacity must lie between 0 and 1, not {opacity}.")
     image = cv2.cvtColor(canvas.grey, cv2.COLOR_GRAY2RGB)
-    if canvas.maps is None or not chosen or opacity == 0:
+    if canvas.maps is None:
         return image
-
-    drawn = [(region.rgb, level) for region, level in zip(REGIONS, canvas.maps, strict=True) if region.name in chosen]
+    drawn = [(region.rgb, level) for region, level in zip(REGIONS, canvas.maps, strict=True) if region.name in regions]
     return _lay(image, drawn, opacity)
 
 
@@ -122,13 +113,6 @@ def _outline(image: np.ndarray, drawn: list[tuple[tuple[int, int, int], np.ndarr
     for contours, (colour, _) in zip(traces, drawn, strict=True):
         cv2.drawContours(lines, contours, -1, colour, thin, cv2.LINE_AA)
     return cv2.addWeighted(lines, strength, image, 1 - strength, 0)
-
-
-def render_overlay(
-    report: "Report", regions: Iterable[str] = REGION_NAMES, opacity: float = BLENDING.opacity, long_side: int = 1024
-) -> np.ndarray:
-    """The radiograph with the chosen regions over it: [h, w, 3] uint8 RGB, max(h, w) = long_side. See `paint`."""
-    return paint(make_canvas(report, long_side), regions, opacity)
 
 
 WIDTH, MARGIN, TITLE, FOOTER = 1400, 36, 84, 56  # pixels of the figure
