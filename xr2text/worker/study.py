@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import BytesIO
-from typing import TYPE_CHECKING, Protocol, Union
+from typing import TYPE_CHECKING, Union
 
 import numpy as np
 from pydicom import Dataset, dcmread
@@ -15,22 +15,12 @@ from xr2text.imaging.radiograph import ImageError, Radiograph
 from xr2text.imaging.read import read_chest_radiograph
 
 if TYPE_CHECKING:
-    from xr2text.inference.reporter import Report
+    from xr2text.inference.reporter import Report, Reporter
 
 MAX_IMAGES = 8  # of a study that are looked at
 VIEWS = ("PA", "AP", None, "lateral")  # in the order in which a report is tried
 _TIMES = ("AcquisitionDate", "AcquisitionTime", "ContentTime", "InstanceNumber")
 _DICOM = Radiograph(np.zeros((1, 1), np.float32), "DICOM")  # stands for an image that was not decoded
-
-
-class Reporter(Protocol):
-    """What the worker needs of `inference.reporter.Reporter`."""
-
-    model_name: str
-
-    def is_lateral(self, image: Radiograph) -> bool: ...
-
-    def report(self, image: Radiograph, lateral: Radiograph | None = None) -> "Report": ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +71,7 @@ class Answer:
     reasons: tuple[str, ...] = ()
 
 
-def answer(reporter: Reporter, images: Sequence[str], fetch: Callable[[str], bytes]) -> Answer:
+def answer(reporter: "Reporter", images: Sequence[str], fetch: Callable[[str], bytes]) -> Answer:
     """Reads a study: of its newest frontal radiograph that the gate passes, PA before AP, with the newest lateral one.
 
     Args:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from threading import Event
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
@@ -26,7 +26,10 @@ from xr2text.export.dicom_sr import MANUFACTURER
 from xr2text.imaging.radiograph import ImageError
 from xr2text.worker.orthanc import Orthanc, OrthancError, UnavailableError
 from xr2text.worker.settings import WorkerConfig
-from xr2text.worker.study import Answer, Refusal, Reporter, answer, documents
+from xr2text.worker.study import Answer, Refusal, answer, documents
+
+if TYPE_CHECKING:
+    from xr2text.inference.reporter import Reporter
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +97,7 @@ class Worker:
     def __init__(
         self,
         orthanc: Orthanc,
-        reporter: Reporter,
+        reporter: "Reporter",
         config: WorkerConfig,
         observe: Callable[[str, float, float], None] = lambda state, seconds, latency: None,
     ):
