@@ -142,6 +142,9 @@ def test_of_two_views_of_a_study_the_lateral_is_found(run, tmp_path, capsys):
     (tmp_path / "cut.png").write_bytes((tmp_path / "frontal.png").read_bytes()[:1000])
     assert run(tmp_path / "cut.png", tmp_path / "lateral.png", "--study") == 2
     assert f"{tmp_path / 'cut.png'}: " in capsys.readouterr().err
+    for name, words in (("frontal", "Neither image is surely a lateral view"), ("lateral", "Both images are lateral")):
+        assert run(*[tmp_path / f"{name}.png"] * 2, "--study") == 2
+        assert words in capsys.readouterr().err
 
 
 def test_documents_and_no_overlay(run, tmp_path, capsys):

@@ -20,7 +20,6 @@ from xr2text.inference.gate import (
     Gate,
     GateResult,
     RefusedImageError,
-    pair_views,
     put_right,
 )
 from xr2text.inference.reporter import Reporter
@@ -162,28 +161,15 @@ def test_the_lateral_of_two_files_is_found_and_refused_alone(gate, seed):
     drawn = draw_phantom(seed, 320)
     frontal, lateral = unsaid(drawn.radiograph), unsaid(drawn.lateral)
     assert (gate.view(frontal), gate.view(lateral)) == ("frontal", "lateral")
-    assert pair_views(gate, frontal, lateral) == pair_views(gate, lateral, frontal) == (frontal, lateral)
     with pytest.raises(ImageError, match="lateral view"):
         gate.admit(lateral)
 
 
-def test_two_files_of_one_view_are_no_pair(gate):
-    first, second = (draw_phantom(seed, 320) for seed in (900, 901))
-    with pytest.raises(ImageError, match=r"Both images are frontal views; please choose one frontal .* one lateral"):
-        pair_views(gate, unsaid(first.radiograph), unsaid(second.radiograph))
-    with pytest.raises(ImageError, match="Both images are lateral views"):
-        pair_views(gate, unsaid(first.lateral), unsaid(second.lateral))
-    noise = radiograph_from_array(OTHERS["noise"])
-    assert gate.view(noise) is None
-    with pytest.raises(ImageError, match="Neither image is surely a lateral view"):
-        pair_views(gate, first.radiograph, noise)
-
-
 def test_the_header_goes_before_what_an_image_looks_like(gate):
     drawn = draw_phantom(902, 320)
-    lateral, frontal = replace(drawn.radiograph, view="lateral"), replace(drawn.lateral, view="AP")
-    assert pair_views(gate, lateral, frontal) == (frontal, lateral)
-    assert pair_views(gate, lateral, unsaid(drawn.radiograph))[1] is lateral
+    assert gate.view(replace(drawn.radiograph, view="lateral")) == "lateral"
+    assert gate.view(replace(drawn.lateral, view="AP")) == "frontal"
+    assert gate.view(radiograph_from_array(OTHERS["noise"])) is None
 
 
 def test_a_header_that_says_another_body_part_can_be_overruled(gate):

@@ -129,19 +129,19 @@ def _one_study(reporter: "Reporter", files: list[Path]) -> tuple[list[Path], Pat
     """Of two files the frontal one and the lateral one. Raises ImageError where one cannot be read or told apart."""
     from xr2text.imaging.radiograph import ImageError
     from xr2text.imaging.read import read_radiograph
-    from xr2text.inference.gate import pair_views
 
     if len(files) != 2:
         raise XR2TextError(f"--study takes two FILEs; there are {len(files)}")
-    radiographs = []
+    lateral = []
     for file in files:
         try:
-            radiographs.append(read_radiograph(file))
+            lateral.append(reporter.is_lateral(read_radiograph(file)))
         except ImageError as error:
             raise ImageError(f"{file}: {error}") from None
-    _, lateral = pair_views(reporter.gate, *radiographs)
-    place = next(place for place, radiograph in enumerate(radiographs) if radiograph is lateral)
-    return [files[1 - place]], files[place]
+    if lateral[0] == lateral[1]:
+        which = "Both images are lateral views" if lateral[0] else "Neither image is surely a lateral view"
+        raise ImageError(f"{which}; please choose one frontal chest radiograph and one lateral one of the same study.")
+    return [files[lateral.index(False)]], files[lateral.index(True)]
 
 
 def _lateral(file: Path, identity: bool) -> "tuple[Radiograph, Source]":

@@ -191,22 +191,6 @@ class Gate(nn.Module):
         return gate.float().eval()
 
 
-def pair_views(gate: Gate, first: Radiograph, second: Radiograph) -> tuple[Radiograph, Radiograph]:
-    """The frontal and the lateral radiograph of a study, given in either order.
-
-    Raises:
-        ImageError: both are of one view, or there is no telling which of them is the lateral.
-    """
-    lateral = VIEWS[1]
-    views = gate.view(first), gate.view(second)
-    wanted = "please choose one frontal chest radiograph and one lateral one of the same study."
-    if views[0] == views[1] and views[0]:
-        raise ImageError(f"Both images are {views[0]} views; {wanted}")
-    if lateral not in views:
-        raise ImageError(f"Neither image is surely a lateral view; {wanted}")
-    return (first, second) if views[1] == lateral else (second, first)
-
-
 def gate_canvas(pixels: np.ndarray, size: int) -> np.ndarray:
     """Pixels [H, W] in [0, 1] -> float32 [S, S], the image letterboxed."""
     return letterbox(autocontrast(pixels), size)[0].astype(np.float32)
