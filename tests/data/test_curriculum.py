@@ -75,9 +75,6 @@ def test_stages_follow_each_other_and_show_more_and_more():
     )
     assert [part.indices for part in curriculum.stages] == [(0, 3), (0, 1, 3), (0, 1, 2, 3), (0, 1, 2, 3)]
     assert [part.studies for part in curriculum.stages] == [1, 2, 3, 3]
-    for epoch in (-1, 10):
-        with pytest.raises(ValueError, match="there are 10 epochs"):
-            curriculum.stage_at(epoch)
 
 
 def test_a_shorter_run_ends_within_its_stages():

@@ -118,11 +118,8 @@ class Curriculum:
             first, before = end, shown
 
     def stage_at(self, epoch: int) -> Stage:
-        """The stage of an epoch, counted from 0. Raises ValueError for one that no stage has."""
-        for stage in self.stages:
-            if stage.first_epoch <= epoch <= stage.last_epoch:
-                return stage
-        raise ValueError(f"epoch {epoch} is in no stage; there are {self.stages[-1].last_epoch + 1} epochs")
+        """The stage of an epoch, counted from 0."""
+        return next(stage for stage in self.stages if epoch <= stage.last_epoch)
 
     def table(self) -> str:
         """The stages as people count them, in Markdown."""

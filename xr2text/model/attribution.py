@@ -27,7 +27,7 @@ def sentence_attribution(
 ) -> list[list[torch.Tensor]]:
     """Of each report's sentences, where each was written from [K + 1], regions and, last, the lateral view: where the
     finding head sees the findings that it asserts, or else those that it denies; of a sentence that names none, the
-    mean of its tokens. Raises ValueError as `token_attribution` does."""
+    mean of its tokens."""
     of_tokens, names = token_attribution(model, generated).cpu(), model.config.findings
     of_findings = model.finding_head.attribution(generated.visual).cpu() if names else None  # [B, F, K + 1]
 
@@ -43,8 +43,7 @@ def sentence_attribution(
 
 @torch.inference_mode()
 def token_attribution(model: XR2Text, generated: GeneratedReports) -> torch.Tensor:
-    """[B, T, K + 1], see `attention_by_place`: one pass of the decoder over the finished reports. Raises ValueError
-    where the model has no regions (projection "linear")."""
+    """[B, T, K + 1], see `attention_by_place`: one pass of the decoder over the finished reports."""
     context = model.decoder_context(generated.visual, generated.finding_logits)
     _, attention = model.decoder.hidden_states_and_attention(context, generated.token_ids)
     return attention_by_place(model, attention, generated.visual)
@@ -64,8 +63,6 @@ def attention_by_place(model: XR2Text, attention: torch.Tensor, visual: VisualTo
 
     Attention to global tokens belongs to no place and is left out.
     """
-    if visual.region_maps is None:
-        raise ValueError("a model of projection 'linear' has no regions")
     first, last = model.config.haqt.global_queries, visual.tokens.shape[1]
     end = last if visual.lateral is None else last + visual.lateral.tokens.shape[1]
     regions = attention[..., first:last].unflatten(-1, (len(REGIONS), -1)).sum(-1)  # [B, T, K]

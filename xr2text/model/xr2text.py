@@ -32,8 +32,8 @@ class XR2TextOutput(VisualTokens):
 
 
 class XR2Text(nn.Module):
-    """Radiograph -> report tokens. Weights are random, see `load_pretrained_parts` and `model.checkpoint`. Raises
-    ConfigError where parts do not fit each other, or a finding has no regions."""
+    """Radiograph -> report tokens. Weights are random, see `model.checkpoint`. Raises ConfigError where parts do
+    not fit each other, or a finding has no regions."""
 
     def __init__(self, config: ModelConfig, vocab_size: int):
         super().__init__()
@@ -136,11 +136,6 @@ class XR2Text(nn.Module):
             parts.append(self.finding_tokens(present))
         tokens, masks = zip(*parts, strict=True)
         return Context(torch.cat(tokens, dim=1), torch.cat(masks, dim=1))
-
-    def load_pretrained_parts(self) -> None:
-        """The start of a training: the weights of encoder and decoder that the config names. Raises ConfigError."""
-        self.encoder.load_pretrained()
-        self.decoder.load_pretrained()
 
     def enable_gradient_checkpointing(self, text: bool = True) -> None:
         """Computes activations within the encoder's stages twice and, with `text`, BART's, to hold fewer at a time.

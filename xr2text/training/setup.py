@@ -139,7 +139,8 @@ def first_checkpoint(config: Config, train_studies: Iterable[Study], resumed: bo
     if given is not None:
         _copy_weights(given.model, model, start)
     elif not resumed:
-        model.load_pretrained_parts()
+        model.encoder.load_pretrained()
+        model.decoder.load_pretrained()
     card = (output / CARD).read_text(encoding="utf-8") if resumed else card_head(config, given)
     return Checkpoint(model, tokenizer, config.generation, config.name, card, _held_out(config, given))
 
