@@ -23,7 +23,7 @@ from benchmarks.common import CHECKPOINT, publish
 from xr2text.anatomy import REGION_NAMES
 from xr2text.config import DataConfig
 from xr2text.data.sources import load_studies
-from xr2text.model.attribution import sentence_attribution
+from xr2text.model.attribution import read_tokens, sentence_attribution
 from xr2text.model.checkpoint import Checkpoint
 from xr2text.model.xr2text import XR2Text
 from xr2text.text.findings.labeler import find_mentions
@@ -68,7 +68,8 @@ def measure(checkpoint: Checkpoint, studies: list, random: np.random.Generator) 
         generated = checkpoint.generator.generate(image[None], box)
         ids = generated.token_ids[0]  # [T]
         located = locate_sentences(tokenizer, ids.tolist())
-        (places,) = sentence_attribution(model, generated, [located])
+        of_tokens, _ = read_tokens(model, generated)
+        (places,) = sentence_attribution(model, generated.visual, of_tokens, [located])
         maps = F.interpolate(generated.visual.region_maps.float(), (size, size), mode="bilinear")[0].numpy()
         labels = ids.masked_fill(ids == tokenizer.pad_token_id, IGNORED)
         for place, (section, sentence, positions) in zip(places, located, strict=True):

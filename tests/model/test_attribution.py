@@ -2,19 +2,14 @@ import pytest
 import torch
 
 from xr2text.anatomy import REGION_NAMES
-from xr2text.model.attribution import (
-    attention_by_place,
-    sentence_attribution,
-    token_attribution,
-    token_log_probabilities,
-)
+from xr2text.model.attribution import attention_by_place, read_tokens, sentence_attribution
 
 
 @pytest.mark.parametrize("findings", [(), ("cardiomegaly",)])
 def test_each_token_is_attributed_to_places(make_tiny, batch, findings):
     checkpoint = make_tiny(findings)
     generated = checkpoint.generator.generate(*batch)
-    weights = token_attribution(checkpoint.model, generated)
+    weights, _ = read_tokens(checkpoint.model, generated)
     assert weights.shape == (2, generated.token_ids.shape[1], 8) and (weights[..., 7] == 0).all()  # no lateral view
     torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:2]))
 
@@ -45,17 +40,18 @@ def test_a_sentence_is_written_from_where_the_head_sees_its_findings(make_tiny, 
         "Normal heart, clear lungs.",
         "Fine.",
     )
-    report = [("findings", text, [1, 2]) for text in texts]
-    for row, places in enumerate(sentence_attribution(checkpoint.model, generated, [report, report])):
+    report, (of_tokens, _) = [("findings", text, [1, 2]) for text in texts], read_tokens(checkpoint.model, generated)
+    written = sentence_attribution(checkpoint.model, generated.visual, of_tokens, [report, report])
+    for row, places in enumerate(written):
         expected = [seen[row, 0], seen[row, 1], seen[row].mean(0)]  # what is asserted alone; all that is denied
-        expected.append(token_attribution(checkpoint.model, generated)[row, [1, 2]].mean(0))
+        expected.append(of_tokens[row, [1, 2]].mean(0))
         torch.testing.assert_close(torch.stack(places), torch.stack(expected))
 
 
 def test_log_probabilities_are_those_of_the_tokens(make_tiny, batch):
     checkpoint = make_tiny(("cardiomegaly",))
     generated = checkpoint.generator.generate(*batch)
-    log_p = token_log_probabilities(checkpoint.model, generated)
+    _, log_p = read_tokens(checkpoint.model, generated)
     expected = checkpoint.model(*batch, generated.token_ids).logits.log_softmax(-1)
     for row, token in ((0, 3), (1, 5)):
         torch.testing.assert_close(log_p[row, token], expected[row, token, generated.token_ids[row, token]])

@@ -31,7 +31,7 @@ from xr2text.inference.confidence import (
 )
 from xr2text.inference.gate import DoubtfulImageError, Gate
 from xr2text.inference.report import Encoded, Report, Sentence
-from xr2text.model.attribution import sentence_attribution, token_log_probabilities
+from xr2text.model.attribution import read_tokens, sentence_attribution
 from xr2text.model.checkpoint import Checkpoint, CheckpointError
 from xr2text.model.generate import GeneratedReports
 from xr2text.model.lateral import LateralImages
@@ -268,9 +268,9 @@ class Reporter:
     def _sentences(
         self, generated: GeneratedReports, readings: list[list[FindingReading]]
     ) -> list[tuple[Sentence, ...]]:
-        log_p = token_log_probabilities(self.model, generated).cpu()  # [B, T]
+        of_tokens, log_p = read_tokens(self.model, generated)  # [B, T, K + 1], [B, T]
         located = [locate_sentences(self.checkpoint.tokenizer, ids) for ids in generated.token_ids.tolist()]
-        places = sentence_attribution(self.model, generated, located)
+        places = sentence_attribution(self.model, generated.visual, of_tokens, located)
 
         def sentence(row: int, place: torch.Tensor, section: str, text: str, tokens: list[int]) -> Sentence:
             *regions, lateral = place.tolist()

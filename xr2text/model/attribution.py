@@ -4,13 +4,14 @@ The decoder's cross-attention says how much a token was written from each region
 finding's part is passed on to the regions that the finding was read from. A sentence says what the finding head sees of
 the findings that it names, so it was written from where the head looks for these.
 
-Shapes: B batch, T report tokens, Q context tokens (G global, K*R of regions, L of the lateral view, F findings),
-K regions.
+Shapes: B batch, T report tokens, V vocabulary, Q context tokens (G global, K*R of regions, L of the lateral view, F
+findings), K regions.
 """
 
 from collections.abc import Iterable
 
 import torch
+import torch.nn.functional as F
 
 from xr2text.anatomy import REGIONS
 from xr2text.model.generate import GeneratedReports
@@ -23,13 +24,13 @@ LocatedSentence = tuple[str, str, list[int]]  # section, text, places of its tok
 
 @torch.inference_mode()
 def sentence_attribution(
-    model: XR2Text, generated: GeneratedReports, sentences: Iterable[Iterable[LocatedSentence]]
+    model: XR2Text, visual: VisualTokens, of_tokens: torch.Tensor, sentences: Iterable[Iterable[LocatedSentence]]
 ) -> list[list[torch.Tensor]]:
     """Of each report's sentences, where each was written from [K + 1], regions and, last, the lateral view: where the
     finding head sees the findings that it asserts, or else those that it denies; of a sentence that names none, the
-    mean of its tokens."""
-    of_tokens, names = token_attribution(model, generated).cpu(), model.config.findings
-    of_findings = model.finding_head.attribution(generated.visual).cpu() if names else None  # [B, F, K + 1]
+    mean of its tokens' [B, T, K + 1]."""
+    names = model.config.findings
+    of_findings = model.finding_head.attribution(visual).cpu() if names else None  # [B, F, K + 1]
 
     def attribute(row: int, text: str, tokens: list[int]) -> torch.Tensor:
         mentions = [mention for mention in find_mentions(text) if mention.finding in names]
@@ -42,19 +43,14 @@ def sentence_attribution(
 
 
 @torch.inference_mode()
-def token_attribution(model: XR2Text, generated: GeneratedReports) -> torch.Tensor:
-    """[B, T, K + 1], see `attention_by_place`: one pass of the decoder over the finished reports."""
+def read_tokens(model: XR2Text, generated: GeneratedReports) -> tuple[torch.Tensor, torch.Tensor]:
+    """By one pass of the decoder over the finished reports: where each token was written from [B, T, K + 1], see
+    `attention_by_place`, and how likely the model has it after those before it, [B, T] in nats."""
     context = model.decoder_context(generated.visual, generated.finding_logits)
-    _, attention = model.decoder.hidden_states_and_attention(context, generated.token_ids)
-    return attention_by_place(model, attention, generated.visual)
-
-
-@torch.inference_mode()
-def token_log_probabilities(model: XR2Text, generated: GeneratedReports) -> torch.Tensor:
-    """How likely the model has each token after those before it, [B, T] in nats."""
-    context = model.decoder_context(generated.visual, generated.finding_logits)
-    log_p = model.decoder(context, generated.token_ids).float().log_softmax(-1)
-    return log_p.gather(-1, generated.token_ids[..., None])[..., 0]
+    states, attention = model.decoder.hidden_states_and_attention(context, generated.token_ids)
+    log_p = F.linear(states, *model.decoder.output_layer()).float().log_softmax(-1)  # [B, T, V]
+    log_p = log_p.gather(-1, generated.token_ids[..., None])[..., 0]
+    return attention_by_place(model, attention, generated.visual).cpu(), log_p.cpu()
 
 
 def attention_by_place(model: XR2Text, attention: torch.Tensor, visual: VisualTokens) -> torch.Tensor:
