@@ -1,6 +1,5 @@
 """The door to all readers, and PNG, JPEG, TIFF, WebP and BMP behind it."""
 
-import io
 import struct
 import zlib
 
@@ -42,13 +41,13 @@ def bmp_with_alpha(rgba: np.ndarray) -> bytes:
     return b"BM" + struct.pack("<IHHI", 122 + len(body), 0, 0, 122) + header + body
 
 
-def test_path_stream_and_bytes_are_read_alike(tmp_path):
+def test_path_and_bytes_are_read_alike(tmp_path):
     path = tmp_path / "a.dcm"  # the suffix lies
     path.write_bytes(saved(GREY8, "JPEG", quality=100))
     by_path = read_radiograph(path)
     assert by_path.source == "JPEG"
     assert_pixels(by_path, GREY8 / 255, atol=2 / 255)
-    for source in (str(path), path.read_bytes(), io.BytesIO(path.read_bytes())):
+    for source in (str(path), path.read_bytes()):
         np.testing.assert_array_equal(read_radiograph(source).pixels, by_path.pixels)
 
 
@@ -81,7 +80,6 @@ def test_empty_and_too_large(monkeypatch):
     assert "empty (0 bytes)" in refusal(b"")
     monkeypatch.setattr(read, "MAX_BYTES", 2**20)
     assert "larger than 1 MiB" in refusal(bytes(2**20 + 1))
-    assert "larger than 1 MiB" in refusal(io.BytesIO(bytes(2**20 + 1)))
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WebP", "BMP"])

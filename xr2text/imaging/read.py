@@ -11,7 +11,6 @@ import stat
 import struct
 import zlib
 from io import BytesIO
-from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -48,7 +47,7 @@ _PILLOW_ERRORS = (
 _PNG_DEPTH, _PNG_COLOURS = 24, 25  # bytes of a PNG's header: bits of a sample, and what its samples are
 
 
-def read_radiograph(source: str | os.PathLike | bytes | BinaryIO) -> Radiograph:
+def read_radiograph(source: str | os.PathLike | bytes) -> Radiograph:
     """Reads a radiograph.
 
     How values become [0, 1]:
@@ -61,7 +60,7 @@ def read_radiograph(source: str | os.PathLike | bytes | BinaryIO) -> Radiograph:
     inverted and an EXIF orientation is applied.
 
     Args:
-        source: a path, the bytes of a file, or a binary stream, which is read from where it stands.
+        source: a path, or the bytes of a file.
 
     Raises:
         ImageError: the file is missing, empty, damaged, too large, too small, of another format, of several frames,
@@ -85,7 +84,7 @@ def read_radiograph(source: str | os.PathLike | bytes | BinaryIO) -> Radiograph:
     raise not_an_image()
 
 
-def read_chest_radiograph(source: str | os.PathLike | bytes | BinaryIO) -> Radiograph:
+def read_chest_radiograph(source: str | os.PathLike | bytes) -> Radiograph:
     """`read_radiograph` where nobody can overrule a header: raises its `Radiograph.contradiction`, too, as an
     ImageError."""
     radiograph = read_radiograph(source)
@@ -120,15 +119,10 @@ def radiograph_from_array(array: np.ndarray | Image.Image) -> Radiograph:
     return Radiograph(array_to_unit(array), "array")
 
 
-def read_content(source: str | os.PathLike | bytes | BinaryIO) -> bytes:
+def read_content(source: str | os.PathLike | bytes) -> bytes:
     """The bytes of a file, at most MAX_BYTES and one. Raises ImageError where it cannot be read."""
-    if isinstance(source, bytes | bytearray | memoryview):
-        return bytes(source)
-    if not isinstance(source, str | os.PathLike):
-        data = source.read(MAX_BYTES + 1)
-        if not isinstance(data, bytes):
-            raise TypeError("read_radiograph needs a stream opened in binary mode")
-        return data
+    if isinstance(source, bytes):
+        return source
     try:
         mode = os.stat(source).st_mode
         if stat.S_ISDIR(mode):
