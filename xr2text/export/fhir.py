@@ -24,13 +24,8 @@ SECTIONS = {
 }
 
 
-def diagnostic_report(report: "Report", issued: datetime | None = None) -> DiagnosticReport:
-    """The report as a resource; its JSON is `model_dump_json()`.
-
-    Args:
-        issued: when it was made, with a time zone; None: now.
-    """
-    issued = issued or datetime.now(UTC)
+def diagnostic_report(report: "Report") -> DiagnosticReport:
+    """The report as a resource; its JSON is `model_dump_json()`."""
     texts = {"findings": report.findings or NOT_WRITTEN, "impression": report.impression or NOT_WRITTEN}
     said = notes(report)
     device = {
@@ -60,7 +55,7 @@ def diagnostic_report(report: "Report", issued: datetime | None = None) -> Diagn
         "status": "preliminary",
         "category": [{"coding": [{"system": CATEGORY, "code": "RAD", "display": "Radiology"}]}],
         "code": {"coding": [{"system": LOINC, "code": "18748-4", "display": "Diagnostic imaging study"}]},
-        "issued": issued.isoformat(timespec="seconds"),
+        "issued": datetime.now(UTC).isoformat(timespec="seconds"),
         "result": [{"reference": f"#{section}"} for section in SECTIONS],
         "conclusion": texts["impression"],
         "presentedForm": [{

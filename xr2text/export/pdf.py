@@ -20,12 +20,8 @@ GREY = 90
 PICTURE = 78  # mm wide
 
 
-def report_pdf(report: "Report", made: date | None = None) -> bytes:
-    """The report as a PDF of A4 pages.
-
-    Args:
-        made: the date that it bears; None: today.
-    """
+def report_pdf(report: "Report") -> bytes:
+    """The report as a PDF of A4 pages, with today's date."""
     page = FPDF(format="A4")
     for style, file in (("", "DejaVuSans.ttf"), ("B", "DejaVuSans-Bold.ttf")):
         page.add_font("DejaVu", style, FONTS / file)
@@ -42,7 +38,7 @@ def report_pdf(report: "Report", made: date | None = None) -> bytes:
         page.ln(gap)
 
     write("Chest radiograph: report", 16, bold=True, gap=1)
-    write(f"{origin(report)} {(made or date.today()).isoformat()}", 9, grey=GREY)
+    write(f"{origin(report)} {date.today().isoformat()}", 9, grey=GREY)
     write(NOTICE, 9, bold=True, gap=3)
     picture = Image.fromarray(paint(make_canvas(report)))
     height = PICTURE * picture.height / picture.width
