@@ -11,7 +11,7 @@ from xr2text.data.check import check_source
 
 def check(tree, *overrides, **options):
     config = layout_config(["data.source=mimic_cxr", f"data.root={tree}", *overrides])
-    return check_source(config, progress=False, **options)
+    return check_source(config, **options)
 
 
 def radiograph(tree, study, view=0):
@@ -81,7 +81,7 @@ def test_a_layout_without_validation_studies_fails(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), cv2.UMat(80, 80, cv2.CV_8UC1).get())
     (tmp_path / "manifest.csv").write_text("id,image,findings,split\na,a.png,Clear.,train\n")
     config = layout_config(["data.source=manifest", f"data.root={tmp_path}"])
-    found = check_source(config, progress=False)
+    found = check_source(config)
     assert found.failures == [
         "there is no study for val",
         "no training study has an impression, which generation.impression=true needs",

@@ -90,7 +90,7 @@ def inspect_image(image: ImageFile, whole: bool = True) -> Inspected:
     return Inspected(digest)
 
 
-def check_source(config: Config, processes: int = 1, read_images: bool = True, progress: bool = True) -> Check:
+def check_source(config: Config, processes: int = 1, read_images: bool = True) -> Check:
     """Reads the whole source, every image included.
 
     Args:
@@ -112,7 +112,7 @@ def check_source(config: Config, processes: int = 1, read_images: bool = True, p
     files = [image for image in images["image"].unique() if isinstance(image, ImageFile)]
     inspect = partial(inspect_image, whole=read_images)
     with worker_map(processes if read_images else 1) as each:
-        bar = tqdm(each(inspect, files), "images", len(files), unit="image", disable=not progress)
+        bar = tqdm(each(inspect, files), "images", len(files), unit="image")
         found = dict(zip(files, bar, strict=True))
     inspected = [found.get(image, Inspected()) for image in images["image"]]
     images["digest"] = [content.digest for content in inspected]

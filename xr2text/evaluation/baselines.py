@@ -16,21 +16,17 @@ from sklearn.preprocessing import StandardScaler, normalize
 from tqdm.auto import tqdm
 
 WORD = re.compile(r"\w+")
+CENTRAL, FREQUENT = 30, 10  # finalists for the constant report
 SIMILARITIES = 2**25  # so many are held at a time, 8 bytes each
 
 
 def best_constant(
-    candidates: Sequence[str],
-    references: Sequence[str],
-    score: Callable[[Sequence[str], Sequence[str]], float],
-    central: int = 30,
-    frequent: int = 10,
-    progress: bool = True,
+    candidates: Sequence[str], references: Sequence[str], score: Callable[[Sequence[str], Sequence[str]], float]
 ) -> str:
     """The text that scores best when it is given for every study.
 
-    Scoring every text would take long, so finalists are drawn first: the `frequent` commonest texts and the
-    `central` ones nearest to the references, by the mean cosine between sets of one to four consecutive words.
+    Scoring every text would take long, so finalists are drawn first: the FREQUENT commonest texts and the
+    CENTRAL ones nearest to the references, by the mean cosine between sets of one to four consecutive words.
 
     Args:
         candidates: the train studies' texts, each as often as it stands there; empty ones are passed over.
@@ -44,9 +40,9 @@ def best_constant(
     if not counts or not any(map(WORD.search, references)):
         raise ValueError("a constant report is chosen among train texts on reference texts, and there is none")
     texts = list(counts)  # in the order of their first study
-    finalists = [*np.argsort(-_centrality(texts, references), kind="stable")[:central].tolist()]
-    finalists += sorted(range(len(texts)), key=lambda index: -counts[texts[index]])[:frequent]
-    bar = tqdm(sorted(set(finalists)), desc="constant report", disable=not progress, leave=False, mininterval=2)
+    finalists = [*np.argsort(-_centrality(texts, references), kind="stable")[:CENTRAL].tolist()]
+    finalists += sorted(range(len(texts)), key=lambda index: -counts[texts[index]])[:FREQUENT]
+    bar = tqdm(sorted(set(finalists)), desc="constant report", leave=False, mininterval=2)
     scores = {index: score(references, [texts[index]] * len(references)) for index in bar}
     return texts[max(scores, key=scores.__getitem__)]
 
