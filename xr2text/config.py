@@ -339,13 +339,10 @@ def _in_words(fault: dict[str, Any], known: list[str]) -> str:
 
 def _nearest(wrong: str, names: list[str]) -> str | None:
     """The known key whose last part is most alike, then whose whole is; None where nothing is."""
-
-    def likeness(name: str, known: str) -> float:
-        return difflib.SequenceMatcher(None, name, known).ratio()
-
-    alike = {name: likeness(wrong.rsplit(".", 1)[-1], name.rsplit(".", 1)[-1]) for name in names}
-    best = max(alike, key=lambda name: alike[name] + 0.5 * likeness(wrong, name))
-    return best if alike[best] >= 0.6 else None
+    last = {name: name.rsplit(".", 1)[-1] for name in names}
+    near = difflib.get_close_matches(wrong.rsplit(".", 1)[-1], last.values(), 1)
+    alike = [name for name in names if last[name] in near]
+    return next(iter(difflib.get_close_matches(wrong, alike, 1, 0)), None)
 
 
 def _dotted(overrides: Iterable[str]) -> Any:
