@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 
 from xr2text.errors import XR2TextError
 from xr2text.model.findings import FindingMeasure
-from xr2text.text.findings.labeler import find_mentions, label_report, label_sides
+from xr2text.text.findings.labeler import ABSENT, LABELS, PRESENT, UNCERTAIN, find_mentions, label_report, label_sides
 from xr2text.text.findings.table import KINDS
 
 HIGH, MODERATE = 0.8, 0.5  # confidence from which a sentence's is called so; below MODERATE it is low
 POSSIBLE = 2  # times as likely as in the usual study: a finding that is not seen is then possible
-PRESENT, ABSENT = "present", "absent"
-_WRITTEN = {1: PRESENT, 0: ABSENT, -1: "uncertain"}
+_WRITTEN = {label: status for status, label in LABELS.items()}
 
 
 class FindingError(XR2TextError, ValueError):
@@ -48,7 +47,7 @@ class FindingReading:
     def disagrees(self) -> bool:
         """Whether the report asserts what is not seen, or leaves out or denies what is seen: by a person, or by a head
         that knows the finding."""
-        if self.written in (PRESENT, "uncertain"):
+        if self.written in (PRESENT, UNCERTAIN):
             return not self.seen
         return self.seen and (self.assessed or self.set_to is not None)
 
