@@ -63,7 +63,7 @@ def measure(checkpoint: Checkpoint, studies: list, random: np.random.Generator) 
     size = model.transform.size
     black = model.transform.normalise(torch.zeros(size, size))
     for study in tqdm(studies, desc="occluding", unit="study"):
-        image, geometry = model.transform((study.frontal_images or study.images)[0].read())
+        image, geometry = model.transform(study.main_image.read())
         box = torch.tensor([geometry.box])
         generated = checkpoint.generator.generate(image[None], box)
         ids = generated.token_ids[0]  # [T]

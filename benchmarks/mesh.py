@@ -136,7 +136,7 @@ def head_probabilities(checkpoint: Checkpoint, studies: list[Study]) -> pd.DataF
     """What the finding head gives the first frontal radiograph of each study, by study and finding."""
     model, rows = checkpoint.model.eval(), {}
     for study in tqdm(studies, desc="finding head", unit="study"):
-        image, geometry = model.transform((study.frontal_images or study.images)[0].read())
+        image, geometry = model.transform(study.main_image.read())
         visual = model.encode_image(image[None], torch.tensor([geometry.box]))
         rows[study.id] = model.finding_probabilities(model.predict_findings(visual))[0].tolist()
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(model.config.findings))

@@ -25,7 +25,7 @@ def draw_page(splits: dict[str, StudyTable], path: Path) -> None:
         study = splits[split][row]
         axes = figure.add_subplot(ROWS, COLUMNS, number + 1)
         axes.set_axis_off()
-        image = (study.frontal_images or study.images)[0]
+        image = study.main_image
         axes.set_title(f"{study.id[:30]}\n{study.split}, {image.view or 'view unknown'}", fontsize=8)
         try:
             axes.imshow(letterbox(image.read().pixels, SIDE)[0], cmap="gray", vmin=0, vmax=1)

@@ -166,6 +166,11 @@ class Study:
     def frontal_images(self) -> tuple[Image, ...]:
         return tuple(self.images[place] for place in self.frontal_places)
 
+    @property
+    def main_image(self) -> Image:
+        """The radiograph that it is read from: its first frontal one or, where it has none, its first image."""
+        return (self.frontal_images or self.images)[0]
+
 
 @dataclass
 class Faults:

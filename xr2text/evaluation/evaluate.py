@@ -30,7 +30,7 @@ from xr2text.data.tables import read_table
 from xr2text.evaluation import clinical, language, plots, tables
 from xr2text.evaluation.baselines import best_constant, retrieve
 from xr2text.evaluation.degeneration import TrainingText, count_degeneration
-from xr2text.evaluation.predict import Predictions, first_frontal, image_features, processes, write_predictions
+from xr2text.evaluation.predict import Predictions, image_features, processes, write_predictions
 from xr2text.imaging.transform import ImageTransform
 from xr2text.inference.confidence import FindingReading, read_findings
 from xr2text.inference.overlay import Canvas, draw_grey
@@ -245,7 +245,7 @@ def _example(
     study: Study, index: int, predictions: Predictions, match: plots.FindingMatch, transform: ImageTransform
 ) -> plots.Example:
     """A study with the maps that its report was written from, where there are any."""
-    radiograph = first_frontal(study).read()
+    radiograph = study.main_image.read()
     canvas = Canvas(draw_grey(radiograph.pixels, long_side=512))
     if predictions.maps is not None:
         grid = predictions.maps[index].astype(np.float32)  # [K, H, W]

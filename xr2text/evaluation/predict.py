@@ -167,7 +167,7 @@ def _read_ahead(batches: Iterable[list[Study]], transform: ImageTransform, later
 
 def _read_images(studies: Sequence[Study], transform: ImageTransform, lateral: bool) -> Batch:
     """The studies' first frontal radiographs as they are shown in validation, and their lateral ones."""
-    images, boxes = _canvases([first_frontal(study) for study in studies], transform)
+    images, boxes = _canvases([study.main_image for study in studies], transform)
     sides = [study.lateral_image if lateral else None for study in studies]
     rows = [row for row, side in enumerate(sides) if side is not None]
     if not rows:
@@ -180,11 +180,6 @@ def _canvases(images: Sequence[Image], transform: ImageTransform) -> tuple[torch
     canvases, geometries = zip(*(canvas_of(image, transform.size) for image in images), strict=True)
     pixels = torch.from_numpy(np.stack(canvases).astype(np.float32) / 255)  # [B, S, S]
     return transform.normalise(pixels), torch.tensor([geometry.box for geometry in geometries])
-
-
-def first_frontal(study: Study) -> Image:
-    """The radiograph that a study is read from: its first frontal one, or where it has none, its first image."""
-    return (study.frontal_images or study.images)[0]
 
 
 def _check(studies: Sequence[Study]) -> None:
