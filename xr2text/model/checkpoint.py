@@ -107,27 +107,19 @@ class Checkpoint(ModelHubMixin, library_name="xr2text", tags=["chest-x-ray", "ra
         for file in (CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE, TOKENIZER_FILE):
             if not (folder / file).is_file():
                 raise CheckpointError(f"{folder} is not a checkpoint: {file} is missing")
-        settings = _read_json(folder / CONFIG_FILE)
-        if not isinstance(settings, dict) or settings.keys() - {"held_out"} != SECTIONS:
-            raise CheckpointError(f"{folder / CONFIG_FILE}: its keys must be {', '.join(sorted(SECTIONS))}")
-        rest = {name: settings.get(name) for name in ("calibration", "held_out")}
-        return super().from_pretrained(folder, **rest)
-
-    @classmethod
-    def _from_pretrained(
-        cls, *, model_id: str, model: dict, generation: dict, calibration: dict, held_out: list | None, name: str, **_
-    ) -> "Checkpoint":
-        folder = Path(model_id)
         where = folder / CONFIG_FILE
-        config = build(ModelConfig, model, where=f"{where}: model")
-        settings = build(GenerationConfig, generation, where=f"{where}: generation")
+        settings = _read_json(where)
+        if not isinstance(settings, dict) or settings.keys() - {"held_out"} != SECTIONS:
+            raise CheckpointError(f"{where}: its keys must be {', '.join(sorted(SECTIONS))}")
+        config = build(ModelConfig, settings["model"], where=f"{where}: model")
+        generation = build(GenerationConfig, settings["generation"], where=f"{where}: generation")
         try:
             tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
         except Exception as error:  # tokenizers raises plain Exception, and transformers whatever it stumbles over
             raise CheckpointError(f"{folder}: the tokenizer cannot be read: {error}") from error
         network = XR2Text(config, len(tokenizer)).eval()
         try:
-            network.calibration = FindingCalibration.from_json(calibration)
+            network.calibration = FindingCalibration.from_json(settings["calibration"])
         except (TypeError, AttributeError) as error:
             raise CheckpointError(f"{where}: calibration: {error}") from error
         if _read_json(folder / PREPROCESSOR_FILE) != _preprocessor(network):
@@ -136,8 +128,9 @@ class Checkpoint(ModelHubMixin, library_name="xr2text", tags=["chest-x-ray", "ra
             load_model(network, folder / WEIGHTS_FILE)
         except (OSError, SafetensorError, RuntimeError) as error:
             raise CheckpointError(f"{folder / WEIGHTS_FILE} does not fit this model's config: {error}") from error
-        card = folder / CARD_FILE
-        return cls(network, tokenizer, settings, name, card.read_text("utf-8") if card.is_file() else None, held_out)
+        file = folder / CARD_FILE
+        card = file.read_text("utf-8") if file.is_file() else None
+        return cls(network, tokenizer, generation, settings["name"], card, settings.get("held_out"))
 
 
 def _checkpoint_folder(path_or_id: str | Path, **options) -> Path:
