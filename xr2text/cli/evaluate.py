@@ -11,9 +11,9 @@ HELP = "score the reports of a data set's split beside baselines"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--source", required=True, choices=LAYOUTS, help="layout of the data set")
-    add("--root", required=True, type=Path, metavar="DIR", help="the data set's folder; hub: or its id")
+    add("--root", required=True, metavar="DIR", help="the data set's folder; hub: or its id")
     add("--split", default="test", choices=("train", "val", "test"))
-    add("--split-file", type=Path, metavar="FILE", help="indiana, openi: an R2Gen annotation.json")
+    add("--split-file", metavar="FILE", help="indiana, openi: an R2Gen annotation.json")
     add("--train-root", type=Path, metavar="DIR", help="where train and val lie, if not in --root")
     add("--out", required=True, type=Path, metavar="DIR", help="table, metrics, predictions, pictures")
     add("--predictions", type=Path, metavar="CSV", help="score these (columns id, findings) instead")
@@ -27,8 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from xr2text.evaluation.evaluate import evaluate
     from xr2text.model.checkpoint import Checkpoint
 
-    split_file = None if args.split_file is None else str(args.split_file)
-    data = DataConfig(source=args.source, root=str(args.root), split_file=split_file)
+    data = DataConfig(source=args.source, root=args.root, split_file=args.split_file)
     with written_to(args.out):
         metrics = evaluate(
             Checkpoint.from_pretrained(args.checkpoint), data, args.out, args.split, args.batch_size,
