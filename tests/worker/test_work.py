@@ -169,6 +169,33 @@ def test_a_late_image_makes_a_new_version(archive, clock):
     assert archive.state().version == second.InstanceNumber == 2
 
 
+def test_images_that_were_answered_before_make_a_version_of_their_own(archive, clock):
+    worker, (right,) = worker_of(archive), archive.files
+    once(worker)
+    archive.add()
+    wrong = next(name for name in archive.files if name != right and len(name) < 10)
+    once(worker)
+    archive.delete(wrong)
+    archive.changes.append("s1")
+    once(worker)
+    *_, third = sorted(archive.written(), key=lambda made: made.InstanceNumber)
+    assert archive.state().report == third.SOPInstanceUID and archive.state().version == third.InstanceNumber == 3
+
+
+def test_a_study_that_is_deleted_while_it_is_read_stays_deleted(archive, clock, monkeypatch, caplog):
+    seen = []
+    worker = worker_of(archive, observe=lambda *result: seen.append(result))
+
+    def report(image, lateral=None):
+        archive.files.clear()
+        archive.metadata.clear()
+        return make_report()
+
+    monkeypatch.setattr(worker.reporter, "report", report, raising=False)
+    once(worker)
+    assert archive.files == {} and archive.metadata == {} and seen == [] and "It was deleted" in caplog.text
+
+
 def test_a_claim_is_left_alone_until_it_runs_out(archive, clock):
     archive.metadata["s1"] = Record(state="claimed", token="other-1", attempts=1).model_dump_json(), "x"
     worker = worker_of(archive, lease_seconds=60)

@@ -119,8 +119,8 @@ def documents(
 
     Args:
         kinds: "sr", "sc", "pdf"; of a refusal "sr" alone.
-        images: names the study's images; the objects' UIDs are derived from it, so that a repeat makes the same ones.
-        number: of the version.
+        images: names the study's images.
+        number: of the version. The objects' UIDs are derived from it and the images, so that a repeat makes the same.
         previous: UID of the Structured Report of the version before, if there is one.
 
     Raises:
@@ -131,7 +131,7 @@ def documents(
     study = given.source.header.StudyInstanceUID if given.source and given.source.header else ""
     for kind in kinds:
         series = generate_uid(entropy_srcs=[study, kind])
-        uids = (series, generate_uid(entropy_srcs=[study, kind, images, given.report.model]))
+        uids = (series, generate_uid(entropy_srcs=[study, kind, images, given.report.model, str(number)]))
         if kind == "sr":
             before = previous and _reference(study, series, previous)
             made = structured_report(given.report, given.source, given.lateral, uids, number, before)

@@ -38,6 +38,10 @@ UNSTABLE = 10.0  # seconds until a study that still grows is looked at again
 AWAY = (1.0, 30.0)  # seconds between two calls to an Orthanc that is away: at first, at most
 
 
+class ClaimLostError(XR2TextError):
+    """A study was deleted, or its claim ran out, while it was read."""
+
+
 class Record(BaseModel):
     """Where a study stands: done, refused and failed ones have their answer; written ones have yet to be sent."""
 
@@ -244,6 +248,9 @@ class Worker:
             log.warning("study %s: %s", task.label, error)
             self._release(task)
             raise
+        except ClaimLostError as error:
+            log.warning("study %s: %s", task.label, error)
+            return
         except Exception as error:  # whatever one study's files do, the worker goes on with the next
             self._failed(task, error)
             return
@@ -253,7 +260,7 @@ class Worker:
             self.observe(state, seconds, self.orthanc.seconds_since(task.arrived))
 
     def _put_back(self, task: Task) -> dict[str, Any]:
-        """Reads a study and stores its documents in it. Returns what its record says of them."""
+        """Reads a study and stores its documents in it. Returns what its record says of them. Raises ClaimLostError."""
         record, config = task.record, self.config
         if task.reason:
             given = Answer(Refusal((task.reason,), self.reporter.model_name))
@@ -266,6 +273,8 @@ class Worker:
                 "refused",
                 given.report.reasons,
             )
+        if Record.of(self.orthanc.record(task.study)[0]).token != record.token:
+            raise ClaimLostError("It was deleted or taken by another worker meanwhile; nothing is stored.")
         objects, report, number = [], record.report, record.version + 1
         for kind, instance, content in documents(given, kinds, task.digest, number, record.report or None):
             stored, study = self.orthanc.store(content)
