@@ -103,7 +103,7 @@ class FindingHead(nn.Module):
         self.classify_lateral = nn.Linear(config.width, len(names)) if lateral else None
         self.classify_lateral_image = nn.Linear(pooled_width, len(names)) if lateral else None
         seen_in = torch.tensor([[region.name in FINDING_REGIONS[name] for name in names] for region in REGIONS])
-        for layer in (self.classify, self.classify_image, self.classify_lateral_image):
+        for layer in (self.classify, self.classify_image, self.classify_lateral, self.classify_lateral_image):
             if layer is not None:
                 nn.init.constant_(layer.bias, RARE)
         self.register_buffer("region_mask", torch.where(seen_in, 0.0, -torch.inf), persistent=False)  # [K, F]
