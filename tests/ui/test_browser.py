@@ -197,6 +197,45 @@ def test_what_is_typed_outlives_the_answer_to_another_edit(page, browser, png):
     assert page.words == ["There is a nodule.", "There is a scar.", *written[2:]]
 
 
+def test_what_is_typed_is_kept_though_another_study_comes_or_the_queue_is_full(page, browser, png, dicom):
+    page.read(png)
+    first, written = page.find("#bar .history").get_property("value"), page.words
+    write_over(page, 0, "There is a nodule")
+    page.read(dicom)  # while it is typed
+    page.until(lambda: page.ready == "report" and page.find("#bar .history").get_property("value") != first)
+    assert "There is a nodule." not in page.words and "Report written" in page.status
+
+    next(one for one in page.all("#bar .history option") if one.text == first).click()
+    page.until(lambda: page.ready == "report" and first in page.status)
+    assert page.words == ["There is a nodule.", *written[1:]]
+    browser.execute_script(FULL)
+    for text in ("There is a scar", "There is an old scar"):
+        write_over(page, 0, text)
+        browser.execute_script("document.activeElement.blur()")
+    page.set_finding("nodule", "present")
+    page.until(lambda: "sent again" in page.status)
+    assert page.words == ["There is an old scar", *written[1:]], "the text stays"
+    browser.execute_script("window.fetch = window.asked")
+    page.until(lambda: page.ready == "report" and page.words[0] == "There is an old scar.")
+    assert page.words == ["There is an old scar.", *written[1:]]
+
+
+FULL = """
+window.asked = window.fetch;
+window.fetch = (url, ...rest) => String(url.url ?? url).includes("queue/join")
+  ? Promise.resolve(new Response('{"detail": "The queue is full."}', { status: 503 }))
+  : window.asked(url, ...rest);
+"""
+
+
+def write_over(page, place, text):
+    """Types a sentence in place of another, and stays in it; a message may lie over it."""
+    page.browser.execute_script("document.querySelectorAll('#reader .words')[arguments[0]].focus()", place)
+    webdriver.ActionChains(page.browser).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL).send_keys(
+        text
+    ).perform()
+
+
 def test_a_finding_is_set_and_set_back(page, png):
     page.read(png)
     before = page.find("#reader .bars").text

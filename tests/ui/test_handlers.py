@@ -125,6 +125,19 @@ def test_an_edit_of_a_text_that_has_changed_meanwhile_is_carried_over(reporter, 
     assert typed.bare.findings == f"{stood[0]} It is old.", "what was undone stays undone"
 
 
+def test_an_edit_of_a_study_that_is_not_in_front_is_kept_in_it(reporter, read, opened):
+    """Another was opened while it was typed."""
+    label = read.opened.label
+    after = handlers.write_open(reporter, replace(read, opened=opened))["session"]
+    front, text = after.opened, ("The heart is normal. There is a scar.", "No acute disease.")
+    answer = handlers.edit(after, label, *text, front.bare.findings, front.bare.impression)
+    session, shown = answer["session"], value(answer)
+    assert session.find(label).bare.findings == text[0] and session.opened is front
+    assert shown["label"] == front.label and not shown["undo"] and shown["status"] is None
+    again = handlers.edit(session, label, *text, front.bare.findings, front.bare.impression)
+    assert "session" not in again, "what is sent twice changes nothing"
+
+
 def test_a_text_never_gets_into_the_report_of_another_study(read):
     """Text that was typed before the page had turned to another study."""
     assert "session" not in edit(read, "an earlier study", "There is a nodule.", "A nodule.")

@@ -54,7 +54,12 @@ def status(text: str, tone: str = "", details: Iterable[str] = (), ask: str = ""
 
 
 def reader_value(session: Session, said: dict[str, Any] | None = None, busy: str = "") -> dict[str, Any]:
-    """The report that is open and what is said of it. `busy`: what is being done meanwhile."""
+    """The report that is open and what is said of it.
+
+    Args:
+        said: a `status`; None: what was said before still stands.
+        busy: what is being done meanwhile.
+    """
     opened = session.opened
     value = {"label": "", "status": said, "busy": busy, "history": [study.label for study in session.studies]}
     value["adds"] = opened is not None and opened.decoded is not None
@@ -188,20 +193,21 @@ def write_open(reporter: Reporter, session: Session, force: bool = False) -> Ans
 
 
 def changed(session: Session, label: str, change: Any, words: str) -> Answer:
-    """The open study after `change`, a function of it, where it is that of `label`; another may have been opened since
-    the reader typed."""
-    opened = session.opened
-    if opened is None or opened.bare is None or opened.label != label:
-        said = status(GONE, "bad") if session.find(label) is None else None
-        return {"reader": gr.HTML(value=reader_value(session, said))}
+    """The study of `label` after `change`, a function of it. Where another has been opened since the reader typed, that
+    one stays on the page, and what is said there."""
+    opened, front = session.find(label), session.opened
+    if opened is None or opened.bare is None:
+        return {"reader": gr.HTML(value=reader_value(session, status(GONE, "bad")))}
     try:
         after = change(opened)
     except XR2TextError as error:
         return {"reader": gr.HTML(value=reader_value(session, status(str(error), "bad")))}
     if after is opened:
         return {"reader": gr.HTML(value=reader_value(session))}
-    session = session.show(after)
-    return {"session": session, "reader": gr.HTML(value=reader_value(session, status(words)))} | listed(session)
+    in_front = opened is front
+    session = replace(session.show(after), opened=after if in_front else front)
+    said = status(words) if in_front else None
+    return {"session": session, "reader": gr.HTML(value=reader_value(session, said))} | listed(session)
 
 
 def edit(

@@ -30,7 +30,7 @@ WAITING = 32  # requests in the queue; those beyond are told to come back
 IN_TURN = {"concurrency_id": "radiograph", "concurrency_limit": 1}
 EDITED = ("label", "findings", "impression", "former_findings", "former_impression")
 QUIET = {"show_progress": "hidden", "api_visibility": "private", **IN_TURN}
-FAILED = "() => { document.dispatchEvent(new Event('xr2text:failed')); }"
+ANSWERED = "() => {{ document.dispatchEvent(new CustomEvent('xr2text:answered', {{ detail: {} }})); }}"
 
 
 def _part(name: str) -> str:
@@ -72,7 +72,7 @@ def build_page(reporter: Reporter, examples: Examples) -> gr.Blocks:
         }  # fmt: skip
         _tie_room(parts, reporter, examples, folder)
         _tie_batch(parts, reporter)
-        bar.reopened(*_answering(parts, handlers.reopen, label=str), **QUIET)
+        _tie(parts, bar, "reopened", handlers.reopen, label=str)
         for side in sides:
             side.chosen(_using(handlers.compared, label=str), parts["session"], [side, parts["session"]], **QUIET)
         page.load(
@@ -146,6 +146,14 @@ def _saves(parts: dict[str, Any], event: Callable[..., Any], handler: Callable[.
     sent.then(lambda: None, None, parts["carrier"], queue=False, show_progress="hidden", api_visibility="private")
 
 
+def _tie(parts: dict[str, Any], part: gr.HTML, name: str, handler: Callable[..., Any], **fields: type) -> None:
+    """An event of the page, of which the browser is told whether it arrived."""
+    tied = getattr(part, name)(*_answering(parts, handler, **fields), trigger_mode="multiple", **QUIET)
+    for end, arrived in ((tied.success, "true"), (tied.failure, "false")):
+        told = ANSWERED.format(f"{{ name: '{name}', arrived: {arrived} }}")
+        end(None, None, None, js=told, api_visibility="private")
+
+
 def _tie_room(parts: dict[str, Any], reporter: Reporter, examples: Examples, folder: Path | None) -> None:
     """The events of the reading room."""
     room = parts["reader"]
@@ -168,18 +176,17 @@ def _tie_room(parts: dict[str, Any], reporter: Reporter, examples: Examples, fol
         return handlers.keep(folder, session, label)
 
     events = {
-        room.sent: (sent, {"paths": list, "where": str, "write": bool}),
-        room.example: (example, {"number": int, "write": bool}),
-        room.write: (write, {"force": bool}),
-        room.edit: (handlers.edit, dict.fromkeys(EDITED, str)),
-        room.set: (set_finding, {"label": str, "finding": str, "state": str}),
-        room.undo: (handlers.undo, {"label": str}),
-        room.close: (handlers.close, {}),
-        room.keep: (keep, {"label": str}),
+        "sent": (sent, {"paths": list, "where": str, "write": bool}),
+        "example": (example, {"number": int, "write": bool}),
+        "write": (write, {"force": bool}),
+        "edit": (handlers.edit, dict.fromkeys(EDITED, str)),
+        "set": (set_finding, {"label": str, "finding": str, "state": str}),
+        "undo": (handlers.undo, {"label": str}),
+        "close": (handlers.close, {}),
+        "keep": (keep, {"label": str}),
     }
-    for event, (handler, fields) in events.items():
-        tied = event(*_answering(parts, handler, **fields), trigger_mode="multiple", **QUIET)
-        tied.failure(None, None, None, js=FAILED, api_visibility="private")
+    for name, (handler, fields) in events.items():
+        _tie(parts, room, name, handler, **fields)
     _saves(parts, room.save, handlers.save, label=str, name=str)
 
 
@@ -189,6 +196,6 @@ def _tie_batch(parts: dict[str, Any], reporter: Reporter) -> None:
     def many(session: Session, paths: list) -> Iterator[handlers.Answer]:
         return handlers.read_batch(reporter, session, sent_paths(paths))
 
-    parts["worklist"].many(*_answering(parts, many, paths=list), trigger_mode="multiple", **QUIET)
-    parts["worklist"].row(*_answering(parts, handlers.open_row, number=int), trigger_mode="multiple", **QUIET)
+    _tie(parts, parts["worklist"], "many", many, paths=list)
+    _tie(parts, parts["worklist"], "row", handlers.open_row, number=int)
     _saves(parts, parts["worklist"].save, handlers.save_batch, name=str)

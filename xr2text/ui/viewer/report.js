@@ -2,6 +2,8 @@
 // What a person does is sent to the server, whose answer is shown: nothing here decides what the report says.
 let label = ""; // of the study that is shown
 let former = ["", ""]; // its two sections as the server last gave or was given them
+let sent = []; // edits on their way
+let unanswered = 0, lost = false, pause = 2, again = 0; // how many of them, whether one did not arrive, seconds, a timer
 
 function part(tag, className, text = "") {
   return Object.assign(document.createElement(tag), { className, textContent: text });
@@ -34,7 +36,7 @@ function textBox(text, section) {
     box.setAttribute("aria-multiline", "false");
     box.setAttribute("aria-label", `A sentence of the ${section}, to edit`);
     box.addEventListener("blur", ({ relatedTarget: next }) => { // a press of a button comes after the text
-      if (next && !next.classList.contains("words")) sendNow();
+      if (next && !next.classList.contains("words")) sendTyped();
       else sendText();
     });
   }
@@ -93,20 +95,50 @@ function textOf(section) {
 
 const typing = () => !readonly && Boolean(find(".words:focus"));
 
-// The text as it stands goes to the server once no sentence is being written any more, unless it is what came from there.
+// The text as it stands goes to the server, unless it is what came from there; gives whether it went.
 function sendNow() {
-  if (!label || typing()) return;
   const [findings, impression] = ["findings", "impression"].map(textOf);
-  if (findings === former[0] && impression === former[1]) {
-    if (state.late) refresh();
-    else if (find(".new")) writeSentences();
-    return;
-  }
-  ask("edit", { label, findings, impression, former_findings: former[0], former_impression: former[1] });
+  if (!label || findings === former[0] && impression === former[1]) return false;
+  const edit = { label, findings, impression, former_findings: former[0], former_impression: former[1] };
   former = [findings, impression];
+  sent.push(edit);
+  sendEdit(edit);
+  return true;
 }
 
-const sendText = () => setTimeout(sendNow); // once it is known what has the focus next
+// The same once no sentence is being written any more.
+function sendTyped() {
+  if (typing() || sendNow()) return;
+  if (state.late) refresh();
+  else if (find(".new")) writeSentences();
+}
+
+const sendText = () => setTimeout(sendTyped); // once it is known what has the focus next
+
+function sendEdit(edit) {
+  unanswered++;
+  ask("edit", edit);
+}
+
+// An edit was answered, or did not arrive. Then all that were on their way are sent again, each after a longer pause:
+// the server carries over what is new to it, and what it has already changes nothing.
+function edited(arrived) {
+  unanswered--;
+  if (!arrived) {
+    lost = true;
+    writeStatus({ text: `Your text has not reached the server; it is sent again in ${pause} s.`, tone: "bad", details: [] });
+  }
+  if (unanswered) return;
+  if (lost) {
+    clearTimeout(again);
+    again = setTimeout(() => { lost = false; sent.forEach(sendEdit); }, 1000 * pause);
+    pause = Math.min(64, 2 * pause);
+    return;
+  }
+  if (pause > 2 && !props.value?.status) writeStatus({ text: "Your text has reached the server.", tone: "good", details: [] });
+  sent = [];
+  pause = 2;
+}
 
 function findingRow(finding) {
   const row = part("div", "finding");
@@ -155,13 +187,14 @@ function writeDoubts() {
 }
 
 function writeStatus(said = state.view?.status) {
+  find(".edits").hidden = !state.view?.undo;
+  find(".edits span").textContent = state.view?.edits ?? "";
+  if (state.view && !said) return; // what was said before still stands
   const { text, tone, details, ask: asks } = said ?? { text: "", details: [] };
   const status = find(".status"), answer = asks ? [button("go-on primary", asks, "", () => ask("write", { force: true }))] : [];
   status.className = `status ${tone ?? ""}`;
   status.setAttribute("role", tone === "bad" ? "alert" : "status");
   status.replaceChildren(...(text ? [part("b", "", text)] : []), ...details.map((line) => part("p", "", line)), ...answer);
-  find(".edits").hidden = !state.view?.undo;
-  find(".edits span").textContent = state.view?.edits ?? "";
 }
 
 function writeReport() {

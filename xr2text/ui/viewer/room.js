@@ -4,17 +4,21 @@ let place = "frontal"; // where the files go that are chosen next
 
 // Sends an event to the server; until it answers, `busy` says what is being done.
 function ask(name, data, busy = "") {
-  find(".busy").textContent = busy;
-  find(".busy").hidden = !busy;
+  if (busy) showBusy(busy);
   room.dataset.ready = "";
   trigger(name, data);
 }
 
+// What is being done, or that nothing is.
+function showBusy(busy) {
+  find(".busy").textContent = busy;
+  find(".busy").hidden = !busy;
+  room.dataset.ready = busy ? "" : state.view?.label ? "report" : state.film ? "image" : "empty";
+}
+
 async function open(files, where = "frontal") {
   if (!files.length) return;
-  find(".busy").textContent = files.length > 1 ? `Sending ${files.length} files …` : "Sending the file …";
-  find(".busy").hidden = false;
-  room.dataset.ready = "";
+  showBusy(files.length > 1 ? `Sending ${files.length} files …` : "Sending the file …");
   try {
     const sent = await Promise.all([...files].map(upload)), paths = sent.map(({ path }) => path);
     if (files.length > 2) {
@@ -89,12 +93,10 @@ async function refresh() {
   if (!(await showFilm())) return;
   state.late = typing() && props.value?.label === label; // it is shown once nothing is typed any more
   if (state.late) return;
+  if (typing()) sendNow(); // of another study: what is typed goes to its own
   state.view = props.value && typeof props.value === "object" ? props.value : null;
   state.hovered = null;
   if (state.sentence !== null && state.sentence >= sentences().length) state.sentence = null;
-  const busy = state.view?.busy ?? "";
-  find(".busy").textContent = busy;
-  find(".busy").hidden = !busy;
   find(".credit").textContent = state.film?.credit ?? "";
   find(".keeping").hidden = !props.keeping;
   find(".keeping").textContent = props.keeping ?? "";
@@ -110,7 +112,7 @@ async function refresh() {
   mark();
   if (state.view?.view) document.dispatchEvent(new CustomEvent("xr2text:show", { detail: state.view.view }));
   if (state.view?.history) document.dispatchEvent(new CustomEvent("xr2text:history", { detail: state.view }));
-  room.dataset.ready = busy ? "" : state.view?.label ? "report" : state.film ? "image" : "empty";
+  showBusy(state.view?.busy ?? "");
 }
 
 function step(by) {
@@ -166,7 +168,10 @@ if (!readonly) {
     else return;
     event.preventDefault();
   });
-  document.addEventListener("xr2text:failed", refresh); // gradio has said why
+  document.addEventListener("xr2text:answered", ({ detail: { name, arrived } }) => {
+    if (!arrived) showBusy(""); // gradio has said why
+    if (name === "edit") edited(arrived);
+  });
 } else {
   const choice = find(".study");
   document.addEventListener("xr2text:history", ({ detail }) => {
