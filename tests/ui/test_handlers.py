@@ -10,7 +10,7 @@ import pytest
 
 from xr2text.anatomy import REGION_NAMES
 from xr2text.ui import handlers, session
-from xr2text.ui.session import Session
+from xr2text.ui.session import Row, Session
 
 
 @pytest.fixture
@@ -255,6 +255,15 @@ def test_a_batch_goes_on_past_a_bad_file_and_leaves_none(reporter, read, png, no
     assert saved(handlers.save_batch(after, "csv")).decode() == table
     with pytest.raises(gr.Error, match="no longer kept"):
         handlers.save_batch(Session(), "zip")
+
+
+def test_a_second_batch_stands_behind_the_first(reporter, opened, png, not_an_image):
+    *_, last = handlers.read_batch(reporter, Session(), [str(not_an_image), str(png)])
+    first = last["session"]
+    *_, last = handlers.run_batch(reporter, first, [Row("one", opened), Row("other", opened)])
+    assert last["session"].batch[:2] == first.batch and len(last["session"].batch) == 4
+    assert "2 of 2 have a report" in value(last, "worklist")["status"]["text"]
+    assert len({row.opened.label for row in last["session"].batch if row.opened}) == 3
 
 
 @pytest.mark.parametrize("count", [0, handlers.MAX_BATCH + 1])

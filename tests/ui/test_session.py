@@ -11,7 +11,7 @@ from xr2text.imaging.radiograph import ImageError
 from xr2text.imaging.read import read_radiograph
 from xr2text.phantom.drawing import draw_phantom
 from xr2text.ui import handlers
-from xr2text.ui.session import KEPT, VERSIONS, Session, open_radiograph, write_report
+from xr2text.ui.session import KEPT, LISTED, VERSIONS, Row, Session, open_radiograph, write_report
 
 
 def test_a_session_keeps_its_last_studies_without_the_decoded_radiographs(reporter, png):
@@ -23,6 +23,23 @@ def test_a_session_keeps_its_last_studies_without_the_decoded_radiographs(report
     assert all(one.decoded is None for one in session.studies) and session.opened.decoded is not None
     assert session.show(replace(study, label="5", versions=())).studies[-1].report is None
     assert session.find("9").label == "9" and session.find("0") is None
+
+
+def test_what_nobody_has_edited_leaves_first(reporter, png):
+    study = write_report(reporter, open_radiograph(png.read_bytes()), "0")
+    own = study.edited(("There is a nodule.", ""))
+    session = Session().show(own)
+    for number in range(1, KEPT + 3):
+        session = session.show(replace(study, label=str(number)))
+    assert [one.label for one in session.studies] == ["0", *(str(number) for number in range(4, KEPT + 3))]
+    for number in range(KEPT + 2):
+        session = session.show(replace(own, label=f"own {number}"))
+    assert [one.label for one in session.studies] == [f"own {number}" for number in range(2, KEPT + 2)]
+    assert session.show(replace(study, label="new")).studies[-1].label == "new"
+
+    rows = [Row("edited", own), Row("refused", refusal="no picture"), Row("waits", replace(study, versions=()))]
+    session = session.listing(rows).listing([Row(str(number), study) for number in range(LISTED - 1)])
+    assert [row.name for row in session.batch] == ["edited", *(str(number) for number in range(LISTED - 1))]
 
 
 def test_a_report_can_be_gone_back_from_so_many_times(reporter, png):

@@ -136,9 +136,9 @@ def open_files(reporter: Reporter, session: Session, paths: list[str], where: st
         paired = pair(reporter, *opened)
         if paired is None:
             yield {"reader": gr.HTML(value=reader_value(session, status(NO_PAIR)) | {"view": "batch"})}
-            yield from run_batch(
-                reporter, session, [Row(f"Radiograph {number}", study) for number, study in enumerate(opened, 1)]
-            )
+            first = len(session.batch) + 1
+            rows = [Row(f"Radiograph {number}", study) for number, study in enumerate(opened, first)]
+            yield from run_batch(reporter, session, rows)
             return
         opened = [paired]
     yield from open_study(reporter, session, opened[0], write)
@@ -290,12 +290,13 @@ def read_batch(reporter: Reporter, session: Session, paths: list[str]) -> Iterat
 
 
 def run_batch(reporter: Reporter, session: Session, rows: list[Row]) -> Iterator[Answer]:
-    """Study after study; one that is refused has its sentence in the list. Rows of one study are one."""
-    session = replace(session, batch=tuple(rows))
-    for place, row in enumerate(rows):
+    """Study after study, at the end of the worklist; one that is refused has its sentence there."""
+    session = session.listing(rows)
+    before = len(session.batch) - len(rows)
+    for place, row in enumerate(rows, before):
         if row.opened is None:
             continue
-        yield {"session": session, **listed(session, status(f"Radiograph {place + 1} of {len(rows)} …"))}
+        yield {"session": session, **listed(session, status(f"Radiograph {place - before + 1} of {len(rows)} …"))}
         label = f"{time.strftime('%H:%M:%S')} · batch {place + 1}"
         try:
             after = replace(row, opened=write_report(reporter, row.opened, label))
@@ -306,7 +307,7 @@ def run_batch(reporter: Reporter, session: Session, rows: list[Row]) -> Iterator
             hint = " Read it alone to have a report all the same." if isinstance(error, DoubtfulImageError) else ""
             after = replace(row, opened=None, refusal=f"{error}{hint}")
         session = replace(session, batch=(*session.batch[:place], after, *session.batch[place + 1 :]))
-    written = sum(row.opened is not None for row in session.batch)
+    written = sum(row.opened is not None for row in session.batch[before:])
     said = status(f"{written} of {len(rows)} have a report. Open one, then ↓ and ↑ go through them.", "good")
     yield {"session": session, "reader": gr.HTML(value=reader_value(session)), **listed(session, said)}
 

@@ -3,9 +3,10 @@
 import csv
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,7 +22,8 @@ from xr2text.inference.reporter import Reporter
 
 LONG_SIDE = 1024  # pixels of a radiograph as it is shown and kept
 THUMBNAIL = 112  # pixels
-KEPT = 8  # studies of a session
+KEPT = 8  # studies of the history
+LISTED = 60  # studies of the worklist
 VERSIONS = 30  # of a report, that can be gone back to
 REPORT_SECONDS = 60  # in which a report is written or given up
 ZIPPED = ("txt", "json", "png", "pdf", "fhir")
@@ -71,6 +73,11 @@ class Opened:
     def bare(self) -> Report | None:
         """The report as it stands, without pixels."""
         return self.versions[-1].report if self.versions else None
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether a person has changed the report's text, or set a finding."""
+        return bool(self.bare and (self.bare.edited or self.bare.set_findings))
 
     @property
     def report(self) -> Report | None:
@@ -165,7 +172,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Session:
-    """What a reader has open: one study, those read before, and a batch."""
+    """What a reader has open: one study, those read before, and the worklist of all batches."""
 
     opened: Opened | None = None
     studies: tuple[Opened, ...] = ()
@@ -173,8 +180,8 @@ class Session:
     key: str = ""  # gradio's
 
     def show(self, opened: Opened | None) -> "Session":
-        """With this study on the page; one that has a report is remembered, in place of its former self. The oldest
-        leave."""
+        """With this study on the page; one that has a report is remembered, in place of its former self, and others
+        leave as `_newest` says."""
         if opened is None or not opened.label:
             return replace(self, opened=opened)
         small = replace(opened, decoded=None, lateral=opened.lateral and replace(opened.lateral, decoded=None))
@@ -182,7 +189,14 @@ class Session:
         rows = [
             replace(row, opened=small) if row.opened and row.opened.label == opened.label else row for row in self.batch
         ]
-        return replace(self, opened=opened, studies=(*studies, small)[-KEPT:], batch=tuple(rows))
+        kept = _newest(studies, KEPT - 1, [study.is_edited for study in studies])
+        return replace(self, opened=opened, studies=(*kept, small), batch=tuple(rows))
+
+    def listing(self, rows: Sequence[Row]) -> "Session":
+        """With these rows at the worklist's end; others leave as `_newest` says, and those whose turn never came."""
+        read = [row for row in self.batch if row.refusal or row.opened.bare]
+        kept = _newest(read, LISTED - len(rows), [bool(row.opened and row.opened.is_edited) for row in read])
+        return replace(self, batch=(*kept, *rows))
 
     def find(self, label: str) -> Opened | None:
         """The study of that label; None where there is no report of it."""
@@ -190,6 +204,12 @@ class Session:
             return None
         rows = (row.opened for row in self.batch if row.opened)
         return next((study for study in (self.opened, *self.studies, *rows) if study and study.label == label), None)
+
+
+def _newest(things: Sequence[Any], count: int, edited: Sequence[bool]) -> list[Any]:
+    """So many of them, in their order: the oldest leave, of those first that nobody has edited."""
+    leaving = sorted(range(len(things)), key=lambda place: (edited[place], place))[: max(0, len(things) - count)]
+    return [thing for place, thing in enumerate(things) if place not in leaving]
 
 
 def _drawn(grey: np.ndarray, radiograph: Radiograph, geometry: Geometry) -> tuple[Radiograph, Geometry]:

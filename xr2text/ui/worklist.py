@@ -63,7 +63,7 @@ def _row_view(number: int, row: Row) -> dict[str, Any]:
         "seen": [f"{reading.name} {reading.probability:.0%}" for reading in seen[:SHOWN]],
         "more": max(0, len(seen) - SHOWN),
         "warnings": len(report.doubts) if report else 0,
-        "edited": bool(report and (report.edited or report.set_findings)),
+        "edited": bool(row.opened and row.opened.is_edited),
         "need": _need(row),
     }
 
