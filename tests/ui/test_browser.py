@@ -261,13 +261,36 @@ def test_a_batch_is_a_worklist(page, browser, png, dicom, tmp_path):
         page.until(lambda file=file: (tmp_path / file).is_file())
     opens = page.all("#rows button:enabled")[0]
     assert opens.accessible_name.startswith("Open IM0001")
+    browser.set_network_conditions(offline=False, latency=1000, throughput=10**7)
     opens.send_keys(Keys.ENTER)
+    assert "Opening the radiograph" in page.find("#reader .busy").text and not page.ready
+    assert page.find("#reader .text").get_property("inert"), "the former study is held"
+    browser.delete_network_conditions()
     page.until(lambda: page.ready == "report" and page.find("#reader .steps").is_displayed())
+    assert not page.find("#reader .text").get_property("inert") and not page.find("#reader .busy").is_displayed()
     assert "Film 3 of 3" in page.find("#reader .steps").text and "IM0001" in page.status
     browser.execute_script("document.activeElement.blur()")
     for key, name in ((Keys.ARROW_DOWN, png.name), (Keys.ARROW_UP, "IM0001")):
         webdriver.ActionChains(browser).send_keys(key).perform()
         page.until(lambda name=name: page.ready == "report" and name in page.status)
+
+    page.press("[role=tab][data-view=batch]")
+    page.find("#worklist .sort").send_keys("what")
+    names = [one.text for one in page.all("#rows .report b")]
+    opens = page.all("#rows .report button")[-1]
+    opens.send_keys(Keys.ENTER)
+    page.until(lambda: page.ready == "report" and names[-1] in page.status)
+    page.set_finding("nodule", "present")
+    page.press("[role=tab][data-view=batch]")
+    page.until(lambda: [one.text for one in page.all("#rows .report b")] == names[::-1])
+    focus = "return document.activeElement.querySelector('b').textContent"
+    assert browser.execute_script(f"document.querySelector('#rows .report button').focus(); {focus}") == names[-1]
+    page.find("#worklist .files").send_keys(str(png))
+    page.until(lambda: "1 of 1 have a report" in page.find("#batch-status").text)
+    assert browser.execute_script(focus) == names[-1] and len(page.all("#rows li")) == 4
+    page.press("[role=tab][data-view=read]")
+    page.press("#reader .previous")
+    page.until(lambda: page.ready == "report" and names[0] in page.status)
     assert not page.files
 
 

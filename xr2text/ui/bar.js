@@ -16,6 +16,7 @@ document.addEventListener("xr2text:history", ({ detail }) => {
 history.addEventListener("change", () => {
   if (!history.value) return;
   show("read");
+  document.dispatchEvent(new CustomEvent("xr2text:opening", { detail: history.value }));
   trigger("reopened", { label: history.value });
 });
 show("read");

@@ -1,6 +1,6 @@
 // The batch as a worklist. `props.value` is what `worklist.worklist_view` gave.
 const find = (selector) => element.querySelector(selector), picker = find(".files"), sort = find(".sort");
-let open = null; // number of the study that was opened last
+let order = []; // labels of the studies as they stood when one was opened from the list: the arrows go through them
 
 function part(tag, className, text = "") {
   return Object.assign(document.createElement(tag), { className, textContent: text });
@@ -8,6 +8,7 @@ function part(tag, className, text = "") {
 
 const sorted = () => [...(props.value?.rows ?? [])].sort((a, b) => sort.value === "need" && b.need - a.need
   || a.name.localeCompare(b.name, undefined, { numeric: true }));
+const ready = () => sorted().filter(({ state }) => state === "report");
 
 async function send(files) {
   if (!files.length) return;
@@ -20,8 +21,8 @@ async function send(files) {
   }
 }
 
-function show(number) {
-  open = number;
+function show({ number, label }) {
+  document.dispatchEvent(new CustomEvent("xr2text:opening", { detail: label }));
   document.dispatchEvent(new CustomEvent("xr2text:show", { detail: "read" }));
   trigger("row", { number });
 }
@@ -41,7 +42,10 @@ function rowItem(row) {
   if (row.edited) marks.append(part("span", "edited", "yours"));
   press.setAttribute("aria-label", `Open ${row.name}: ${row.text}`);
   press.append(image, text, marks);
-  press.addEventListener("click", () => show(row.number));
+  press.addEventListener("click", () => {
+    order = ready().map(({ label }) => label);
+    show(row);
+  });
   item.append(press);
   return item;
 }
@@ -55,7 +59,9 @@ function refresh() {
   }
   find("progress").hidden = !rows.length || read === rows.length;
   find("progress").value = rows.length ? read / rows.length : 0;
+  const at = document.activeElement.closest("#rows li")?.dataset.number;
   find(".rows").replaceChildren(...sorted().map(rowItem));
+  if (at) find(`#rows li[data-number="${at}"] button`)?.focus({ preventScroll: true });
   for (const name of ["zip", "csv"]) find(`.${name}`).disabled = read < rows.length || !rows.some(({ state }) => state === "report");
 }
 
@@ -87,10 +93,11 @@ document.addEventListener("xr2text:batch", ({ detail }) => {
   document.dispatchEvent(new CustomEvent("xr2text:show", { detail: "batch" }));
   trigger("many", { paths: detail });
 });
-document.addEventListener("xr2text:step", ({ detail: by }) => {
-  const ready = sorted().filter(({ state }) => state === "report").map(({ number }) => number);
-  const next = ready[ready.indexOf(open) + by];
-  if (next !== undefined) show(next);
+document.addEventListener("xr2text:step", ({ detail: { label, by } }) => {
+  const labels = ready().map((row) => row.label);
+  order = [...order.filter((one) => labels.includes(one)), ...labels.filter((one) => !order.includes(one))];
+  const next = ready().find((row) => row.label === order[order.indexOf(label) + by]);
+  if (next) show(next);
 });
 watch("value", refresh);
 refresh();

@@ -57,6 +57,7 @@ def _row_view(number: int, row: Row) -> dict[str, Any]:
     return {
         "number": number,
         "name": row.name,
+        "label": row.opened.label if row.opened else "",
         "image": picture(row.opened.thumbnail) if row.opened else "",
         "state": "refused" if row.refusal else "report" if report else "waiting",
         "text": row.refusal or (report.impression if report else "Waiting …"),

@@ -8,6 +8,7 @@ const level = find(".level"), width = find(".width"), opacity = find(".opacity")
 const state = {
   film: null, maps: null, view: null, grey: null, base: null, regions: [], layers: [], shown: new Set(), hovered: null,
   sentence: null, region: null, zoom: 1, x: 0, y: 0, invert: false, mode: "window", lateral: false,
+  opening: "", // the label of the study that was asked for
 };
 const sentences = () => state.view?.sentences ?? [];
 // The regions that a sentence was written from: each has at least half the weight of the first.

@@ -9,10 +9,13 @@ function ask(name, data, busy = "") {
   trigger(name, data);
 }
 
-// What is being done, or that nothing is.
-function showBusy(busy) {
+// What is being done, or that nothing is. Until a study comes that was asked for, the former one is dimmed and held.
+function showBusy(doing) {
+  const opening = Boolean(state.opening), busy = opening ? "Opening the radiograph …" : doing;
   find(".busy").textContent = busy;
   find(".busy").hidden = !busy;
+  room.classList.toggle("opening", opening);
+  all(".write, .report > :not(.head)").forEach((part) => { part.inert = opening; });
   room.dataset.ready = busy ? "" : state.view?.label ? "report" : state.film ? "image" : "empty";
 }
 
@@ -112,11 +115,12 @@ async function refresh() {
   mark();
   if (state.view?.view) document.dispatchEvent(new CustomEvent("xr2text:show", { detail: state.view.view }));
   if (state.view?.history) document.dispatchEvent(new CustomEvent("xr2text:history", { detail: state.view }));
+  if (state.opening === label || state.view?.status?.tone === "bad") state.opening = "";
   showBusy(state.view?.busy ?? "");
 }
 
 function step(by) {
-  document.dispatchEvent(new CustomEvent("xr2text:step", { detail: by }));
+  document.dispatchEvent(new CustomEvent("xr2text:step", { detail: { label: state.opening || label, by } }));
 }
 
 // Whether keys are for the page: nothing is typed, and no other part of the page is in front.
@@ -156,7 +160,7 @@ if (!readonly) {
     if (!listens(event)) return;
     const key = event.key.toLowerCase();
     if (event.ctrlKey || event.metaKey) {
-      if (key !== "z" || find(".edits").hidden) return;
+      if (key !== "z" || find(".edits").hidden || state.opening) return;
       ask("undo", { label });
     } else if (key === "w") chooseMode("window");
     else if (key === "z") chooseMode("move");
@@ -169,8 +173,14 @@ if (!readonly) {
     event.preventDefault();
   });
   document.addEventListener("xr2text:answered", ({ detail: { name, arrived } }) => {
+    if (["row", "reopened"].includes(name) && !arrived) state.opening = "";
     if (!arrived) showBusy(""); // gradio has said why
     if (name === "edit") edited(arrived);
+  });
+  document.addEventListener("xr2text:opening", ({ detail }) => {
+    sendNow(); // which would be too late once the text is held
+    state.opening = detail;
+    showBusy();
   });
 } else {
   const choice = find(".study");
