@@ -160,6 +160,13 @@ def test_the_report_is_edited_where_it_is_read_and_that_is_what_is_saved(page, b
     assert page.words[2:] == written[1:]
     assert "written by a person" in page.sentences[0].text
     assert page.find("#reader .edits").text.startswith("Yours: 2 written, 1 taken out.")
+    box = page.find("#reader .words")
+    lines = "arguments[0].focus(); arguments[0].innerHTML = 'No effusion<br>Old scar\\nA nodule'; arguments[0].blur()"
+    browser.execute_script(lines, box)
+    page.until(lambda: page.ready == "report" and page.words[0] == "No effusion.")
+    assert page.words[:4] == ["No effusion.", "Old scar.", "A nodule.", "It is new."], "each line is a sentence"
+    page.press("#reader .undo")
+    page.until(lambda: page.ready == "report" and page.words[1] == "It is new.")
     page.press("#reader .sentence:nth-of-type(2) .delete")
     page.until(lambda: page.ready == "report" and len(page.words) == len(written))
     browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})

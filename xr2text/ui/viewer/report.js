@@ -86,10 +86,17 @@ function writeSentences() {
   }
 }
 
-// A section's text; a sentence that a person has written ends in a full stop.
+// What stands in a box, line by line; innerText has none where the box is hidden.
+function linesOf(box) {
+  const copy = box.cloneNode(true);
+  copy.querySelectorAll("br").forEach((end) => end.replaceWith("\n"));
+  return copy.textContent.split(/[\r\n]+/).map((line) => line.trim()).filter(Boolean);
+}
+
+// A section's text: each line is a sentence, and one that a person has written ends in a full stop.
 function textOf(section) {
   const written = new Set(sentences().filter((one) => one.section === section).map((one) => one.text));
-  return [...all(`.${section} .words`)].map((box) => box.textContent.trim()).filter(Boolean)
+  return [...all(`.${section} .words`)].flatMap(linesOf)
     .map((text) => /[.?!]$/.test(text) || written.has(text) ? text : `${text}.`).join(" ");
 }
 
