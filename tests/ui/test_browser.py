@@ -243,14 +243,38 @@ def write_over(page, place, text):
     ).perform()
 
 
-def test_a_finding_is_set_and_set_back(page, png):
+def test_a_finding_is_set_and_set_back(page, browser, png):
     page.read(png)
     before = page.find("#reader .bars").text
-    page.set_finding("nodule", "present")
-    assert "Nodule is set to present" in page.status and "nodule set to present" in page.find("#reader .edits").text
-    assert page.find("#reader .finding").text.startswith("nodule\nby you")
-    page.set_finding("nodule", "present")
-    assert "as the model sees it" in page.status and page.find("#reader .bars").text == before
+    names = [name.text for name in page.all("#reader .finding .name")]
+    browser.execute_script("document.querySelectorAll('#reader .finding .present')[1].focus()")
+    webdriver.ActionChains(browser).send_keys(Keys.SPACE).perform()
+    page.until(lambda: page.ready == "report" and f"{names[1]} set to present" in page.find("#reader .edits").text)
+    assert "is set to present" in page.status and "by you" in page.all("#reader .finding")[1].text
+    assert [name.text for name in page.all("#reader .finding .name")] == names, "it stays in its place"
+    assert browser.switch_to.active_element.accessible_name.startswith(f"{names[1]}: back to"), "and the focus in it"
+    webdriver.ActionChains(browser).double_click(page.all("#reader .finding .present")[1]).perform()
+    page.until(lambda: page.ready == "report" and "as the model sees it" in page.status)
+    assert page.find("#reader .bars").text == before
+
+
+def test_a_report_may_be_all_a_persons_own(page, browser, png):
+    page.read(png)
+    count = len(page.words)
+    last = page.all("#reader .delete")[-1]
+    webdriver.ActionChains(browser).move_to_element(last).double_click(last).perform()
+    page.until(lambda: page.ready == "report" and len(page.words) < count)
+    assert len(page.words) == count - 1, "a double click deletes one sentence"
+    for left in range(count - 2, -1, -1):
+        browser.execute_script("document.querySelector('#reader .delete').focus()")
+        webdriver.ActionChains(browser).send_keys(Keys.ENTER).perform()
+        page.until(lambda left=left: page.ready == "report" and len(page.words) == left)
+        assert browser.switch_to.active_element.tag_name == "button"
+    assert not page.find("#reader .write").is_displayed() and page.find("#reader .finding").is_displayed()
+    page.find("#reader .impression .add").click()
+    webdriver.ActionChains(browser).send_keys("No acute disease").perform()
+    browser.execute_script("document.activeElement.blur()")
+    page.until(lambda: page.ready == "report" and page.words == ["No acute disease."])
 
 
 def test_a_batch_is_a_worklist(page, browser, png, dicom, tmp_path):

@@ -159,6 +159,7 @@ def test_the_report_follows_a_finding_that_is_set_and_keeps_what_a_person_wrote(
     assert answer["session"].opened.bare.set_findings == {"cardiomegaly": "present"}
     both = handlers.set_finding(reporter, answer["session"], label, "nodule", "absent")["session"]
     assert both.opened.bare.set_findings == {"cardiomegaly": "present", "nodule": "absent"}
+    assert "session" not in handlers.set_finding(reporter, both, label, "nodule", "absent"), "it is set already"
     back = handlers.set_finding(reporter, both, label, "cardiomegaly", "")["session"]
     assert back.opened.bare.set_findings == {"nodule": "absent"}
     assert back.opened.bare.findings == "The heart is normal. There is a scar."

@@ -35,10 +35,10 @@ def test_findings_are_listed_by_what_a_reader_asks_first():
         FindingReading("seen", 0.6, 0.5, measure=known), FindingReading("set", 0.0, 0.5, set_to="absent"),
     ]  # fmt: skip
     shown = report_view(make_report(readings=readings))["findings"]
-    assert [finding["name"] for finding in shown] == ["set", "seen", "low", "rare"]
+    assert [finding["name"] for finding in shown] == ["seen", "low", "set", "rare"], "what is set stays in its place"
     assert [finding["assessed"] for finding in shown] == [True, True, True, False]
-    assert shown[1]["measure"].startswith("sensitivity 80% (70% to 90%), specificity 90%")
-    assert "50 of 290" in shown[1]["measure"] and "not been measured" in shown[0]["measure"]
+    assert shown[0]["measure"].startswith("sensitivity 80% (70% to 90%), specificity 90%")
+    assert "50 of 290" in shown[0]["measure"] and "not been measured" in shown[1]["measure"]
 
 
 @pytest.mark.slow

@@ -228,7 +228,7 @@ def set_finding(reporter: Reporter, session: Session, label: str, finding: str, 
         setting = without_finding(draft.set_findings, finding, known)
         if state:
             setting = with_finding(setting, finding, state, known)
-        return opened.rewritten(reporter, setting)
+        return opened if setting == draft.set_findings else opened.rewritten(reporter, setting)
 
     words = f"{finding} is set to {state}" if state else f"{finding} is again as the model sees it"
     return changed(session, label, change, f"{words[:1].upper()}{words[1:]}; the report is written anew from that.")

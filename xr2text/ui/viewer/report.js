@@ -5,6 +5,18 @@ let former = ["", ""]; // its two sections as the server last gave or was given 
 let sent = []; // edits on their way
 let unanswered = 0, lost = false, pause = 2, again = 0; // how many of them, whether one did not arrive, seconds, a timer
 
+// An action that the second click of a double one does not repeat, on what may lie there by then.
+const once = (action) => ({ detail }) => { if (detail < 2) action(); };
+
+// Writes something anew; the focus stays on the same control of its part, or goes to the nearest that is left.
+function keepFocus(write) {
+  const within = document.activeElement?.closest(".findings, .impression, .bars, .edits, .saves, .views, .legend");
+  const controls = () => [...within.querySelectorAll("button:enabled, summary")].filter((one) => one.offsetParent);
+  const place = within && element.contains(within) ? controls().indexOf(document.activeElement) : -1;
+  write();
+  if (place >= 0) (controls()[place] ?? controls().at(-1) ?? find(".impression .add"))?.focus({ preventScroll: true });
+}
+
 function part(tag, className, text = "") {
   return Object.assign(document.createElement(tag), { className, textContent: text });
 }
@@ -19,7 +31,10 @@ function sentenceItem(sentence, i) {
   const note = [sentence.changed ? "changed" : "", sentence.weights.length && state.regions.length ? namesOf(sentence) : "",
     sentence.certainty];
   item.append(textBox(sentence.text, sentence.section), part("small", "", note.filter(Boolean).join("; ")));
-  if (!readonly) item.append(button("delete", "×", `Delete: ${sentence.text}`, () => { item.remove(); sendText(); }));
+  if (!readonly) item.append(button("delete", "×", `Delete: ${sentence.text}`, once(() => {
+    keepFocus(() => item.remove());
+    sendText();
+  })));
   item.addEventListener("mouseenter", () => { state.hovered = i; mark(); });
   item.addEventListener("mouseleave", () => { state.hovered = null; mark(); });
   return item;
@@ -163,7 +178,8 @@ function findingRow(finding) {
   for (const [state_, text] of [["present", "Present"], ["absent", "Absent"]]) {
     const chosen = finding.set === state_;
     const name = chosen ? `${finding.name}: back to what the model sees` : `Set ${finding.name} to ${state_}`;
-    const press = button(state_, text, name, () => ask("set", { label, finding: finding.name, state: chosen ? "" : state_ }));
+    const press = button(state_, text, name, once(() =>
+      ask("set", { label, finding: finding.name, state: chosen ? "" : state_ })));
     press.setAttribute("aria-pressed", chosen);
     choice.append(press);
   }
@@ -180,9 +196,10 @@ function more(items, count, text) {
 }
 
 function writeFindings() {
-  const rows = (state.view?.findings ?? []).map(findingRow), open = Boolean(find(".bars details[open]"));
+  const findings = state.view?.findings ?? [], first = state.view?.first ?? 0, rows = findings.map(findingRow);
+  const open = find(".bars details[open]") || findings.slice(first).some(({ set }) => set); // what was set is in sight
   find(".bars").replaceChildren(...(rows.length ? [part("h2", "", "Findings as the model sees them")] : []),
-    ...more(rows, state.view?.first ?? 0, "more"));
+    ...more(rows, first, "more"));
   if (open && find(".bars details")) find(".bars details").open = true;
 }
 
@@ -198,7 +215,7 @@ function writeStatus(said = state.view?.status) {
   find(".edits span").textContent = state.view?.edits ?? "";
   if (state.view && !said) return; // what was said before still stands
   const { text, tone, details, ask: asks } = said ?? { text: "", details: [] };
-  const status = find(".status"), answer = asks ? [button("go-on primary", asks, "", () => ask("write", { force: true }))] : [];
+  const status = find(".status"), answer = asks ? [button("go-on primary", asks, "", once(() => ask("write", { force: true })))] : [];
   status.className = `status ${tone ?? ""}`;
   status.setAttribute("role", tone === "bad" ? "alert" : "status");
   status.replaceChildren(...(text ? [part("b", "", text)] : []), ...details.map((line) => part("p", "", line)), ...answer);

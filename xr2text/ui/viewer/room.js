@@ -61,7 +61,7 @@ function writeViews() {
     const press = button(which, which === "frontal" ? "Frontal" : "Lateral", "", () => {
       state.lateral = which === "lateral";
       showView();
-      writeViews();
+      keepFocus(writeViews);
     });
     press.setAttribute("aria-pressed", state.lateral === (which === "lateral"));
     views.append(press);
@@ -77,7 +77,7 @@ function writeSaves() {
   if (saves.length) saves.unshift(button("copy", "Copy", "Copy the report's text", () => navigator.clipboard?.writeText(
     `Findings:\n${textOf("findings")}\n\nImpression:\n${textOf("impression")}`)));
   if (saves.length && props.keeping) {
-    const keep = button("keep", state.view.kept ? "Kept" : "Keep as correction", "", () => ask("keep", { label }));
+    const keep = button("keep", state.view.kept ? "Kept" : "Keep as correction", "", once(() => ask("keep", { label })));
     keep.disabled = state.view.kept;
     saves.push(keep);
   }
@@ -105,13 +105,12 @@ async function refresh() {
   find(".keeping").textContent = props.keeping ?? "";
   room.classList.toggle("sided", Boolean(state.view?.sides));
   room.classList.toggle("empty", !state.film);
-  room.classList.toggle("written", sentences().length > 0);
+  room.classList.toggle("written", Boolean(state.view?.label)); // also where every sentence was deleted
   writeExamples();
-  writeLegend();
-  writeReport();
-  writeViews();
-  writeSaves();
   writeSteps();
+  const write = () => [writeLegend, writeReport, writeViews, writeSaves].forEach((part) => part());
+  if (state.view?.label === label) keepFocus(write);
+  else write();
   mark();
   if (state.view?.view) document.dispatchEvent(new CustomEvent("xr2text:show", { detail: state.view.view }));
   if (state.view?.history) document.dispatchEvent(new CustomEvent("xr2text:history", { detail: state.view }));
@@ -137,7 +136,7 @@ if (!readonly) {
     open(files, place);
   });
   find(".close").addEventListener("click", () => ask("close", {}));
-  find(".write").addEventListener("click", () => ask("write", { force: false }, "Writing the report …"));
+  find(".write").addEventListener("click", once(() => ask("write", { force: false }, "Writing the report …")));
   find(".help").addEventListener("click", () => find(".keys").showModal());
   find(".previous").addEventListener("click", () => step(-1));
   find(".next").addEventListener("click", () => step(1));

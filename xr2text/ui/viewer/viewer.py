@@ -84,7 +84,7 @@ def _map_view(name: str, colour: str, level: np.ndarray) -> dict[str, Any]:
 def report_view(report: Report, changed: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
     """A report's part of the value; `changed` has (section, text) of the sentences that are to be marked so."""
     readings = sorted(report.finding_readings, key=_rank)
-    seen = sum(reading.seen or reading.set_to is not None for reading in readings)
+    seen = sum(reading.probability >= reading.threshold for reading in readings)
     return {
         "sentences": [
             _sentence_view(sentence) | {"changed": (sentence.section, sentence.text) in changed}
@@ -105,8 +105,9 @@ def report_view(report: Report, changed: Sequence[tuple[str, str]] = ()) -> dict
 
 
 def _rank(reading: FindingReading) -> tuple:
-    """What a person has set, what is seen, what is assessed; each by its probability."""
-    return reading.set_to is None, not (reading.seen and reading.assessed), not reading.assessed, -reading.probability
+    """What the model sees, what is assessed; each by its probability. What a person sets stays in its place."""
+    seen = reading.probability >= reading.threshold
+    return not (seen and reading.assessed), not reading.assessed, -reading.probability
 
 
 def _sentence_view(sentence: Sentence) -> dict[str, Any]:
