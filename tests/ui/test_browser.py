@@ -403,6 +403,10 @@ def test_two_studies_stand_side_by_side(page, png, dicom):
         options[-1 if side == "left" else -2].click()
         page.until(lambda side=side: page.find(f"#compare-{side} .room").get_attribute("data-ready") == "report")
         assert page.all(f"#compare-{side} .words") and not page.all(f"#compare-{side} .delete")
+    page.press("[role=tab][data-view=read]")
+    write_over(page, 0, "A scar")
+    page.find("[role=tab][data-view=compare]").click()
+    page.until(lambda: page.find("#compare-left .words").text == "A scar.")
 
 
 def test_nothing_is_fetched_from_elsewhere(page, address):
@@ -468,6 +472,9 @@ def test_on_a_phone_the_report_follows_the_film(page, browser, png, tmp_path):
         page.read(png)
         order = [page.find(f"#reader {part}").rect["y"] for part in (".stage", ".words", ".bars", ".tools")]
         assert page.size[0] <= 390 and order == sorted(order) and order[1] < 844
+        screen(browser, 320, 700)
+        assert all(button.rect["x"] + button.rect["width"] <= 320 for button in page.all("#reader .finding .absent"))
+        screen(browser, 390, 844)
         page.batch(bad)
         page.until(lambda: "not an accepted image" in page.find("#rows").text)
         assert page.size[0] <= 390

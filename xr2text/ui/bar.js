@@ -7,7 +7,9 @@ function show(view) {
   for (const tab of tabs) tab.setAttribute("aria-selected", tab.dataset.view === view);
 }
 
-for (const tab of tabs) tab.addEventListener("click", () => show(tab.dataset.view));
+for (const tab of tabs) {
+  tab.addEventListener("click", () => document.dispatchEvent(new CustomEvent("xr2text:show", { detail: tab.dataset.view })));
+}
 document.addEventListener("xr2text:show", ({ detail }) => show(detail));
 document.addEventListener("xr2text:history", ({ detail }) => {
   history.replaceChildren(new Option(detail.history.length ? "choose" : "none yet", ""), ...detail.history.map((name) => new Option(name)));

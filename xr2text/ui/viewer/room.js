@@ -187,7 +187,11 @@ if (!readonly) {
     choice.replaceChildren(new Option("Choose a study", ""), ...detail.history.map((name) => new Option(name)));
     choice.value = detail.history.includes(state.view?.label) ? state.view.label : "";
   });
-  choice.addEventListener("change", () => ask("chosen", { label: choice.value }));
+  const chosen = () => ask("chosen", { label: choice.value });
+  choice.addEventListener("change", chosen);
+  document.addEventListener("xr2text:show", ({ detail }) => { // the report may have been changed meanwhile
+    if (detail === "compare" && choice.value) chosen();
+  });
 }
 chooseMode("window");
 watch(["value", "film", "maps"], refresh);
