@@ -148,6 +148,7 @@ def test_a_click_on_the_picture_chooses_the_region_that_is_strongest_there(page,
 
 def test_the_report_is_edited_where_it_is_read_and_that_is_what_is_saved(page, browser, png, tmp_path):
     page.read(png)
+    assert not browser.execute_script(LEAVES)
     written = page.words
     first = page.find("#reader .words")
     first.click()
@@ -160,6 +161,7 @@ def test_the_report_is_edited_where_it_is_read_and_that_is_what_is_saved(page, b
     assert page.words[2:] == written[1:]
     assert "written by a person" in page.sentences[0].text
     assert page.find("#reader .edits").text.startswith("Yours: 2 written, 1 taken out.")
+    assert browser.execute_script(LEAVES), "the browser asks before it is lost"
     box = page.find("#reader .words")
     lines = "arguments[0].focus(); arguments[0].innerHTML = 'No effusion<br>Old scar\\nA nodule'; arguments[0].blur()"
     browser.execute_script(lines, box)
@@ -181,6 +183,13 @@ def test_the_report_is_edited_where_it_is_read_and_that_is_what_is_saved(page, b
         webdriver.ActionChains(browser).key_down(Keys.CONTROL).send_keys("z").key_up(Keys.CONTROL).perform()
         page.until(lambda: page.ready == "report")
     assert page.words == written and not page.find("#reader .edits").is_displayed()
+
+
+LEAVES = """
+const event = new Event("beforeunload", { cancelable: true });
+window.dispatchEvent(event);
+return event.defaultPrevented;
+"""
 
 
 def test_what_is_typed_outlives_the_answer_to_another_edit(page, browser, png):

@@ -101,6 +101,7 @@ def test_what_is_edited_is_what_is_saved_and_can_be_undone(reporter, read, saved
     text = saved(handlers.save(edited, label, "txt")).decode()
     assert "There is a nodule." in text and "Drafted by example 0.1.0 and edited" in text
     assert edited.studies[-1].bare is edited.opened.bare
+    assert value(handlers.close(edited))["own"] and not value(handlers.close(read))["own"], "what would be lost"
     assert "session" not in edit(edited, label, "There is a nodule. The lungs are clear.", "A nodule.")
     back = handlers.undo(edited, label)["session"]
     assert back.opened.bare is read.opened.bare and "session" not in handlers.undo(back, label)

@@ -63,6 +63,7 @@ def reader_value(session: Session, said: dict[str, Any] | None = None, busy: str
     opened = session.opened
     value = {"label": "", "status": said, "busy": busy, "history": [study.label for study in session.studies]}
     value["adds"] = opened is not None and opened.decoded is not None
+    value["own"] = any(study.is_edited for study in session.everything)  # what a reader would lose with the page
     value["turn"] = time.monotonic()  # so that the browser sees every answer, also one that changes nothing
     if opened and opened.bare:
         value |= report_view(opened.bare, opened.changed)

@@ -198,12 +198,15 @@ class Session:
         kept = _newest(read, LISTED - len(rows), [bool(row.opened and row.opened.is_edited) for row in read])
         return replace(self, batch=(*kept, *rows))
 
+    @property
+    def everything(self) -> list[Opened]:
+        """All that is kept, that which is on the page first; a study may stand there more than once."""
+        rows = (row.opened for row in self.batch)
+        return [study for study in (self.opened, *self.studies, *rows) if study]
+
     def find(self, label: str) -> Opened | None:
         """The study of that label; None where there is no report of it."""
-        if not label:
-            return None
-        rows = (row.opened for row in self.batch if row.opened)
-        return next((study for study in (self.opened, *self.studies, *rows) if study and study.label == label), None)
+        return next((study for study in self.everything if label and study.label == label), None)
 
 
 def _newest(things: Sequence[Any], count: int, edited: Sequence[bool]) -> list[Any]:

@@ -176,6 +176,9 @@ if (!readonly) {
     if (!arrived) showBusy(""); // gradio has said why
     if (name === "edit") edited(arrived);
   });
+  window.addEventListener("beforeunload", (event) => {
+    if (state.view?.own || sent.length || typing() && sendNow()) event.preventDefault(); // the browser asks
+  });
   document.addEventListener("xr2text:opening", ({ detail }) => {
     sendNow(); // which would be too late once the text is held
     state.opening = detail;
