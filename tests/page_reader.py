@@ -5,7 +5,9 @@ from io import BytesIO
 
 import numpy as np
 from PIL import Image
+from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote import errorhandler
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -50,6 +52,12 @@ class Page:
         """Width and height of all that can be scrolled to."""
         script = "const page = document.documentElement; return [page.scrollWidth, page.scrollHeight]"
         return self.browser.execute_script(script)
+
+    def write_over(self, place, text):
+        """Types a sentence in place of another, and stays in it; a message may lie over it."""
+        self.browser.execute_script("document.querySelectorAll('#reader .words')[arguments[0]].focus()", place)
+        keys = webdriver.ActionChains(self.browser).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL)
+        keys.send_keys(text).perform()
 
     def pixels(self):
         """[h, w, 3] of the picture as it is drawn."""

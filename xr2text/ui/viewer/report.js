@@ -210,7 +210,7 @@ function writeDoubts() {
   find(".doubts").replaceChildren(...(doubts.length ? [part("h2", "", "Warnings"), list] : []));
 }
 
-function writeStatus(said = state.view?.status) {
+function writeStatus(said) {
   find(".edits").hidden = !state.view?.undo;
   find(".edits span").textContent = state.view?.edits ?? "";
   if (state.view && !said) return; // what was said before still stands
@@ -228,7 +228,8 @@ function writeReport() {
   writeSentences();
   writeFindings();
   writeDoubts();
-  writeStatus();
+  writeStatus(state.said);
+  state.said = null;
 }
 
 find(".undo").addEventListener("click", () => ask("undo", { label }));

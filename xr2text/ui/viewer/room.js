@@ -93,6 +93,7 @@ function writeSteps() {
 // Everything anew from what the server last gave.
 async function refresh() {
   room.dataset.ready = "";
+  state.said = props.value?.status ?? state.said; // shown even where another answer comes before this one is
   if (!(await showFilm())) return;
   state.late = typing() && props.value?.label === label; // it is shown once nothing is typed any more
   if (state.late) return;
