@@ -132,11 +132,12 @@ _DOUBTED_AFTER = _phrases("""
     suspected, are suspected, suspected, is questioned, is questionable, are questionable, versus, vs, vs., is probable,
     are probable, is likely ., are likely ., would be possible, is considered, are considered, probably present, likely
     present, possibly present, consideration, considerations, difficult to entirely exclude, difficult to exclude,
-    be considered, a possibility, a concern, of concern, remains possible, in the differential,
-    difficult to completely exclude, is in the differential, would be difficult to exclude, may be present, might be
-    present, could be present, may be considered, is favored, are favored, if any, : possible, : probable, : likely, :
-    suspected, : questionable
+    be considered in the appropriate, be considered in the correct, a possibility, a concern, of concern, remains
+    possible, in the differential, difficult to completely exclude, is in the differential, would be difficult to
+    exclude, may be present, might be present, could be present, may be considered, is favored, are favored, if any,
+    : possible, : probable, : likely, : suspected, : questionable
 """)
+_DOUBTS_OF_THE_NEXT = _phrases("a concern for, of concern for, a possibility of")
 _NOT_DOUBTS = _phrases("""
     no question, without question, not suspicious, no suspicious, likely unchanged, likely stable, likely chronic,
     likely benign, probably benign, probably chronic, likely old, probably old, likely postsurgical, likely
@@ -220,7 +221,7 @@ _NOT_GONE = re.compile(
 )
 # "The tip of the tube is not seen": the tube is.
 _TIP_UNSEEN = re.compile(
-    r"(?<=\btip)s?\b[^.;,]{0,60}?\b(?:not|cannot be)(?: \w+){0,2}? "
+    r"(?<=\btip)s?\b(?:(?!\b(?:and|or|with|but|while)\b)[^.;,]){0,60}?\b(?:not|cannot be)(?: \w+){0,2}? "
     r"(?:seen|visuali[sz]ed|identified|included|visible|imaged)\b"
 )
 # "No consolidation, effusions have decreased", "small effusion, pneumothorax is not seen": two statements.
@@ -228,15 +229,15 @@ _WORDS = r"(?:(?!(?:or|nor|no|not|and|is|are|has|have|was|were|which|that)\b)\w+
 _STATEMENT = re.compile(
     rf"(?:,| and)(?= {_WORDS}(?:(?:slightly|mildly|again|been) )?(?:persists?|remains?|stable|unchanged|improved|"
     r"improving|decreased|increased|worsened|small|in (?:\w+ )?(?:place|position))\b)"
-    rf"|,(?= {_WORDS}(?:(?:felt|thought|considered) )?(?:not|no longer|resolved|cleared|removed|absent|unlikely|"
-    r"less likely)\b)"
+    rf"|^[^,;]*,(?= (?!(?:previously|present|noted|seen|visible|best)\b){_WORDS}"
+    r"(?:(?:felt|thought|considered) )?(?:not|no longer|resolved|cleared|removed|absent|unlikely|less likely)\b)"
 )
 # "No cavitation within the consolidation": the consolidation is there.
 _PART = re.compile(
     r"\b(?:no|without)\b[^.;,]{0,40}?\b(?:cavit\w+|calcif\w+|tension(?: component)?|kink\w*|loculat\w+|malposition\w*|"
     r"discontinuity|air-fluid levels?|fractur\w+|shift of the mediastinum)(?: (?:is|are) seen)? "
-    r"(?P<cause>of|in|within|to|from)\b(?= (?:the|this|these) (?:\w+ ){0,4}?(?:mass|nodule|consolidation|effusion|"
-    r"pneumothorax|catheter|picc|port|leads?|wires?|tubes?|lines?|plaques?)\b)"
+    r"(?P<cause>of|in|within|to|from)\b(?= (?:the|this|these) (?:(?!(?:or|nor|and)\b)\w+ ){0,4}?(?:mass|nodule|"
+    r"consolidation|effusion|pneumothorax|catheter|picc|port|leads?|wires?|tubes?|lines?|plaques?)\b)"
 )
 # "no consolidation, large effusion, or pneumothorax" is one list, though ", large" may begin a statement elsewhere.
 _LIST = re.compile(
@@ -264,7 +265,7 @@ def read_statuses(sentence: str, spans: Sequence[tuple[int, int]]) -> list[str |
         sentence = pattern.sub(
             lambda found: found[0].removesuffix(cause := found["cause"]) + _CAUSE.ljust(len(cause)), sentence
         )
-    sentence = _STATEMENT.sub(lambda found: ";".rjust(len(found[0])), sentence)
+    sentence = _STATEMENT.sub(_with_boundary, sentence)
     sentence = _IF_THERE.sub(lambda found: "consider".ljust(len(found[0])), sentence)
     asked = [negex for cues, negex in questions if cues.search(sentence)]
     if not asked:
@@ -277,6 +278,11 @@ def read_statuses(sentence: str, spans: Sequence[tuple[int, int]]) -> list[str |
         negex(doc)
     statuses = [_status(found._) for found in doc.spans["findings"]]
     return [_excepted(sentence, span, spans, status) for span, status in zip(spans, statuses, strict=True)]
+
+
+def _with_boundary(found: re.Match) -> str:
+    """A comma ends a statement; "and" ends a denial alone: a doubt is of both that it joins."""
+    return _CAUSE.rjust(len(found[0])) if found[0] == " and" else found[0][:-1] + ";"
 
 
 def _without_cues(found: re.Match) -> str:
@@ -297,7 +303,7 @@ def _excepted(sentence: str, span: tuple[int, int], spans: Sequence[tuple[int, i
 def _status(answers) -> str | None:
     if answers.unasserted:
         return None
-    if answers.denied:
+    if answers.denied or answers.denied_after:
         return ABSENT
     return UNCERTAIN if answers.doubted or answers.doubted_after else PRESENT
 
@@ -319,8 +325,9 @@ def _negex() -> tuple:
         return cues, Negex(language, name, terms, extension_name=name, span_keys=["findings"])
 
     return language, (
-        ask("denied", _DENIED_BEFORE, _DENIED_AFTER, _NOT_DENIALS, _DENIAL_BOUNDARIES),
+        ask("denied", _DENIED_BEFORE, [], _NOT_DENIALS, _DENIAL_BOUNDARIES),
+        ask("denied_after", [], _DENIED_AFTER, _NOT_DENIALS, [*_BOUNDARIES, _CAUSE]),
         ask("doubted", _DOUBTED_BEFORE, [], _NOT_DOUBTS, _DOUBT_BOUNDARIES),
-        ask("doubted_after", [], _DOUBTED_AFTER, _NOT_DOUBTS, _DOUBT_AFTER_BOUNDARIES),
+        ask("doubted_after", [], _DOUBTED_AFTER, [*_NOT_DOUBTS, *_DOUBTS_OF_THE_NEXT], _DOUBT_AFTER_BOUNDARIES),
         ask("unasserted", _UNASSERTED_BEFORE, _UNASSERTED_AFTER, _NOT_UNASSERTED, [*_BOUNDARIES, _CAUSE]),
     )

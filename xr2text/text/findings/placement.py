@@ -30,7 +30,7 @@ _TWO_SIDES = re.compile(
     )
 )
 # "On the right, none on the left": the second side is free.
-_OTHER_SIDE = re.compile(r"\b(?:none|not|nothing)(?: (?:on|in|at|the|seen|present))* (?:right|left)\b")
+_OTHER_SIDE = re.compile(r"(?:,|\band|\bbut) (?:none|not|nothing)(?: (?:on|in|at|the|seen|present))* (?:right|left)\b")
 _PLACE_OF = re.compile(r"\b(?:in|of|at|on|within|involving) (?:the )?$")
 _JOINT = re.compile(r"\band\b|\bor\b|\bwith\b|,|;|\bwithout\b|\bbut\b")
 _ONLY_JOINED = re.compile(r"\s*(?:,|and|or|and/or|/|with|, and|, or)\s*(?:\w+\s)?")

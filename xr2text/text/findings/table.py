@@ -72,7 +72,7 @@ FINDINGS: tuple[Finding, ...] = (
         r"increased? (?:\w+ )?(?:heart|cardiac) size",
         near(RATIO, "(?:increased|enlarged|elevated|above|exceeds|greater than)", 30),
     ), denies=(
-        near(RATIO, any_of(NORMAL, "below", "less than"), 30),
+        rf"{RATIO}(?: (?!above|exceed|greater|increased)\w+){{0,3}} {any_of(NORMAL, 'below', 'less than')}",
         near(HEART, NORMAL), "normal[- ]sized? (?:heart|cardiac)",
         r"(?:normal|unremarkable)(?: in)?(?: \w+){0,3}? (?:hearts?|cardiac|cardio-?mediastinal|cardio-?pericardial|"
         r"cardiomediastinum)\b",
