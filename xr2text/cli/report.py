@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--identity", action="store_true", help="the Structured Report names the patient as the DICOM file does")
     setting = "a finding as a person sees it, in every file: NAME=present or NAME=absent; the report follows"
     add("--finding", action="append", default=[], type=set_finding, metavar="NAME=STATE", help=setting)
-    add("--force", action="store_true", help="also where a file may be no frontal chest radiograph")
+    add("--force", action="store_true", help="also where a file may be no chest radiograph of its view")
     add_checkpoint(parser)
 
 

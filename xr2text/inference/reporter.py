@@ -100,7 +100,7 @@ class Reporter:
         Args:
             image: the frontal radiograph: a file's path or content (PNG, JPEG, TIFF, WebP, BMP, DICOM), or pixels.
             lateral: the lateral one, if there is one. A checkpoint that reads frontal views alone warns of it.
-            force: also where it is doubtful whether the image is a frontal chest radiograph.
+            force: also where it is doubtful whether the image is a frontal chest radiograph or `lateral` a lateral one.
             max_time: seconds after which the search stops, at its next step.
             findings: what a person has set to "present" or "absent", by finding; the report is written from that.
 

@@ -96,9 +96,9 @@ def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
     gr.Button(visible=False).click(
         report, [single, force, findings, lateral], answer, api_name="report", **in_turn,
         api_description="A radiograph's file -> findings, impression, sentences with their regions, doubts, model; "
-        "with force also where it may be no frontal chest radiograph; findings such as {'pleural effusion': 'present'} "
-        "are as a person sees them, and the report follows; lateral is the lateral view of the same study. The files "
-        "are deleted once they are read.",
+        "with force also where it may be no chest radiograph of its view; findings such as "
+        "{'pleural effusion': 'present'} are as a person sees them, and the report follows; lateral is the lateral "
+        "view of the same study. The files are deleted once they are read.",
     )  # fmt: skip
     gr.Button(visible=False).click(
         report_batch, [many, force], answer, api_name="report_batch", **in_turn,

@@ -171,7 +171,7 @@ def write_open(reporter: Reporter, session: Session, force: bool = False) -> Ans
     """The report of the radiograph that is open, or why there is none.
 
     Args:
-        force: the reader has said that a doubtful image is a frontal chest radiograph.
+        force: the reader wants the report of doubtful images all the same.
     """
     opened = session.opened
     if opened is None or opened.decoded is None:
@@ -313,12 +313,12 @@ def run_batch(reporter: Reporter, session: Session, rows: list[Row]) -> Iterator
     yield {"session": session, "reader": gr.HTML(value=reader_value(session)), **listed(session, said)}
 
 
-def open_row(session: Session, number: int) -> Answer:
-    """A study of the batch comes to the page."""
-    row = session.batch[number] if 0 <= number < len(session.batch) else None
-    if row is None or row.opened is None or row.opened.bare is None:
-        return {"reader": gr.HTML(value=reader_value(session, status(GONE, "bad") if row is None else None))}
-    return shown(session.show(row.opened), status(f"Radiograph {number + 1} of the batch: {row.name}"))
+def open_row(session: Session, label: str) -> Answer:
+    """A study of the batch, which has a report, comes to the page."""
+    row = next((row for row in session.batch if label and row.opened and row.opened.label == label), None)
+    if row is None:
+        return {"reader": gr.HTML(value=reader_value(session, status(GONE, "bad")))}
+    return shown(session.show(row.opened), status(f"From the worklist: {row.name}"))
 
 
 def reopen(session: Session, label: str) -> Answer:

@@ -197,5 +197,5 @@ def _tie_batch(parts: dict[str, Any], reporter: Reporter) -> None:
         return handlers.read_batch(reporter, session, sent_paths(paths))
 
     _tie(parts, parts["worklist"], "many", many, paths=list)
-    _tie(parts, parts["worklist"], "row", handlers.open_row, number=int)
+    _tie(parts, parts["worklist"], "row", handlers.open_row, label=str)
     _saves(parts, parts["worklist"].save, handlers.save_batch, name=str)

@@ -21,10 +21,10 @@ async function send(files) {
   }
 }
 
-function show({ number, label }) {
+function show({ label }) {
   document.dispatchEvent(new CustomEvent("xr2text:opening", { detail: label }));
   document.dispatchEvent(new CustomEvent("xr2text:show", { detail: "read" }));
-  trigger("row", { number });
+  trigger("row", { label });
 }
 
 function rowItem(row) {

@@ -45,7 +45,7 @@ _RULES = [*sorted(Path(text.__file__).parent.rglob("*.py")), Path(anatomy.__file
 VERSION = 4  # of the index's columns and of what the readers make of a source
 _TABLES = ("*.csv", "*.csv.gz", "*.json", "*.jsonl", "*.zip", "*.parquet", "*.arrow", "*/*.parquet", "*/*.arrow",
            "*.xml", "ecgen-radiology/*.xml", "../mimic-cxr-reports.zip")  # fmt: skip
-# Folders that are changed where an image or a report comes or goes.
+# Folders that are changed where images or reports come or go; of MIMIC-CXR where patients do.
 _FOLDERS = ("*/", "images/*/", "files/*/", "mimic-cxr-reports/files/*/", "../mimic-cxr-reports/files/*/")
 
 
@@ -55,7 +55,7 @@ def load_studies(
     """Studies by split, "train", "val" and "test" (a split may be empty).
 
     They come from the index where there is a `data.cache`; it is made where there is none of these settings, tables and
-    folders. That a file within a folder is written anew is not noticed.
+    folders. That a file is written anew, or comes into a patient's folder of MIMIC-CXR, is not noticed.
 
     Args:
         findings: that a model is to predict. Where `text.findings` reads every one of them in reports, labels are what
@@ -126,7 +126,7 @@ def _key(config: DataConfig, from_reports: bool) -> str:
     """A digest of what the index depends on: settings of the source, versions of its tables, when its folders were
     changed, and the rules by which reports are read."""
     settings = config.model_dump(exclude=_USED_LATER)
-    files = [Path(file) for file in (config.root, config.split_file) if file]
+    files = [Path(file) for file in (config.root, config.split_file) if file and Path(file).is_file()]
     if config.labelled_images is not None:
         files.append(Path(config.labelled_images) / "labels.csv")
     if config.segmentation is not None:

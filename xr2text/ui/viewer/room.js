@@ -1,6 +1,7 @@
 // What a reader does with the page: opens files, asks for the report, saves it, steps through a batch.
 const picker = find(".files");
 let place = "frontal"; // where the files go that are chosen next
+let awaited = 0; // studies that were asked for and have not come
 
 // Sends an event to the server; until it answers, `busy` says what is being done.
 function ask(name, data, busy = "") {
@@ -173,7 +174,10 @@ if (!readonly) {
     event.preventDefault();
   });
   document.addEventListener("xr2text:answered", ({ detail: { name, arrived } }) => {
-    if (["row", "reopened"].includes(name) && !arrived) state.opening = "";
+    if (["row", "reopened"].includes(name) && !--awaited && state.opening) {
+      state.opening = "";
+      if (arrived) refresh(); // another answer may have been shown in its place
+    }
     if (!arrived) showBusy(""); // gradio has said why
     if (name === "edit") edited(arrived);
   });
@@ -183,6 +187,7 @@ if (!readonly) {
   document.addEventListener("xr2text:opening", ({ detail }) => {
     sendNow(); // which would be too late once the text is held
     state.opening = detail;
+    awaited++;
     showBusy();
   });
 } else {
