@@ -1,10 +1,8 @@
 """What the worker does when things go wrong, with an archive in memory and no model."""
 
-import json
 import threading
 from datetime import datetime
 from io import BytesIO
-from pathlib import Path
 from types import SimpleNamespace
 from urllib.request import urlopen
 
@@ -18,16 +16,13 @@ from pydicom import dcmread
 from pydicom.uid import generate_uid
 
 from xr2text.cli.main import main
-from xr2text.config import ConfigError, load_config
 from xr2text.errors import XR2TextError
 from xr2text.imaging.radiograph import ImageError
 from xr2text.worker import work
 from xr2text.worker.orthanc import Orthanc, UnavailableError
-from xr2text.worker.settings import Rules, WorkerConfig
+from xr2text.worker.settings import WorkerConfig
 from xr2text.worker.watch import Metrics, status
 from xr2text.worker.work import Record, Worker
-
-CONFIGS = Path(__file__).parents[2] / "configs" / "worker"
 
 
 class Archive:
@@ -336,40 +331,6 @@ def test_another_programs_metadata_is_no_record():
     assert Record.of('{"state": "odd"}') == Record.of("text") == Record.of(None) == Record()
 
 
-def series(**tags):
-    return {"MainDicomTags": tags, "Instances": ["1"]}
-
-
-def test_rules_take_series_and_name_themselves():
-    rules = Rules(body_parts=["Chest"], stations=["ROOM1"], max_age_days=7)
-    chest = series(Modality="DX", BodyPartExamined="CHEST ", StationName="ROOM1")
-    assert rules.taken([chest, series(Modality="CT")]) == [chest]
-    for name, other in (
-        ("modalities", {"Modality": "CT"}),
-        ("body_parts", {"BodyPartExamined": "HAND"}),
-        ("stations", {}),
-    ):
-        tags = {**chest["MainDicomTags"], **other} if other else {"Modality": "CR", "BodyPartExamined": "CHEST"}
-        with pytest.raises(ImageError, match=name):
-            rules.taken([series(**tags)])
-    today = work.datetime(2026, 1, 10).date()
-    rules.check_age("20260103", today)
-    Rules().check_age("", today)
-    for study_date in ("20260102", "", "2026.1.9"):
-        with pytest.raises(ImageError, match="older than 7 days"):
-            rules.check_age(study_date, today)
-
-
-def test_settings_come_from_a_file_and_are_checked(tmp_path, capsys):
-    config = load_config(CONFIGS / "worker.yaml", ["send_to=PACS"], WorkerConfig)
-    assert config.rules.max_age_days == 7 and config.send_to == "PACS" and "CR" in config.rules.modalities
-    (tmp_path / "w.yaml").write_text("rules: {modality: [CR]}\n")
-    assert main(["worker", "--config", str(tmp_path / "w.yaml")]) == 2
-    assert "unknown key 'rules.modality'; did you mean 'rules.modalities'?" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match="metadata"):
-        load_config([], ["metadata=3"], WorkerConfig)
-
-
 def test_an_archive_that_does_not_answer_is_named(capsys):
     assert main(["worker", "--orthanc", f"http://127.0.0.1:{free_ports(1)[0]}", "--status"]) == 2
     assert "worker: Orthanc does not answer (ConnectError)." in capsys.readouterr().err
@@ -396,23 +357,3 @@ def test_counts_and_health_are_served(archive):
         urlopen(f"http://127.0.0.1:{port}/health")
     with pytest.raises(XR2TextError, match="cannot be served"):
         metrics.serve(port, worker)
-
-
-def test_the_shipped_compose_file_fits_the_worker():
-    from argparse import ArgumentParser
-
-    import yaml
-
-    from xr2text.cli import worker
-
-    services = yaml.safe_load((CONFIGS / "compose.yaml").read_text())["services"]
-    parser = ArgumentParser()
-    worker.add_arguments(parser)
-    args = parser.parse_args(services["worker"]["command"].split()[2:])
-    assert (
-        load_config([CONFIGS.parents[1] / file for file in args.config], [f"port={args.port}"], WorkerConfig).port
-        == 9100
-    )
-    assert (
-        args.orthanc == "http://orthanc:8042" and json.loads((CONFIGS / "orthanc.json").read_text())["CheckRevisions"]
-    )
