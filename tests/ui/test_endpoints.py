@@ -3,9 +3,10 @@ import json
 import logging
 import time
 
+import numpy as np
 import pytest
 import requests
-from dicom_files import IDENTITY
+from dicom_files import IDENTITY, dataset, file_bytes
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from page_client import ask, body, send
@@ -14,6 +15,7 @@ from pydicom import dcmread
 
 from xr2text.anatomy import REGION_NAMES
 from xr2text.imaging.radiograph import ImageError
+from xr2text.phantom.drawing import draw_phantom
 from xr2text.ui.page import WAITING
 
 
@@ -52,6 +54,19 @@ def test_a_lateral_view_is_sent_beside(address, png, not_an_image, real_reporter
     assert real_reporter.takes_lateral or "frontal views only" in " ".join(report["doubts"] + report["warnings"])
     with pytest.raises(AppError, match="not an accepted image"):
         client.predict(handle_file(png), lateral=handle_file(not_an_image), api_name="/report")
+    assert not uploads()
+
+
+def test_a_lateral_view_of_another_study_is_refused(address, tmp_path, uploads):
+    client, pixels = Client(address, verbose=False), np.round(draw_phantom(1, 256).pixels * 4095).astype(np.uint16)
+    for study in ("1.2.3", "1.2.4"):
+        made = dataset(pixels, 12, StudyInstanceUID=study, SeriesInstanceUID=study, SOPInstanceUID=study)
+        (tmp_path / f"{study}.dcm").write_bytes(file_bytes(made))
+    frontal, other = (handle_file(tmp_path / f"{study}.dcm") for study in ("1.2.3", "1.2.4"))
+    with pytest.raises(AppError, match="of another study than the frontal one"):
+        client.predict(frontal, lateral=other, api_name="/report")
+    assert client.predict(frontal, True, lateral=other, api_name="/report")["findings"]
+    assert client.predict(frontal, lateral=frontal, api_name="/report")["findings"]
     assert not uploads()
 
 

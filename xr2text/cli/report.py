@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         from tqdm import tqdm
 
         from xr2text.export.files import write_report
-        from xr2text.export.source import ExportError, of_one_study, source_of
+        from xr2text.export.source import OTHER_STUDY, ExportError, of_one_study, source_of
         from xr2text.imaging.radiograph import ImageError
         from xr2text.inference.gate import DoubtfulImageError
         from xr2text.inference.reporter import Reporter
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
                 raise report
             source = source_of(content, report.radiograph, args.identity, _readable(file.name))
             if report.lateral and not args.force and not of_one_study(source, lateral[1]):
-                raise DoubtfulImageError("By its header the lateral view is of another study than the frontal one.")
+                raise DoubtfulImageError(OTHER_STUDY)
             folder, others = folders.folder(file, source.sha256)
             if others:
                 tqdm.write(f"{file}: {others} has the report of another file; this one is in {folder}", file=sys.stderr)

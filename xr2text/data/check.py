@@ -102,9 +102,8 @@ def check_source(config: Config, processes: int = 1, read_images: bool = True) -
     faults = Faults(strict=False)
     splits = load_studies(config.data, config.model.findings, faults)
     if config.data.tuning_fraction:  # as a training parts them
-        own = splits["val"]
+        splits["the source's own val"] = splits["val"]
         splits |= set_apart(splits["train"], config.data.tuning_fraction, config.data.tuning_fold)
-        splits["the source's own val"] = own
     check = Check(splits)
     for fault in dict.fromkeys(fault for fault, _ in faults.found):
         check.failures += _named([text for found, text in faults.found if found == fault], fault)

@@ -20,6 +20,7 @@ IDENTITY = (
 )  # fmt: skip
 SEXES = ("M", "F", "O", "")
 _UNDECODED = re.compile("[\x00-\x1f\x7f\ufffd]")  # what is left of bytes of another character set
+OTHER_STUDY = "By its header the lateral view is of another study than the frontal one."
 
 
 class ExportError(XR2TextError, ValueError):

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from xr2text.anatomy import REGION_NAMES
-from xr2text.export.source import source_of
+from xr2text.export.source import OTHER_STUDY, of_one_study, source_of
 from xr2text.export.text import NOTICE, report_json
 from xr2text.imaging.radiograph import ACCEPTED, MAX_PIXELS, ImageError
 from xr2text.imaging.read import read_radiograph
@@ -51,10 +51,15 @@ def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
 
     def write(file: str, force: bool, findings: dict[str, str] | None = None, lateral: str | None = None) -> dict:
         content = read_once(file)
-        radiograph = read_radiograph(content)
-        side = read_radiograph(read_once(lateral)) if lateral else None
+        radiograph, side = read_radiograph(content), None
+        source = source_of(content, radiograph)
+        if lateral:
+            content = read_once(lateral)
+            side = read_radiograph(content)
+            if not force and not of_one_study(source, source_of(content, side)):
+                raise DoubtfulImageError(OTHER_STUDY)
         written = report_in_time(reporter, radiograph, force, findings, side)
-        return report_json(written, source_of(content, radiograph).sha256, Path(file).name)
+        return report_json(written, source.sha256, Path(file).name)
 
     def report(file: str, force: bool = False, findings: dict | None = None, lateral: str | None = None) -> dict:
         try:

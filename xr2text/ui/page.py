@@ -150,8 +150,8 @@ def _tie(parts: dict[str, Any], part: gr.HTML, name: str, handler: Callable[...,
     """An event of the page, of which the browser is told whether it arrived."""
     tied = getattr(part, name)(*_answering(parts, handler, **fields), trigger_mode="multiple", **QUIET)
     for end, arrived in ((tied.success, "true"), (tied.failure, "false")):
-        told = ANSWERED.format(f"{{ name: '{name}', arrived: {arrived} }}")
-        end(None, None, None, js=told, api_visibility="private")
+        script = ANSWERED.format(f"{{ name: '{name}', arrived: {arrived} }}")
+        end(None, None, None, js=script, api_visibility="private")
 
 
 def _tie_room(parts: dict[str, Any], reporter: Reporter, examples: Examples, folder: Path | None) -> None:

@@ -169,6 +169,10 @@ class Row:
     opened: Opened | None = None
     refusal: str = ""
 
+    @property
+    def is_edited(self) -> bool:
+        return self.opened is not None and self.opened.is_edited
+
 
 @dataclass(frozen=True, eq=False)
 class Session:
@@ -195,7 +199,7 @@ class Session:
     def listing(self, rows: Sequence[Row]) -> "Session":
         """With these rows at the worklist's end; others leave as `_newest` says, and those whose turn never came."""
         read = [row for row in self.batch if row.refusal or row.opened.bare]
-        kept = _newest(read, LISTED - len(rows), [bool(row.opened and row.opened.is_edited) for row in read])
+        kept = _newest(read, LISTED - len(rows), [row.is_edited for row in read])
         return replace(self, batch=(*kept, *rows))
 
     @property

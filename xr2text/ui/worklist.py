@@ -64,7 +64,7 @@ def _row_view(number: int, row: Row) -> dict[str, Any]:
         "seen": [f"{reading.name} {reading.probability:.0%}" for reading in seen[:SHOWN]],
         "more": max(0, len(seen) - SHOWN),
         "warnings": len(report.doubts) if report else 0,
-        "edited": bool(row.opened and row.opened.is_edited),
+        "edited": row.is_edited,
         "need": _need(row),
     }
 
