@@ -72,19 +72,24 @@ def changes_of(name: str, config: str, overrides: list[str]) -> list[str]:
 
 
 def trained(
-    configs: list[str], overrides: list[str], output: Path, changes: Callable[[str], list[str]] = lambda _: []
+    configs: list[str],
+    overrides: list[str],
+    output: Path,
+    changes: Callable[[str], list[str]] = lambda _: [],
+    launch: Callable[[list[str]], None] = train.main,
 ) -> Path:
     """The finished checkpoint of the last run, each of which is started, or goes on, where it is not there.
 
     Args:
         changes: further overrides of each config.
+        launch: runs train.py with these options.
     """
     start: list[str] = []
     for config in configs:
         run = output / Path(config).stem
         if not (run / "checkpoint").is_dir():
             resume = ["--resume"] if (run / "states").is_dir() else []
-            train.main(["--config", config, "--set", *overrides, *changes(config), *start, f"output={run}", *resume])
+            launch(["--config", config, "--set", *overrides, *changes(config), *start, f"output={run}", *resume])
             if not (run / "checkpoint").is_dir():
                 raise SystemExit(f"{run} was stopped; the same call goes on from there")
         start = [f"training.init_from={run / 'checkpoint'}"]

@@ -4,17 +4,25 @@
 
 Each config goes on from the one before. Then the first, which teaches the finding head, is trained once more for each
 fold of the patients, without it, and reads its studies: so each training study that has a report is judged by a model
-that never saw its patient. Scaling, threshold and measures of the findings that come of all of them are written into
+that never saw its patient. On a CPU two of these trainings run at a time, since two threads wait for each other within
+one. Scaling, threshold and measures of the findings that come of all of them are written into
 the checkpoint, and the table of its model card is printed. A stopped call goes on where it was: what RUNS/CONFIG holds
 is not trained again, also where train.py has put it there. After a change of the code or the settings, remove it.
 """
 
 import argparse
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from queue import SimpleQueue
 
 import torch
 from accelerate import Accelerator
 
+import train
 from scripts.ablation import trained
 from xr2text.config import load_config
 from xr2text.errors import XR2TextError
@@ -24,14 +32,64 @@ from xr2text.training.data import load_split_studies, make_loader, prepare_data
 from xr2text.training.validate import fit_calibration, predict
 
 
-def judged_fold(config_file: str, overrides: list[str], run: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Finding logits and labels [N, F] of the patients that the training of these overrides, which is started or goes
-    on where it is not there, leaves out."""
-    config, folder = load_config(config_file, overrides), trained([config_file], overrides, run)
-    checkpoint, accelerator = Checkpoint.from_pretrained(folder), Accelerator()
+class Launcher:
+    """Runs train.py in processes of its own, at most `jobs` at a time, each on its share of the cores. Once one fails
+    it starts no more."""
+
+    def __init__(self, jobs: int):
+        self.threads = max(1, (os.cpu_count() or 1) // jobs)
+        self.lines: SimpleQueue[int] = SimpleQueue()  # of the terminal, free for a progress bar
+        self.running: set[subprocess.Popen] = set()
+        self.stopped = False
+        for line in range(jobs):
+            self.lines.put(line)
+
+    def __call__(self, options: list[str]) -> None:
+        line = self.lines.get()
+        if self.stopped:
+            return
+        environment = os.environ | {"OMP_NUM_THREADS": str(self.threads), "TQDM_POSITION": str(line)}
+        with subprocess.Popen([sys.executable, train.__file__, *options], env=environment) as process:
+            self.running.add(process)
+            process.wait()
+        self.running.remove(process)
+        self.stopped |= process.returncode != 0
+        self.lines.put(line)
+
+    def stop(self) -> None:
+        """Asks what is running to save its state and end, and starts no more."""
+        self.stopped = True
+        for process in list(self.running):
+            process.terminate()
+
+
+def train_together(config: str, runs: dict[Path, list[str]], jobs: int) -> None:
+    """Trains a config with the overrides of each folder, `jobs` at a time. Where one is stopped or fails, or this
+    process is asked to stop, the others save their states and end."""
+    launcher, pool = Launcher(jobs), ThreadPoolExecutor(jobs)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    calls = [pool.submit(trained, [config], changes, folder, launch=launcher) for folder, changes in runs.items()]
+    try:
+        for call in as_completed(calls):
+            call.result()
+    except KeyboardInterrupt:
+        raise SystemExit("stopped as asked: the same call goes on from there") from None
+    finally:
+        for call in calls:
+            call.cancel()
+        launcher.stop()
+        pool.shutdown()
+        signal.signal(signal.SIGTERM, before)
+
+
+def judged_fold(config_file: str, overrides: list[str], folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Finding logits and labels [N, F] of the patients that the training of these overrides has left out."""
+    config, accelerator = load_config(config_file, overrides), Accelerator()
+    checkpoint = Checkpoint.from_pretrained(folder)
     model = checkpoint.model.to(accelerator.device)
     data = prepare_data(config, load_split_studies(config), checkpoint.tokenizer, model.transform)
-    _, logits, labels = predict(model, make_loader(data.val, config, accelerator), accelerator)
+    loader = make_loader(data.val, config, accelerator)
+    _, logits, labels = predict(model, loader, accelerator, read_reports=False)
     return logits, labels
 
 
@@ -40,8 +98,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("configs", nargs="+", help="YAML files; the first teaches the finding head")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of all of them")
     parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1 if torch.cuda.is_available() else 2,
+        help="trainings of the first config at a time",
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
     args = parser.parse_args(argv)
+    if args.jobs < 1:
+        parser.error("--jobs: at least 1")
     if args.folds < 2:
         parser.error("--folds: at least 2, so that there are patients to train on")
     try:
@@ -50,11 +116,18 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(str(error))
     if not first.training.losses.findings:
         parser.error(f"{args.configs[0]} teaches no finding head: training.losses.findings has no weight")
+    folds = {
+        args.runs / "folds" / f"{fold + 1}-of-{args.folds}": [
+            *args.set, f"data.tuning_fraction={1 / args.folds}", f"data.tuning_fold={fold}"
+        ]
+        for fold in range(args.folds)
+    }  # fmt: skip
+    train_together(args.configs[0], {args.runs: args.set, **folds}, args.jobs)
     folder = trained(args.configs, args.set, args.runs)
-    parts = []
-    for fold in range(args.folds):
-        overrides = [*args.set, f"data.tuning_fraction={1 / args.folds}", f"data.tuning_fold={fold}"]
-        parts.append(judged_fold(args.configs[0], overrides, args.runs / "folds" / f"{fold + 1}-of-{args.folds}"))
+    parts = [
+        judged_fold(args.configs[0], overrides, trained(args.configs[:1], overrides, run))
+        for run, overrides in folds.items()
+    ]
     logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
     checkpoint = Checkpoint.from_pretrained(folder)
     checkpoint.model.calibration = fit_calibration(logits, labels, checkpoint.model.config.findings)

@@ -1,6 +1,10 @@
 """scripts.recipe: every patient is judged once, by a model that has not seen it."""
 
 import json
+import os
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -40,12 +44,12 @@ def test_it_writes_what_all_folds_say_and_leaves_the_weights(config_file, make_t
     make_tiny(tuple(NAMES)).save_pretrained(folder, card="# tiny")
     before, weights = json.loads((folder / "config.json").read_text()), (folder / "model.safetensors").read_bytes()
     asked = []
-    monkeypatch.setattr(recipe, "trained", lambda *call: asked.append(call) or folder)
+    monkeypatch.setattr(recipe, "trained", lambda *call, **_: asked.append(call) or folder)
     recipe.main([config_file, "configs/phantom.yaml", "--runs", str(tmp_path / "runs")])
-    assert asked[0] == ([config_file, "configs/phantom.yaml"], [], tmp_path / "runs")
-    assert [(configs, run.name) for configs, _, run in asked[1:]] == [
-        ([config_file], name) for name in ("1-of-3", "2-of-3", "3-of-3")
-    ]
+    first, folds = ("runs", [config_file]), [(f"{number}-of-3", [config_file]) for number in (1, 2, 3)]
+    asked = [(run.name, configs) for configs, _, run in asked]
+    assert sorted(asked[:4]) == sorted([first, *folds])
+    assert asked[4:] == [("runs", [config_file, "configs/phantom.yaml"]), *folds]
     after = json.loads((folder / "config.json").read_text())
     measures = after.pop("calibration")["measures"]
     before.pop("calibration")
@@ -56,9 +60,67 @@ def test_it_writes_what_all_folds_say_and_leaves_the_weights(config_file, make_t
     assert "| cardiomegaly |" in capsys.readouterr().out
 
 
+STAND_IN = """
+import os, signal, sys, time
+from pathlib import Path
+run = Path(sys.argv[-1].removeprefix("output="))
+name = run.parent.name
+def stop(*_):
+    Path(name + ".stopped").touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, stop)
+Path(name + ".started").write_text(" ".join(os.environ[key] for key in ("OMP_NUM_THREADS", "TQDM_POSITION")))
+if name == "fails":
+    while not Path("waits.started").is_file():
+        time.sleep(0.02)
+    sys.exit(1)
+if name == "waits":
+    time.sleep(60)
+(run / "checkpoint").mkdir(parents=True)
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """For train.py: it says what it was started with, fails or waits to be stopped."""
+    file = tmp_path / "stand_in.py"
+    file.write_text(STAND_IN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(recipe.train, "__file__", str(file))
+    monkeypatch.setattr(recipe.os, "cpu_count", lambda: 6)
+
+
+def test_trainings_share_the_cores_and_the_terminal(stand_in, tmp_path):
+    recipe.train_together("tiny.yaml", {tmp_path / name: [] for name in ("a", "b", "c")}, 2)
+    assert all((tmp_path / name / "tiny" / "checkpoint").is_dir() for name in ("a", "b", "c"))
+    started = [(tmp_path / f"{name}.started").read_text() for name in ("a", "b", "c")]
+    assert sorted(started[:2]) == ["3 0", "3 1"] and started[2] in started[:2]
+
+
+def test_where_one_training_fails_the_others_save_and_stop(stand_in, tmp_path):
+    with pytest.raises(SystemExit, match=r"fails.*the same call goes on"):
+        recipe.train_together("tiny.yaml", {tmp_path / name: [] for name in ("fails", "waits", "later")}, 2)
+    assert (tmp_path / "waits.stopped").is_file() and not (tmp_path / "later.started").exists()
+
+
+def test_a_stopped_recipe_stops_its_trainings(stand_in, tmp_path):
+    def ask():
+        while not (tmp_path / "waits.started").is_file():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    with pytest.raises(SystemExit, match="goes on from there"):
+        recipe.train_together("tiny.yaml", {tmp_path / "waits": []}, 1)
+    asking.join()
+    assert (tmp_path / "waits.stopped").is_file()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (["--jobs", "0"], "at least 1"),
         (["--folds", "1"], "at least 2"),
         (["--set", "training.losses.findings=0", "training.losses.ce=1"], "teaches no finding head"),
         (["--set", "model.finding=[]"], "model.findings"),

@@ -254,7 +254,7 @@ def test_a_run_that_learns_no_reports_writes_none(run, write_config, tmp_path):
         "training.epochs=1")  # fmt: skip
     output = tmp_path / "run"
     assert not (output / "validation_reports.csv").exists()
-    assert not {"bleu_4", "combined", "findings_f1"} & set(pd.read_csv(output / "history.csv"))
+    assert not {"bleu_4", "combined", "findings_f1", "validation ce"} & set(pd.read_csv(output / "history.csv"))
     text = (output / "training_report.md").read_text()
     assert "**Radiologist.**" in text and "**Model.**" not in text and "BLEU" not in text
     assert all((output / picture).is_file() for picture in re.findall(r"!\[.*?\]\((.*?)\)", text))

@@ -70,6 +70,7 @@ def test_what_too_few_studies_show_is_kept():
 def test_of_equal_scores_the_lower_loss_is_the_best_epoch():
     history = pd.DataFrame({"epoch": [1, 2, 3, 4], "score": [0.1, 0.2, 0.2, 0.2], "validation ce": [1, 3, 2, 2]})
     assert best_epoch(history)["epoch"] == 3
+    assert best_epoch(history.drop(columns="validation ce"))["epoch"] == 2, "of a training that learns no reports"
 
 
 def test_how_well_a_finding_is_known_is_measured_with_intervals():

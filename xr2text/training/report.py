@@ -89,8 +89,10 @@ def append_history(path: Path, row: dict) -> pd.DataFrame:
 
 
 def best_epoch(history: pd.DataFrame) -> pd.Series:
-    """The row of history.csv whose weights were kept: the highest score, and of equal ones the lowest loss."""
-    return history.sort_values(["score", "validation ce"], ascending=[False, True], kind="stable").iloc[0]
+    """The row of history.csv whose weights were kept: the highest score, and of equal ones the lowest loss, if there is
+    one, else the first."""
+    order = {"score": False} | ({"validation ce": True} if "validation ce" in history else {})
+    return history.sort_values([*order], ascending=[*order.values()], kind="stable").iloc[0]
 
 
 def write_table(path: Path, data: ReportDataset, reports: dict[int, ReportText]) -> None:

@@ -74,8 +74,8 @@ class Validator:
         """Scores by name, of which "score" decides the best epoch, and on the main process the first scored studies."""
         model, settings = self._evaluated_model(), self.config.training
         model.calibration = progress.calibration
-        loss, logits, labels = predict(model, self.loader, self.accelerator)
-        scores = {"validation ce": loss}
+        loss, logits, labels = predict(model, self.loader, self.accelerator, settings.losses.learn_reports)
+        scores = {} if loss is None else {"validation ce": loss}
         if settings.losses.findings:
             kept = None if settings.init_from is None else progress.calibration
             fitted = fit_calibration(logits, labels, self.config.model.findings, kept)
@@ -93,8 +93,9 @@ class Validator:
             self.accelerator.print(f"{empty} of {len(reports)} written reports have no findings section")
         metrics = scores | {"epoch": progress.epoch}
         scores["score"] = round(sum(metrics[name] for name in settings.metric_for_best_model), SCORE_DIGITS)
-        if (scores["score"], -loss) > progress.best:
-            progress.best = scores["score"], -loss
+        merit = scores["score"], -(loss or 0.0)
+        if merit > progress.best:
+            progress.best = merit
             if self.accelerator.is_main_process:
                 best.save_pretrained(Path(self.config.output) / "best")
         samples = self._samples(model, reports) if self.accelerator.is_main_process else []
@@ -140,32 +141,36 @@ class Validator:
 
 @torch.inference_mode()
 def predict(
-    model: XR2Text, loader: DataLoader, accelerator: Accelerator
-) -> tuple[float, torch.Tensor | None, torch.Tensor]:
-    """The validation studies, each counted once: mean cross-entropy per token, and the finding head's logits [N, F]
-    (None without one) beside the labels [N, F]."""
+    model: XR2Text, loader: DataLoader, accelerator: Accelerator, read_reports: bool
+) -> tuple[float | None, torch.Tensor | None, torch.Tensor]:
+    """The validation studies, each counted once: mean cross-entropy per token where `read_reports`, and the finding
+    head's logits [N, F] (None without one) beside the labels [N, F]."""
     model.eval()
     sums, logits, finding_labels = [], [], []
     for batch in progress_bar(loader, "validation", accelerator):
-        labels = batch["labels"]
+        labels = batch["labels"] if read_reports else None
         with accelerator.autocast():
             output = model(batch["pixel_values"], batch["box"], labels, LateralImages.of(batch))
-        per_token = F.cross_entropy(
-            output.logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
-        )  # [B, T]
-        per_study = torch.stack([per_token.sum(1), (labels != IGNORED).sum(1).float()], dim=1)  # [B, 2]
-        sums.append(accelerator.gather_for_metrics(per_study).sum(0))
+        if labels is not None:
+            per_token = F.cross_entropy(
+                output.logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
+            )  # [B, T]
+            per_study = torch.stack([per_token.sum(1), (labels != IGNORED).sum(1).float()], dim=1)  # [B, 2]
+            sums.append(accelerator.gather_for_metrics(per_study).sum(0))
         if output.finding_logits is not None:
             both = torch.stack([output.finding_logits.float(), batch["finding_labels"]], dim=1)  # [B, 2, F]
             both = accelerator.gather_for_metrics(both).cpu()
             logits.append(both[:, 0])
             finding_labels.append(both[:, 1])
-    loss, tokens = torch.stack(sums).sum(0).tolist()
-    if not tokens:
-        raise DataError("no validation study has a report, so there is nothing to validate on")
+    loss = None
+    if sums:
+        total, tokens = torch.stack(sums).sum(0).tolist()
+        if not tokens:
+            raise DataError("no validation study has a report, so there is nothing to validate on")
+        loss = total / tokens
     if not logits:
-        return loss / tokens, None, torch.empty(0, 0)
-    return loss / tokens, torch.cat(logits), torch.cat(finding_labels)
+        return loss, None, torch.empty(0, 0)
+    return loss, torch.cat(logits), torch.cat(finding_labels)
 
 
 @torch.inference_mode()
