@@ -3,7 +3,8 @@
     python -m benchmarks.corrections --root data/iu_xray --out benchmarks/corrections.md
 
 The shipped checkpoint goes on, by configs/finetune.yaml, from corrections of phantoms: drawn radiographs in words of
-their own, as another hospital's are. Other phantoms, and Indiana's validation studies, are written of before and after.
+their own, as another hospital's are; once from these alone, and once with as many that it was trained on before.
+Other phantoms, and Indiana's validation studies, are written of before and after.
 """
 
 import argparse
@@ -48,21 +49,31 @@ def write_corrections(folder: Path, count: int) -> None:
 
 
 def scores(checkpoint: Checkpoint, studies: list[Study], work: Path) -> str:
-    """Cells of a row: F1 over fourteen findings and over five, ROUGE-L."""
+    """Cells of a row: F1 over fourteen findings and over five, contradictions, ROUGE-L."""
     studies = [study for study in studies if study.source_findings.strip()]
     both = checkpoint.model.lateral is not None
     written = write_predictions(checkpoint, studies, work, 16, both).findings
     references = [study.source_findings for study in studies]
     clinical = score_clinical(label_reports(references), label_reports(written))
     language = score_language(references, written, "full", meteor=False).scores
-    values = clinical.micro_14.f1, clinical.micro_5.f1, language.rouge_l
-    return " | ".join(f"{value or 0:.3f}" for value in values)
+    f1 = f"{clinical.micro_14.f1 or 0:.3f} | {clinical.micro_5.f1 or 0:.3f}"
+    return f"{f1} | {clinical.contradictions} | {language.rouge_l:.3f}"
+
+
+def trained(checkpoint: str, corrections: Path, run: Path, *settings: str) -> float:
+    """Minutes that the training takes."""
+    places = [f"data.root={corrections}", f"output={run}", f"training.init_from={checkpoint}", "data.cache=null"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "-q", "train.py", "--config", "configs/finetune.yaml"]
+    started = time.monotonic()
+    subprocess.run([*launch, "--set", *places, *settings], check=True)
+    return (time.monotonic() - started) / 60
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", required=True, help="Indiana collection with R2Gen's annotation.json")
     parser.add_argument("--checkpoint", default=CHECKPOINT)
+    parser.add_argument("--replay", default="configs/iu_xray.yaml", metavar="YAML", help="what it was trained by")
     parser.add_argument("--count", type=int, default=200, help="corrections")
     parser.add_argument("--out", type=Path, help="also write the text here")
     args = parser.parse_args()
@@ -77,21 +88,20 @@ def main() -> None:
             what: list(load_studies(DataConfig(source=source, root=str(root)))[split])
             for what, (source, root, split) in sources.items()
         }
-        settings = [f"data.root={folder / 'corrections'}", "data.cache=null", f"output={folder / 'run'}"]
-        settings.append(f"training.init_from={args.checkpoint}")
-        launch = [sys.executable, "-m", "accelerate.commands.launch", "-q", "train.py"]
-        started = time.monotonic()
-        subprocess.run([*launch, "--config", "configs/finetune.yaml", "--set", *settings], check=True)
-        minutes = (time.monotonic() - started) / 60
-        lines = ["| reports of | checkpoint | F1 (14) | F1 (5) | ROUGE-L |", "|---|---|---:|---:|---:|"]
+        checkpoints, minutes = {"before": Path(args.checkpoint)}, []
+        for when, settings in (("after", ()), ("after, with replay", (f"data.replay={args.replay}",))):
+            minutes.append(trained(args.checkpoint, folder / "corrections", folder / when, *settings))
+            checkpoints[when] = folder / when / "checkpoint"
+        lines = ["| reports of | checkpoint | F1 (14) | F1 (5) | contradictions | ROUGE-L |", "|---|---|" + "---:|" * 4]
         for what, those in studies.items():
-            for when, path in (("before", args.checkpoint), ("after", folder / "run" / "checkpoint")):
-                cells = scores(Checkpoint.from_pretrained(path), those, folder / when / what)
+            for when, path in checkpoints.items():
+                cells = scores(Checkpoint.from_pretrained(path), those, folder / "written" / when / what)
                 lines.append(f"| {what} | {when} | {cells} |")
-    about = f"{machine()}. {args.count} corrections of phantoms, {minutes:.0f} minutes of training."
+    alone, replayed = minutes
+    about = f"{args.count} corrections of phantoms, {alone:.0f} minutes of training, with replay {replayed:.0f}"
     publish(
         "Corrections",
-        f"{about} Made by `python -m benchmarks.corrections --root data/iu_xray`.\n\n" + "\n".join(lines),
+        f"{machine()}. {about}. Made by `python -m benchmarks.corrections --root data/iu_xray`.\n\n" + "\n".join(lines),
         args.out,
     )
 

@@ -105,6 +105,9 @@ class DataConfig(Settings):
     split_file: str | None = None  # indiana, openi: an R2Gen annotation.json whose val and test studies are set apart
     labelled_images: str | None = None  # folder of further training radiographs with finding labels and no reports
     segmentation: str | None = None  # folder of radiographs with masks of lungs and heart; every fifth is held out
+    # A config whose training studies, one for each new one, are mixed among them, so that what a checkpoint has learned
+    # from those is not forgotten (experience replay, Rolnick et al., NeurIPS 2019).
+    replay: str | None = None
     # Of the training patients, this fraction takes the place of the validation studies in a training: the best epoch,
     # scaling and threshold come from them, and the validation studies stay unseen. 0: these are used.
     tuning_fraction: Fraction = 0.0
@@ -183,7 +186,6 @@ class TrainingConfig(Settings):
     lr_encoder: float = Field(1.0e-4, ge=0)
     lr_projection: float = Field(5.0e-4, ge=0)  # of HAQT-ARR, the lateral queries and the finding head
     lr_decoder: float = Field(5.0e-4, ge=0)  # of BART and the finding tokens
-    weight_decay: float = Field(0.01, ge=0)
     # An exponential moving average of the weights is what is validated and kept; null: none.
     ema_decay: float | None = Field(None, gt=0, lt=1)
     losses: LossConfig = LossConfig()

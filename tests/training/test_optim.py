@@ -15,9 +15,7 @@ from xr2text.training.optim import (
 
 def test_parameters_are_grouped_by_module(make_tiny):
     model = make_tiny(("cardiomegaly",), lateral_queries=2).model
-    optimizer = build_optimizer(
-        model, TrainingConfig(lr_encoder=1.0, lr_projection=2.0, lr_decoder=3.0, weight_decay=0.1)
-    )
+    optimizer = build_optimizer(model, TrainingConfig(lr_encoder=1.0, lr_projection=2.0, lr_decoder=3.0))
     rate = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
     assert set(rate) == {id(parameter) for parameter in model.parameters()}
     for module, expected in (
@@ -181,7 +179,7 @@ def test_eight_bit_states_are_small_and_still_learn(make_objective, batch, eager
 
 
 def test_steps_too_small_for_bfloat16_are_made_on_average(make_tiny, eager_torchao):
-    settings = TrainingConfig(optimizer="adamw_8bit", mixed_precision="bf16", weight_decay=0.0, lr_decoder=1e-4)
+    settings = TrainingConfig(optimizer="adamw_8bit", mixed_precision="bf16", lr_decoder=1e-4)
     model = make_tiny().model.train()
     matrices_to_bf16(model)
     weight = model.decoder.bart.model.decoder.layers[0].fc1.weight

@@ -15,6 +15,7 @@ from xr2text.config import ConfigError, TrainingConfig
 from xr2text.data.curriculum import Stage
 from xr2text.model.xr2text import XR2Text
 
+WEIGHT_DECAY = 0.01
 LR_PRIORS = 0.2  # of lr_projection, for the spatial priors, which start on the anatomy
 WARMUP = 0.05  # of all updates, over which the learning rates rise
 LR_FLOOR = 0.02  # the cosine ends at this fraction of each learning rate
@@ -40,7 +41,7 @@ def build_optimizer(model: XR2Text, config: TrainingConfig) -> Optimizer:
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         decayed = [parameter for parameter in trained if parameter.ndim > 1 and id(parameter) not in slow]
         plain = [parameter for parameter in trained if parameter.ndim <= 1 or id(parameter) in slow]
-        for decay, members in ((config.weight_decay, decayed), (0.0, plain)):
+        for decay, members in ((WEIGHT_DECAY, decayed), (0.0, plain)):
             if members:
                 groups.append({"params": members, "lr": rate, "weight_decay": decay, "name": name})
     if config.optimizer == "adamw":

@@ -30,6 +30,7 @@ PLACES = {
     "data.split_file",
     "data.labelled_images",
     "data.segmentation",
+    "data.replay",
     "data.cache",
     "training.init_from",
     "model.encoder.weights",

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from xr2text import anatomy, text
-from xr2text.config import DataConfig
+from xr2text.config import DataConfig, load_config
 from xr2text.data import curriculum
 from xr2text.data.segmentation import segmented_studies, trained_on
 from xr2text.data.sources.hub import hub_studies
@@ -82,14 +82,41 @@ def load_studies(
 def _read(config: DataConfig, from_reports: bool, faults: Faults) -> Iterator[Study]:
     """The source's studies and those for training beside it, one after the other."""
     if config.source == "phantom":
-        yield from phantom_studies(config)
+        studies = phantom_studies(config)
     else:
-        for study in READERS[config.source](_root(config), config, faults):
+        studies = READERS[config.source](_root(config), config, faults)
+    new = 0  # studies with findings, for training
+    for study in studies:
+        new += study.split == "train" and bool(study.findings)
+        yield replace(study, labels={}) if from_reports else study
+    if config.replay is not None:
+        for study in _replayed(config, new):
             yield replace(study, labels={}) if from_reports else study
     if config.labelled_images is not None:
         yield from labelled_studies(config.labelled_images)
     if config.segmentation is not None:
         yield from trained_on(segmented_studies(config.segmentation))
+
+
+def _earlier(config: DataConfig) -> DataConfig:
+    """Where the studies that are replayed come from."""
+    earlier = load_config(config.replay).data
+    return earlier.model_copy(
+        update={"labelled_images": None, "segmentation": None, "replay": None, "cache": config.cache}
+    )
+
+
+def _replayed(config: DataConfig, count: int) -> Iterator[Study]:
+    """Up to `count` training studies with findings, the same each time."""
+    try:
+        studies = load_studies(_earlier(config))["train"]
+    except DataError as error:
+        raise DataError(f"data.replay {config.replay}: {error}") from error
+    studies = studies.select(studies.text_lengths("findings") > 0)
+    names = [hashlib.sha256(name.encode()).digest() for name in studies.ids()]
+    for place in sorted(range(len(names)), key=names.__getitem__)[:count]:
+        study = studies[place]
+        yield replace(study, id=f"replayed-{study.id}", patient=f"replayed-{study.patient}")
 
 
 def _root(config: DataConfig) -> Path:
@@ -138,4 +165,6 @@ def _key(config: DataConfig, from_reports: bool) -> str:
         files += [folder for folder in folders if folder.is_dir() and folder.resolve() != kept]
     stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
     rules = [file.read_text("utf-8") for file in _RULES]
-    return hashlib.sha256(json.dumps([VERSION, settings, from_reports, stamps, rules]).encode()).hexdigest()[:16]
+    replayed = None if config.replay is None else _key(_earlier(config), from_reports)
+    parts = [VERSION, settings, from_reports, stamps, rules, replayed]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
