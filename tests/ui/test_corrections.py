@@ -51,6 +51,20 @@ def test_a_later_correction_of_a_radiograph_takes_the_place_of_the_former(report
     assert study.findings == "The heart is large." and len(list((tmp_path / "images").iterdir())) == 1
 
 
+def test_two_corrections_are_enough_to_train_and_to_validate_on(reporter, pixels, tmp_path):
+    def keep(moved):
+        content = cv2.imencode(".png", np.round(np.roll(pixels, 5 * moved, 1) * 255).astype(np.uint8))[1].tobytes()
+        opened = handlers.write_open(reporter, Session(open_radiograph(content)))["session"]
+        handlers.keep(tmp_path, opened, opened.opened.label)
+        studies = manifest_studies(tmp_path, DataConfig(source="manifest"), Faults())
+        return [study.split for study in studies]
+
+    for moved in range(7):
+        splits = keep(moved)
+    assert splits == ["train", "val", "train", "train", "train", "train", "val"]
+    assert sorted(keep(1)) == sorted(splits), "kept again, it stays where it was"
+
+
 def test_a_folder_that_cannot_be_written_is_said_in_words(read, tmp_path):
     (tmp_path / "file").write_text("in the way")
     refused = handlers.keep(None, read, read.opened.label)

@@ -52,19 +52,26 @@ def keep_correction(folder: Path, opened: Opened) -> None:
         for file, pixels, _ in images:
             with atomic_write(folder / file) as draft:
                 draft.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
-        split = "val" if int(name, 16) % 5 == 0 else "train"
         states = "; ".join(f"{finding}={state}" for finding, state in report.set_findings.items())
-        rows = [(name, file, report.findings, report.impression, name, view, split, states) for file, _, view in images]
         with _turn:
-            _replace(folder / "manifest.csv", name, rows)
+            before = _rows(folder / "manifest.csv")
+            splits = {row[0]: row[_COLUMNS.index("split")] for row in before}
+            split = splits.get(name) or ("val" if len(splits) % 5 == 1 else "train")
+            rows = [
+                (name, file, report.findings, report.impression, name, view, split, states) for file, _, view in images
+            ]
+            _write(folder / "manifest.csv", [row for row in before if row[0] != name] + rows)
     except OSError as error:
         raise CorrectionError(f"The correction could not be kept: {error.strerror}.") from None
 
 
-def _replace(path: Path, name: str, rows: Sequence[Sequence[str]]) -> None:
-    """The table with the rows of that id replaced by these."""
-    before = list(csv.reader(StringIO(path.read_bytes().decode())))[1:] if path.is_file() else []
+def _rows(path: Path) -> list[list[str]]:
+    rows = csv.reader(StringIO(path.read_bytes().decode())) if path.is_file() else ()
+    return [row for row in rows if row][1:]
+
+
+def _write(path: Path, rows: Sequence[Sequence[str]]) -> None:
     content = StringIO()
-    csv.writer(content).writerows([_COLUMNS, *(row for row in before if row and row[0] != name), *rows])
+    csv.writer(content).writerows([_COLUMNS, *rows])
     with atomic_write(path) as draft:
         draft.write_bytes(content.getvalue().encode())

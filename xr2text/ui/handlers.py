@@ -69,16 +69,9 @@ def reader_value(session: Session, said: dict[str, Any] | None = None, busy: str
         value |= report_view(opened.bare, opened.changed)
         value |= {
             "label": opened.label, "saves": saves(opened), "undo": len(opened.versions) > 1, "edits": edits(opened),
-            "kept": opened.kept, "step": _place(session), "sides": _sided(opened),
+            "kept": opened.kept, "sides": _sided(opened),
         }  # fmt: skip
     return value
-
-
-def _place(session: Session) -> str:
-    """Which of the batch is open."""
-    labels = [row.opened.label if row.opened else "" for row in session.batch]
-    label = session.opened.label
-    return f"Film {labels.index(label) + 1} of {len(labels)}" if label in labels else ""
 
 
 def _sided(opened: Opened) -> bool:
@@ -285,7 +278,7 @@ def read_batch(reporter: Reporter, session: Session, paths: list[str]) -> Iterat
             yield listed(session, status(f"Choose from 1 to {MAX_BATCH} files.", "bad"))
             return
         yield listed(session, status(f"Reading {len(paths)} files …"))
-        yield from run_batch(reporter, session, batch_rows(paths))
+        yield from run_batch(reporter, session, batch_rows(reporter, paths))
     finally:
         delete(paths)
 

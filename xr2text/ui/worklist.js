@@ -10,6 +10,13 @@ const sorted = () => [...(props.value?.rows ?? [])].sort((a, b) => sort.value ==
   || a.name.localeCompare(b.name, undefined, { numeric: true }));
 const ready = () => sorted().filter(({ state }) => state === "report");
 
+// Labels in the order in which the arrows go through them: new ones come last.
+function steps() {
+  const labels = ready().map(({ label }) => label);
+  order = [...order.filter((label) => labels.includes(label)), ...labels.filter((label) => !order.includes(label))];
+  return order;
+}
+
 async function send(files) {
   if (!files.length) return;
   find(".status").textContent = `Sending ${files.length} files …`;
@@ -94,10 +101,12 @@ document.addEventListener("xr2text:batch", ({ detail }) => {
   trigger("many", { paths: detail });
 });
 document.addEventListener("xr2text:step", ({ detail: { label, by } }) => {
-  const labels = ready().map((row) => row.label);
-  order = [...order.filter((one) => labels.includes(one)), ...labels.filter((one) => !order.includes(one))];
-  const next = ready().find((row) => row.label === order[order.indexOf(label) + by]);
+  const at = steps().indexOf(label), next = ready().find((row) => row.label === order[at + by]);
   if (next) show(next);
+});
+document.addEventListener("xr2text:place", ({ detail: { label, tell } }) => {
+  const at = steps().indexOf(label);
+  if (at >= 0) tell(`Film ${at + 1} of ${order.length}`);
 });
 watch("value", refresh);
 refresh();

@@ -1,18 +1,18 @@
 """The batch as a worklist: which files are one study, and what the list shows of each."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from xr2text.imaging.radiograph import ImageError
-from xr2text.ui.session import Opened, Row, open_radiograph
+from xr2text.inference.reporter import Reporter
+from xr2text.ui.session import Opened, Row, open_radiograph, pair
 from xr2text.ui.uploads import read_once
 from xr2text.ui.viewer.viewer import picture
 
 SHOWN = 3  # findings of a study in the list
 
 
-def batch_rows(paths: Iterable[str]) -> list[Row]:
+def batch_rows(reporter: Reporter, paths: Iterable[str]) -> list[Row]:
     """A row for each study: of DICOM files of one study, the lateral view stands beside the frontal."""
     rows: list[Row] = []
     for path in paths:
@@ -22,26 +22,19 @@ def batch_rows(paths: Iterable[str]) -> list[Row]:
         except ImageError as error:
             rows.append(Row(name, refusal=str(error)))
             continue
-        partner = next((place for place, row in enumerate(rows) if row.opened and _pairs(row.opened, opened)), None)
-        if partner is None:
-            rows.append(Row(name, opened))
+        for place, row in enumerate(rows):
+            if row.opened and _same_study(row.opened, opened) and (both := pair(reporter, row.opened, opened)):
+                rows[place] = Row(f"{row.name} + {name}", both)
+                break
         else:
-            row = rows[partner]
-            frontal, lateral = sorted((row.opened, opened), key=_lateral)
-            rows[partner] = Row(f"{row.name} + {name}", replace(frontal, lateral=lateral))
+            rows.append(Row(name, opened))
     return rows
 
 
-def _lateral(opened: Opened) -> bool:
-    return opened.decoded.view == "lateral"
-
-
-def _pairs(first: Opened, second: Opened) -> bool:
-    """Whether two files are the two views of one study, by their headers."""
+def _same_study(first: Opened, second: Opened) -> bool:
+    """Whether two files are of one study, by their headers, and the first is one view alone."""
     headers = first.source.header, second.source.header
-    if None in headers or first.lateral or headers[0].StudyInstanceUID != headers[1].StudyInstanceUID:
-        return False
-    return _lateral(first) != _lateral(second)
+    return None not in headers and not first.lateral and headers[0].StudyInstanceUID == headers[1].StudyInstanceUID
 
 
 def worklist_view(rows: Sequence[Row], said: dict[str, Any] | None = None) -> dict[str, Any]:

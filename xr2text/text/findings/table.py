@@ -120,7 +120,8 @@ FINDINGS: tuple[Finding, ...] = (
         r"(?:costophrenic|cp) (?:angles?|sulc\w+|recess\w*|sinus\w*)(?: \w+){0,3} (?:clear|sharp|free|unremarkable|"
         r"preserved|well[- ]defined|normal|intact|maintained|not blunted)",
         r"(?:clear|sharp|normal)(?: \w+)? (?:costophrenic|cp) (?:angles?|sulc\w+)",
-        r"pleural (?:spaces?|surfaces?|margins?)(?: \w+){0,3} (?:clear|unremarkable|normal|intact)",
+        r"pleural (?:spaces?|surfaces?|margins?)(?: \w+){0,3} "
+        r"(?:clear|unremarkable|normal|intact|no (?:acute )?abnormalit\w+)",
         r"no (?:\w+ ){0,3}blunting",
     ), doubts=(
         r"(?:blunt|obliterat)\w*(?: \w+){0,4} (?:costophrenic|cp|angles?|sulc\w+)",

@@ -86,9 +86,10 @@ function writeSaves() {
 }
 
 function writeSteps() {
-  const { step } = state.view ?? {};
-  find(".steps").hidden = !step;
-  find(".steps span").textContent = step ?? "";
+  let place = "";
+  document.dispatchEvent(new CustomEvent("xr2text:place", { detail: { label: state.view?.label, tell: (text) => { place = text; } } }));
+  find(".steps").hidden = !place;
+  find(".steps span").textContent = place;
 }
 
 // Everything anew from what the server last gave.
