@@ -1,6 +1,5 @@
 """What all benchmarks share: the line that says where something was measured, timing, and writing the result."""
 
-import os
 import platform
 import statistics
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import torch
 
 from xr2text.data.tables import read_table
+from xr2text.parallel import usable_cores
 
 CHECKPOINT = "checkpoints/xr2text-iu"
 BUSY = "while True: pass"
@@ -21,8 +21,7 @@ BUSY = "while True: pass"
 
 def machine(device: str = "cpu") -> str:
     """The device, the version of PyTorch and the day."""
-    cores = len(os.sched_getaffinity(0))
-    where = torch.cuda.get_device_name() if device == "cuda" else f"{cores} CPU cores ({platform.machine()})"
+    where = torch.cuda.get_device_name() if device == "cuda" else f"{usable_cores()} CPU cores ({platform.machine()})"
     return f"{where}, PyTorch {torch.__version__}, {date.today()}"
 
 

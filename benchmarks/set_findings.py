@@ -2,9 +2,9 @@
 
     python -m benchmarks.set_findings --root data/iu_xray --out benchmarks/set_findings.md
 
-On each validation study each of the ten findings that are commonest there is set against what the head sees, and the
-report is written anew. It should then assert the finding, or no longer assert it, and of all others assert those
-that it asserted before.
+On each validation study pleural effusion and each of the ten findings that are commonest there are set against what
+the head sees, and the report is written anew. It should then assert the finding, or no longer assert it, and of all
+others assert those that it asserted before; so should its impression, looked at alone.
 """
 
 import argparse
@@ -21,41 +21,45 @@ from xr2text.inference.report import Report
 from xr2text.inference.reporter import Reporter
 from xr2text.text.findings.labeler import NO_FINDING, label_report
 
-COMMONEST = 10
+COMMONEST, ALWAYS = 10, "pleural effusion"
 ASSERTED = (1, -1)  # labels of a finding that a report has, for certain or not
 
 
 def measure(reporter: Reporter, reports: list[Report], findings: list[str]) -> Counter:
-    """How often, by (finding, state it was set to, "set", "followed" or "alone")."""
+    """How often, by (finding, state it was set to, "set", "followed", "alone" or "impression")."""
     counts: Counter = Counter()
     for report in tqdm(reports, desc="setting findings"):
-        before = label_report(f"{report.findings}\n\n{report.impression}")
         for reading in report.finding_readings:
             if reading.name not in findings:
                 continue
             state = ABSENT if reading.seen else PRESENT
             written = reporter.rewrite(report, {reading.name: state})
-            after = label_report(f"{written.findings}\n\n{written.impression}")
-            asserted, asserts = (
-                {name for name, label in labels.items() if label in ASSERTED} - {reading.name, NO_FINDING}
-                for labels in (before, after)
-            )
-            key = reading.name, state
+            asserts = asserted(f"{written.findings}\n\n{written.impression}")
+            key, others = (reading.name, state), {reading.name, NO_FINDING}
             counts[*key, "set"] += 1
-            counts[*key, "followed"] += (after.get(reading.name) in ASSERTED) == (state == PRESENT)
-            counts[*key, "alone"] += asserted == asserts
+            counts[*key, "followed"] += (reading.name in asserts) == (state == PRESENT)
+            counts[*key, "alone"] += asserts - others == asserted(f"{report.findings}\n\n{report.impression}") - others
+            counts[*key, "impression"] += asserted(written.impression) - others == asserted(report.impression) - others
     return counts
 
 
+def asserted(text: str) -> set[str]:
+    """The findings that it says are there, for certain or not."""
+    return {name for name, label in label_report(text).items() if label in ASSERTED}
+
+
 def table(counts: Counter, findings: list[str]) -> str:
-    lines = ["| finding | set to | studies | the report follows | nothing else changes |", "|---|---|---:|---:|---:|"]
+    heads = "the report follows", "nothing else changes", "nothing else changes in the impression"
+    lines = [f"| finding | set to | studies | {' | '.join(heads)} |", "|---|---|" + "---:|" * 4]
     for finding in [*findings, "all"]:
         for state in (PRESENT, ABSENT):
             names = findings if finding == "all" else [finding]
-            studies, followed, alone = (sum(counts[name, state, what] for name in names)
-                                        for what in ("set", "followed", "alone"))  # fmt: skip
+            studies, *right = (
+                sum(counts[name, state, what] for name in names) for what in ("set", "followed", "alone", "impression")
+            )
             if studies:
-                lines.append(f"| {finding} | {state} | {studies} | {followed / studies:.1%} | {alone / studies:.1%} |")
+                shares = " | ".join(f"{count / studies:.1%}" for count in right)
+                lines.append(f"| {finding} | {state} | {studies} | {shares} |")
     return "\n".join(lines)
 
 
@@ -75,7 +79,7 @@ def main() -> None:
         name for study in studies for name, label in label_report(f"{study.findings}\n\n{study.impression}").items()
         if label in ASSERTED and name in reporter.model.config.findings
     )  # fmt: skip
-    findings = [name for name, _ in labels.most_common(COMMONEST)]
+    findings = list(dict.fromkeys([*(name for name, _ in labels.most_common(COMMONEST)), ALWAYS]))
     counts = measure(reporter, reports, findings)
     publish(
         "Findings set by a person",

@@ -76,22 +76,24 @@ def trained(
     overrides: list[str],
     output: Path,
     changes: Callable[[str], list[str]] = lambda _: [],
-    launch: Callable[[list[str]], None] = train.main,
+    launch: Callable[[list[str]], None] | None = None,
 ) -> Path:
     """The finished checkpoint of the last run, each of which is started, or goes on, where it is not there.
 
     Args:
         changes: further overrides of each config.
-        launch: runs train.py with these options.
+        launch: runs train.py with these options; None: in this process.
     """
     start: list[str] = []
     for config in configs:
         run = output / Path(config).stem
         if not (run / "checkpoint").is_dir():
             resume = ["--resume"] if (run / "states").is_dir() else []
-            launch(["--config", config, "--set", *overrides, *changes(config), *start, f"output={run}", *resume])
+            (launch or train.main)(
+                ["--config", config, "--set", *overrides, *changes(config), *start, f"output={run}", *resume]
+            )
             if not (run / "checkpoint").is_dir():
-                raise SystemExit(f"{run} was stopped; the same call goes on from there")
+                raise SystemExit(f"{run} is not finished, as said above; the same call goes on from there")
         start = [f"training.init_from={run / 'checkpoint'}"]
     return run / "checkpoint"
 

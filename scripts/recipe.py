@@ -27,6 +27,7 @@ from scripts.ablation import trained
 from xr2text.config import load_config
 from xr2text.errors import XR2TextError
 from xr2text.model.checkpoint import Checkpoint
+from xr2text.parallel import usable_cores
 from xr2text.training.card import findings_table
 from xr2text.training.data import load_split_studies, make_loader, prepare_data
 from xr2text.training.validate import fit_calibration, predict
@@ -37,7 +38,7 @@ class Launcher:
     it starts no more."""
 
     def __init__(self, jobs: int):
-        self.threads = max(1, (os.cpu_count() or 1) // jobs)
+        self.threads = max(1, usable_cores() // jobs)
         self.lines: SimpleQueue[int] = SimpleQueue()  # of the terminal, free for a progress bar
         self.running: set[subprocess.Popen] = set()
         self.stopped = False
@@ -45,9 +46,9 @@ class Launcher:
             self.lines.put(line)
 
     def __call__(self, options: list[str]) -> None:
-        line = self.lines.get()
         if self.stopped:
             return
+        line = self.lines.get()
         environment = os.environ | {"OMP_NUM_THREADS": str(self.threads), "TQDM_POSITION": str(line)}
         with subprocess.Popen([sys.executable, train.__file__, *options], env=environment) as process:
             self.running.add(process)

@@ -316,13 +316,10 @@ def setting_names(section: type[Settings] = Config, prefix: str = "") -> list[st
     """Dotted names of all settings; those of a curriculum's stage are training.curriculum.NAME."""
     names = []
     for name, field in section.model_fields.items():
-        inner = next(filter(_is_section, (field.annotation, *get_args(field.annotation))), None)
+        types = (kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type))
+        inner = next((kind for kind in types if issubclass(kind, Settings)), None)
         names += setting_names(inner, f"{prefix}{name}.") if inner else [prefix + name]
     return names
-
-
-def _is_section(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, Settings)
 
 
 def _in_words(fault: dict[str, Any], known: list[str]) -> str:

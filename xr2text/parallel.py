@@ -11,6 +11,11 @@ from functools import partial
 CHUNK = 16  # items that a process takes at a time
 
 
+def usable_cores() -> int:
+    """Those that this process may run on, which `taskset` lessens."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
 def worker_map(processes: int) -> Iterator[Callable[..., Iterator]]:
     """`map`, its work shared by so many processes; the results keep the items' order."""

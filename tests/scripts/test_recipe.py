@@ -87,7 +87,7 @@ def stand_in(tmp_path, monkeypatch):
     file.write_text(STAND_IN)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(recipe.train, "__file__", str(file))
-    monkeypatch.setattr(recipe.os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(recipe, "usable_cores", lambda: 6)
 
 
 def test_trainings_share_the_cores_and_the_terminal(stand_in, tmp_path):
@@ -101,6 +101,15 @@ def test_where_one_training_fails_the_others_save_and_stop(stand_in, tmp_path):
     with pytest.raises(SystemExit, match=r"fails.*the same call goes on"):
         recipe.train_together("tiny.yaml", {tmp_path / name: [] for name in ("fails", "waits", "later")}, 2)
     assert (tmp_path / "waits.stopped").is_file() and not (tmp_path / "later.started").exists()
+
+
+def test_after_a_failure_no_training_waits_for_its_turn(tmp_path, monkeypatch):
+    file = tmp_path / "fails.py"
+    file.write_text("raise SystemExit(1)")
+    monkeypatch.setattr(recipe.train, "__file__", str(file))
+    for turn in range(10):
+        with pytest.raises(SystemExit, match="goes on"):
+            recipe.train_together("tiny.yaml", {tmp_path / f"{turn}-{run}": [] for run in range(4)}, 1)
 
 
 def test_a_stopped_recipe_stops_its_trainings(stand_in, tmp_path):

@@ -4,10 +4,11 @@ import os
 import pytest
 import torch
 
-from xr2text.config import ConfigError, DataConfig, GenerationConfig, load_config
+from xr2text.config import ConfigError, DataConfig, GenerationConfig, layout_config, load_config
 from xr2text.data.segmentation import segmented_studies, study_key
 from xr2text.data.sources import load_studies
 from xr2text.model.findings import FindingCalibration
+from xr2text.training.card import card_head
 from xr2text.training.setup import first_checkpoint, make_accelerator, started_command
 
 
@@ -62,6 +63,14 @@ def test_the_command_names_no_place_of_this_machine():
         ["configs/full.yaml", "/secret/8gb.yaml"], ["data.root=/secret", "output=/secret", "training.epochs=3"]
     )
     assert command == "accelerate launch train.py --config configs/full.yaml 8gb.yaml --set training.epochs=3"
+
+
+def test_the_card_names_what_is_replayed_and_its_licence(tmp_path):
+    (tmp_path / "earlier.yaml").write_text("{name: earlier, output: none, data: {source: indiana}}")
+    replay = f"data.replay={tmp_path / 'earlier.yaml'}"
+    card = card_head(layout_config(["data.source=phantom", replay]), None)
+    assert "license: cc-by-nc-nd-4.0" in card and "Replayed beside them: the Indiana University" in card
+    assert replay not in started_command(["run.yaml"], [replay])
 
 
 def test_a_checkpoint_gives_weights_tokenizer_and_calibration(write_config, make_tiny, tmp_path):

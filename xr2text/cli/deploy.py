@@ -13,13 +13,8 @@ PATTERNS = (
     "app.py", "requirements.txt", "README.md", "LICENSE", "xr2text/**/*", "checkpoints/xr2text-gate/*", f"{MODEL}/*",
     "docs/*.md", "benchmarks/*.md", "benchmarks/*.png",
 )  # fmt: skip
-FOLDERS = (
-    "xr2text/*",
-    "checkpoints/*",
-    "docs/*",
-    "configs/*",
-    "benchmarks/*",
-)  # where an earlier deployment's files are deleted
+# Where an earlier deployment's files are deleted.
+FOLDERS = ["xr2text/*", "checkpoints/*", "docs/*", "configs/*", "benchmarks/*"]
 VARIABLE = "XR2TEXT_CHECKPOINT"  # of a Space, which app.py reads
 
 
@@ -88,7 +83,7 @@ def deploy(space_id: str, model: str | None = None, private: bool = False, root:
         elif VARIABLE in api.get_space_variables(space_id):  # of an earlier deployment
             api.delete_space_variable(space_id, VARIABLE)
         api.upload_folder(
-            folder_path=root, repo_id=space_id, repo_type="space", allow_patterns=files, delete_patterns=list(FOLDERS),
+            folder_path=root, repo_id=space_id, repo_type="space", allow_patterns=files, delete_patterns=FOLDERS,
             commit_message="XR2Text",
         )  # fmt: skip
     except HFValidationError as error:

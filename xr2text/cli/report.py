@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         files = [file for file in files if crc32(os.fsencode(_stem(file))) % state.num_processes == state.process_index]
     if len(findings := dict(args.finding)) < len(set(args.finding)):
         raise XR2TextError("--finding: one finding is set to both present and absent")
-    documents = _documents(args)
+    documents = ["txt", "json", *([] if args.no_overlay else ["png"]), *(["maps"] if args.maps else []), *args.also]
     contents: deque[bytes | Path] = deque()  # of the model's batch
 
     def images() -> Iterator[tuple[bytes | Path, Path | None]]:
@@ -111,10 +111,6 @@ def run(args: argparse.Namespace) -> int:
     if refused:
         print(f"{refused} of {len(files)} files without all that was asked for", file=sys.stderr)
     return int(refused > 0)
-
-
-def _documents(args: argparse.Namespace) -> list[str]:
-    return ["txt", "json", *([] if args.no_overlay else ["png"]), *(["maps"] if args.maps else []), *args.also]
 
 
 def set_finding(text: str) -> tuple[str, str]:

@@ -102,7 +102,8 @@ class Curriculum:
         for config in stages or [StageConfig(name="all", epochs=total_epochs)]:
             if first >= total_epochs:
                 break
-            shown = _shown(config, difficulties)
+            limits = [np.inf if limit is None else limit for limit in (config.max_findings, config.max_regions)]
+            shown = (difficulties <= limits).all(1)  # [E] bool
             where = f"training.curriculum: stage {config.name!r} ({criteria(config)})"
             if not shown.any():
                 raise ConfigError(f"{where} shows none of the {self.examples} radiographs")
@@ -144,9 +145,3 @@ def criteria(stage: StageConfig) -> str:
     if stage.max_regions is not None:
         words.append(f"at most {stage.max_regions} regions")
     return ", ".join(words) or "all studies"
-
-
-def _shown(stage: StageConfig, difficulties: np.ndarray) -> np.ndarray:
-    """[E] bool, the examples that a stage shows."""
-    limits = [np.inf if limit is None else limit for limit in (stage.max_findings, stage.max_regions)]
-    return (difficulties <= limits).all(1)

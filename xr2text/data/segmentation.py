@@ -2,7 +2,6 @@
 
     FOLDER/images/*                                     frontal radiographs
     FOLDER/masks/{right_lung,left_lung,heart}/*.png     of the same names and sizes, white where the organ is
-    FOLDER/nodules.csv                                  if it is there: image, nodule (1 or 0), x in the image's pixels
 
 The outlined ones are taken as they are; the other four follow from them by rules of proportion, since no public
 collection outlines them.
@@ -16,11 +15,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image as Pillow
 
 from xr2text.anatomy import REGION_NAMES
 from xr2text.data.study import FRONTAL, DataError, ImageFile, Study
-from xr2text.data.tables import read_table
 
 OUTLINED = ("right lung", "left lung", "heart")
 FOLDERS = ("right_lung", "left_lung", "heart")
@@ -33,35 +30,14 @@ def segmented_studies(folder: str | Path) -> list[Study]:
     files = sorted(path for path in (folder / "images").glob("*") if path.is_file())
     if not files:
         raise DataError(f"data.segmentation: expected radiographs in {folder / 'images'}")
-    studies, nodules = [], read_nodules(folder)
+    studies = []
     for path in files:
         masks = tuple(folder / "masks" / name / f"{path.stem}.png" for name in FOLDERS)
         if missing := [mask for mask in masks if not mask.is_file()]:
             raise DataError(f"data.segmentation: expected the mask {missing[0]}")
         name = f"masked-{path.stem}"
-        labels = nodules.get(path.name, {})
-        studies.append(Study(name, name, (ImageFile(path, FRONTAL),), labels=labels, masks=masks))
+        studies.append(Study(name, name, (ImageFile(path, FRONTAL),), masks=masks))
     return studies
-
-
-def read_nodules(folder: Path) -> dict[str, dict[str, int]]:
-    """Labels of nodules by an image's name; the patient's right side lies left of the image's middle. Empty without a
-    table. Raises DataError where it lacks a column or an image."""
-    file, labels = folder / "nodules.csv", {}
-    if not file.is_file():
-        return labels
-    try:
-        for row in read_table(file, ("image", "nodule", "x")).itertuples():
-            with Pillow.open(folder / "images" / row.image) as image:
-                right = float(row.x or 0) < image.width / 2
-            present = int(row.nodule)
-            labels[row.image] = {
-                "nodule": present, "lung lesion": present,
-                "right lung nodule": present * right, "left lung nodule": present * (not right),
-            }  # fmt: skip
-    except (ValueError, OSError) as error:
-        raise DataError(f"{file}: {error}") from error
-    return labels
 
 
 def held_out(studies: Sequence[Study], keys: Sequence[str] | None = None) -> list[Study]:
@@ -124,12 +100,12 @@ def all_regions(right_lung: np.ndarray, left_lung: np.ndarray, heart: np.ndarray
     diaphragm, angles = np.zeros_like(heart), np.zeros_like(heart)
     band = max(1, round(0.05 * height))
     for lung, outer in zip(lungs, (-1, 1), strict=True):
-        lowest = _lowest(lung)
+        lowest = _edge(lung.T, last=True)  # of each column
         inside = ~np.isnan(lowest)
         border = np.where(inside, lowest, -10 * len(line))
         diaphragm |= (np.abs(y - border[None]) <= band) & inside[None] & (y > heart_rows.mean() + 0.05 * height)
         points = np.argwhere(lung)
-        corner = points[np.argmax(points[:, 0] * 1.0 + outer * points[:, 1] * 1.0)]
+        corner = points[np.argmax(points[:, 0] + outer * points[:, 1])]
         angles |= (y - corner[0]) ** 2 + (x - corner[1]) ** 2 <= (0.08 * width) ** 2
     diaphragm &= ~angles
     masks = {
@@ -146,11 +122,6 @@ def _edge(mask: np.ndarray, last: bool) -> np.ndarray:
     edge = mask.shape[1] - 1 - first if last else first
     edge[~mask.any(1)] = np.nan
     return edge
-
-
-def _lowest(mask: np.ndarray) -> np.ndarray:
-    """Each column's lowest row of a mask; NaN where the column has none."""
-    return _edge(mask.T, last=True)
 
 
 def segmentation_targets(masks: np.ndarray, grid: tuple[int, int]) -> np.ndarray:

@@ -89,17 +89,17 @@ class ReportGenerator:
             names, logits = self.model.config.findings, head_logits.clone()
             for name, state in findings.items():
                 logits[:, names.index(name)] = torch.inf if state == "present" else -torch.inf
-        ids = self._search(
-            self.model.decoder_context(visual, logits), num_beams=self.settings.num_beams,
-            length_penalty=self.settings.length_penalty, max_time=max_time,
-        )  # fmt: skip
+        ids = self._search(self.model.decoder_context(visual, logits), max_time)
         reports = [decode_report(self.tokenizer, row) for row in ids.tolist()]
         return GeneratedReports(reports, ids, visual, logits, head_logits)
 
-    def _search(self, context: Context, **options) -> torch.Tensor:
+    def _search(self, context: Context, max_time: float | None) -> torch.Tensor:
         """Context -> token ids [B, T] without the start token."""
-        settings = {"max_length": self.settings.max_tokens + 1, "bos_token_id": BOS, "pad_token_id": PAD,
-                    "eos_token_id": EOS, "decoder_start_token_id": EOS}  # fmt: skip
+        search = SearchConfig(
+            num_beams=self.settings.num_beams, length_penalty=self.settings.length_penalty, max_time=max_time,
+            max_length=self.settings.max_tokens + 1, bos_token_id=BOS, pad_token_id=PAD, eos_token_id=EOS,
+            decoder_start_token_id=EOS,
+        )  # fmt: skip
         device = context.tokens.device
         start = torch.tensor([[EOS, self.findings_id]], device=device).expand(len(context.tokens), -1)
         with one_thread(device):
@@ -107,7 +107,7 @@ class ReportGenerator:
                 encoder_outputs=self.model.decoder.encode(context),
                 attention_mask=context.mask.long(),
                 decoder_input_ids=start,
-                generation_config=SearchConfig(**settings | options),
+                generation_config=search,
                 logits_processor=self.rules,
             )
         return ids[:, 1:]

@@ -8,7 +8,8 @@ import torch
 from accelerate import Accelerator
 from huggingface_hub import ModelCard
 
-from xr2text.config import TERMS, Config
+from xr2text.config import TERMS, Config, load_config
+from xr2text.data.sources.layout import REPLAYED
 from xr2text.model.checkpoint import Checkpoint
 from xr2text.model.findings import LEAST_AUC, LEAST_CASES, FindingCalibration
 from xr2text.text.sections import ReportText
@@ -56,10 +57,12 @@ def finish_run(config: Config, command: str, data: TrainingData, skipped: Skippe
 def _studies(data: TrainingData, skipped: int) -> str:
     """What the model was trained and validated on."""
     reported = {study.id for study, _ in data.train.examples if study.findings or study.impression}
+    replayed = {name for name in reported if name.startswith(REPLAYED)}
     masked = {study.id for study, _ in data.train.examples if study.masks is not None}
     labelled = {study.id for study, _ in data.train.examples} - reported - masked
     counts = {
-        "for training": len(reported),
+        "for training": len(reported - replayed),
+        "replayed from an earlier training": len(replayed),
         "with labels alone, for the finding head": len(labelled),
         "with masks of lungs and heart, from which the other four regions are derived": len(masked),
         "skipped, not readable or without a report": skipped,
@@ -95,6 +98,10 @@ def card_head(config: Config, given: Checkpoint | None) -> str:
         given: the checkpoint whose weights are the start. Its licence, unless it is a free one, and its data are kept.
     """
     licence, data = _LICENCE.get(config.data.source, "other"), _DATA[config.data.source]
+    if config.data.replay is not None:
+        earlier = load_config(config.data.replay).data.source
+        data += f". Replayed beside them: {_DATA[earlier]}"
+        licence = _LICENCE.get(earlier, "other") if licence == _FREE else licence
     start = config.model.encoder.weights or "random weights"
     if given is not None:
         card = given.card or ""

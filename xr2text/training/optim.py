@@ -29,7 +29,7 @@ def build_optimizer(model: XR2Text, config: TrainingConfig) -> Optimizer:
     """
     priors = model.projection.prior_parameters()
     slow = {id(parameter) for parameter in priors}
-    parts = {name: _parameters(modules) for name, modules in parts_by_rate(model).items()}
+    parts = {name: list(nn.ModuleList(modules).parameters()) for name, modules in parts_by_rate(model).items()}
     projection = [parameter for parameter in parts["projection"] if id(parameter) not in slow]
     groups = []
     for name, parameters, rate in (
@@ -61,10 +61,6 @@ def parts_by_rate(model: XR2Text) -> dict[str, list[nn.Module]]:
         "decoder": [model.decoder, model.finding_tokens],
     }
     return {name: [module for module in modules if module is not None] for name, modules in parts.items()}
-
-
-def _parameters(modules: Sequence[nn.Module]) -> list[nn.Parameter]:
-    return [parameter for module in modules for parameter in module.parameters()]
 
 
 def prepare_model(model: XR2Text, settings: TrainingConfig) -> None:

@@ -19,6 +19,7 @@ from xr2text.data.study import Study
 from xr2text.model.checkpoint import Checkpoint
 from xr2text.model.summary import parameter_table, unweighted_model
 from xr2text.model.xr2text import XR2Text
+from xr2text.parallel import usable_cores
 from xr2text.text.tokenizer import load_bart_tokenizer, train_tokenizer
 from xr2text.training.card import card_head
 from xr2text.training.data import build_curriculum, load_split_studies
@@ -38,7 +39,7 @@ PLACES = {
 }  # settings that tell of this machine's folders
 SEVERAL = "several on CPUs are started by ACCELERATE_USE_CPU=true torchrun --nproc_per_node N train.py ..."
 CARD = "card.md"  # of a run: how the model cards of its checkpoints begin
-MAY_CHANGE = PLACES | {
+MAY_CHANGE = PLACES - {"data.replay"} | {
     "name",
     "data.workers",
     "data.max_skip_fraction",
@@ -87,12 +88,10 @@ def make_accelerator(config: Config) -> Accelerator:
 
 
 def _use_cores(processes: int) -> None:
-    """Launchers leave a process a single thread; it takes its share of the cores that it may run on, which `taskset`
-    lessens."""
+    """Launchers leave a process a single thread; it takes its share of the cores."""
     if LAUNCHERS.isdisjoint(os.environ) or os.environ.get("OMP_NUM_THREADS") != "1":
         return
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(max(1, allowed // int(os.environ.get("LOCAL_WORLD_SIZE", processes))))
+    torch.set_num_threads(max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", processes))))
 
 
 def _precision(choice: str) -> str:

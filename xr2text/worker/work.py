@@ -268,11 +268,8 @@ class Worker:
             given = answer(self.reporter, task.images, self.orthanc.file)
         kinds, state, reasons = config.documents, "done", given.reasons
         if isinstance(given.report, Refusal):
-            kinds, state, reasons = (
-                ["sr"] if config.explain_refusals and given.source else [],
-                "refused",
-                given.report.reasons,
-            )
+            kinds = ["sr"] if config.explain_refusals and given.source else []
+            state, reasons = "refused", given.report.reasons
         if Record.of(self.orthanc.record(task.study)[0]).token != record.token:
             raise ClaimLostError("It was deleted or taken by another worker meanwhile; nothing is stored.")
         objects, report, number = [], record.report, record.version + 1

@@ -7,6 +7,7 @@ import yaml
 
 from xr2text.config import ConfigError, DataConfig
 from xr2text.data.sources import load_studies
+from xr2text.data.sources.layout import set_apart
 from xr2text.data.study import DataError
 
 
@@ -39,6 +40,14 @@ def test_one_comes_for_each_new_one_and_for_training_alone(new):
     assert any(study.labels for study in old), "labelled by their reports, as the new ones are"
     again = replayed(load_studies(config)["train"])
     assert [study.id for study in again] == [study.id for study in old]
+
+
+def test_none_is_for_validation(new):
+    config, _ = new
+    train = load_studies(config)["train"]
+    parted = set_apart(train, 0.5)
+    assert len(replayed(parted["train"])) == 3 and not replayed(parted["val"])
+    assert len(parted["train"]) + len(parted["val"]) == len(train)
 
 
 def test_the_index_follows_the_earlier_config(new, tmp_path):

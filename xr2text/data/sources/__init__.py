@@ -21,6 +21,7 @@ from xr2text.data.segmentation import segmented_studies, trained_on
 from xr2text.data.sources.hub import hub_studies
 from xr2text.data.sources.indiana import indiana_studies
 from xr2text.data.sources.labelled_images import labelled_studies
+from xr2text.data.sources.layout import REPLAYED
 from xr2text.data.sources.manifest import manifest_studies
 from xr2text.data.sources.mimic_cxr import mimic_studies
 from xr2text.data.sources.openi import openi_studies
@@ -42,7 +43,7 @@ INDEXED = ("indiana", "openi", "r2gen")  # whose studies people have labelled
 ONE_FILE = ("hub", "manifest")  # whose root may be a file, too
 _USED_LATER = {"workers", "cache", "max_skip_fraction", "augmentation", "tuning_fraction", "tuning_fold"}
 _RULES = [*sorted(Path(text.__file__).parent.rglob("*.py")), Path(anatomy.__file__), Path(curriculum.__file__)]
-VERSION = 4  # of the index's columns and of what the readers make of a source
+VERSION = 5  # of the index's columns and of what the readers make of a source
 _TABLES = ("*.csv", "*.csv.gz", "*.json", "*.jsonl", "*.zip", "*.parquet", "*.arrow", "*/*.parquet", "*/*.arrow",
            "*.xml", "ecgen-radiology/*.xml", "../mimic-cxr-reports.zip")  # fmt: skip
 # Folders that are changed where images or reports come or go; of MIMIC-CXR where patients do.
@@ -90,7 +91,7 @@ def _read(config: DataConfig, from_reports: bool, faults: Faults) -> Iterator[St
         new += study.split == "train" and bool(study.findings)
         yield replace(study, labels={}) if from_reports else study
     if config.replay is not None:
-        for study in _replayed(config, new):
+        for study in _replayed(config, new, faults):
             yield replace(study, labels={}) if from_reports else study
     if config.labelled_images is not None:
         yield from labelled_studies(config.labelled_images)
@@ -106,17 +107,17 @@ def _earlier(config: DataConfig) -> DataConfig:
     )
 
 
-def _replayed(config: DataConfig, count: int) -> Iterator[Study]:
+def _replayed(config: DataConfig, count: int, faults: Faults) -> Iterator[Study]:
     """Up to `count` training studies with findings, the same each time."""
     try:
-        studies = load_studies(_earlier(config))["train"]
+        studies = load_studies(_earlier(config), faults=None if faults.strict else faults)["train"]
     except DataError as error:
         raise DataError(f"data.replay {config.replay}: {error}") from error
     studies = studies.select(studies.text_lengths("findings") > 0)
     names = [hashlib.sha256(name.encode()).digest() for name in studies.ids()]
     for place in sorted(range(len(names)), key=names.__getitem__)[:count]:
         study = studies[place]
-        yield replace(study, id=f"replayed-{study.id}", patient=f"replayed-{study.patient}")
+        yield replace(study, id=REPLAYED + study.id, patient=REPLAYED + study.patient)
 
 
 def _root(config: DataConfig) -> Path:
@@ -157,7 +158,7 @@ def _key(config: DataConfig, from_reports: bool) -> str:
     if config.labelled_images is not None:
         files.append(Path(config.labelled_images) / "labels.csv")
     if config.segmentation is not None:
-        files += [*sorted(Path(config.segmentation).glob("images/*")), Path(config.segmentation) / "nodules.csv"]
+        files += sorted(Path(config.segmentation).glob("images/*"))
     if config.root is not None:
         files += [file for pattern in _TABLES for file in sorted(Path(config.root).glob(pattern))]
         kept = config.cache and Path(config.cache).resolve()

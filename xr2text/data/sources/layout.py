@@ -11,6 +11,8 @@ from xr2text.data.study import SPLITS, DataError
 from xr2text.data.study_table import StudyTable
 from xr2text.data.tables import read_json, text_value
 
+REPLAYED = "replayed-"  # how names of studies and patients of an earlier training begin, which are for training alone
+
 
 def image_folder(root: Path) -> Path:
     """The first of the usual folders that is there. Raises DataError where none is."""
@@ -35,8 +37,9 @@ def name_fraction(patient: str) -> float:
 def set_apart(studies: StudyTable, fraction: float, fold: int = 0) -> dict[str, StudyTable]:
     """ "train" and "val" out of training studies: `fraction` of the patients who have a study with findings is for
     validation, decided by the patient's name; no patient is in two folds. Their other studies are in neither."""
-    patients, counts = np.array(studies.column("patient").to_pylist()), studies.text_lengths("findings")
+    patients, counts = np.array(studies.column("patient").to_pylist(), str), studies.text_lengths("findings")
     chosen = np.array([int(name_fraction(name) / fraction) == fold for name in patients], bool) & (counts > 0)
+    chosen &= ~np.char.startswith(patients, REPLAYED)
     return {"train": studies.select(~np.isin(patients, patients[chosen])), "val": studies.select(chosen)}
 
 
