@@ -13,12 +13,14 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from xr2text.config import Config, load_config
 from xr2text.errors import XR2TextError
+from xr2text.model.xr2text import XR2Text
 from xr2text.training.card import finish_run
-from xr2text.training.data import load_split_studies, prepare_data, stage_loaders
+from xr2text.training.data import TrainingData, load_split_studies, prepare_data, stage_loaders
 from xr2text.training.loop import Clock, train_one_epoch
 from xr2text.training.memory import fit_batch
 from xr2text.training.objective import Objective
@@ -60,8 +62,7 @@ def train(config: Config, command: str, resume: bool) -> None:
     settings, output = config.training, Path(config.output)
     state, notes = state_to_resume(output, resume)
     accelerator = make_accelerator(config)
-    for note in notes:
-        accelerator.print(note)
+    accelerator.print(*notes, sep="\n", end="\n" if notes else "")
     set_seed(settings.seed)
 
     # The model, and what it is shown in the stages of the curriculum.
@@ -71,15 +72,8 @@ def train(config: Config, command: str, resume: bool) -> None:
     data = prepare_data(config, studies, checkpoint.tokenizer, model.transform)
     stages = data.curriculum.stages
     accelerator.print(data.curriculum.table())
-
-    # Its loss; a batch that cannot fit is halved now, not found at the longest report of the first epoch.
-    objective = Objective(model, settings.losses)
-    prepare_model(model, settings)
-    objective.to(accelerator.device)
-    fit_batch(objective, data.train, settings, accelerator)
     skipped = Skipped(data.train, config.data.max_skip_fraction)
-    if settings.image_part_frozen:
-        objective.seen = see_all(model, data.train, skipped, config, accelerator)
+    objective = build_objective(model, data, skipped, config, accelerator)
     loaders = stage_loaders(config, data, skipped, accelerator)
 
     # The optimiser; its schedule counts the real updates of all stages.
@@ -92,10 +86,10 @@ def train(config: Config, command: str, resume: bool) -> None:
         set_seed(settings.seed, device_specific=True)  # each has its own dropout
 
     # What is saved and resumed.
-    total = sum(span.updates for span in plan)
     progress = Progress(
-        total, accelerator.num_processes, settings.batch_size, len(data.train), calibration=model.calibration
-    )
+        sum(span.updates for span in plan), accelerator.num_processes, settings.batch_size, len(data.train),
+        calibration=model.calibration,
+    )  # fmt: skip
     accelerator.register_for_checkpointing(progress, schedule, skipped, *([average] if average else []))
     start_output(config, checkpoint, state is not None, accelerator)
     validate = Validator(config, data, checkpoint, average, accelerator)
@@ -104,7 +98,6 @@ def train(config: Config, command: str, resume: bool) -> None:
         model.calibration = progress.calibration
         accelerator.print(f"resumed at epoch {progress.epoch + 1}, batch {progress.batch}")
     skipped.add_empty()
-
     save = partial(save_state, accelerator, output, progress)
     with StopRequest() as stop:
         clock = Clock(accelerator, progress, plan, stop, save, settings.hourly_rate)
@@ -124,6 +117,21 @@ def train(config: Config, command: str, resume: bool) -> None:
             save()
     finish_run(config, command, data, skipped, accelerator)
     accelerator.end_training()
+
+
+def build_objective(
+    model: XR2Text, data: TrainingData, skipped: Skipped, config: Config, accelerator: Accelerator
+) -> Objective:
+    """The model with its loss, on its device. A batch that cannot fit is halved now, not found at the longest report of
+    the first epoch; what a frozen model sees is computed now, once."""
+    settings = config.training
+    objective = Objective(model, settings.losses)
+    prepare_model(model, settings)
+    objective.to(accelerator.device)
+    fit_batch(objective, data.train, settings, accelerator)
+    if settings.image_part_frozen:
+        objective.seen = see_all(model, data.train, skipped, config, accelerator)
+    return objective
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The order of the rooms: imports point one way, and heavy libraries stay in their own."""
+"""The order of the rooms: imports point one way, heavy libraries stay in their own, and nothing is long."""
 
 import ast
 from collections.abc import Iterable
@@ -75,3 +75,11 @@ def test_no_module_imports_itself_by_way_of_others():
         found = imported_by(statements)
         graph[name] = {module for module in found if module in modules and module != name}
     assert list(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_and_no_function_is_long(path):
+    text = path.read_text()
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert text.count("\n") <= 400
+    assert not [node.name for node in functions if node.end_lineno - node.lineno >= 60]

@@ -17,6 +17,8 @@ from xr2text.cli.options import add_checkpoint, lasting_imports
 from xr2text.errors import XR2TextError
 
 if TYPE_CHECKING:
+    from accelerate import PartialState
+
     from xr2text.export.source import Source
     from xr2text.imaging.radiograph import Radiograph
     from xr2text.inference.reporter import Reporter
@@ -55,16 +57,10 @@ def run(args: argparse.Namespace) -> int:
         from xr2text.inference.gate import DoubtfulImageError
         from xr2text.inference.reporter import Reporter
 
-    state = None
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from xr2text.evaluation.predict import processes
-
-        state = processes()
     files = radiograph_files(args.files)
     if args.lateral is not None and len(files) != 1:
         raise XR2TextError(f"--lateral goes with one frontal FILE; there are {len(files)}")
-    if state is not None:  # files of one name go to one process, which gives their folders numbers
-        files = [file for file in files if crc32(os.fsencode(_stem(file))) % state.num_processes == state.process_index]
+    state, files = _share(files)
     if len(findings := dict(args.finding)) < len(set(args.finding)):
         raise XR2TextError("--finding: one finding is set to both present and absent")
     documents = ["txt", "json", *([] if args.no_overlay else ["png"]), *(["maps"] if args.maps else []), *args.also]
@@ -80,8 +76,7 @@ def run(args: argparse.Namespace) -> int:
         files, args.lateral = _one_study(reporter, files)
     lateral = None if args.lateral is None else _lateral(args.lateral, args.identity)
     reports = reporter.reports(images(), force=args.force, findings=findings)
-    folders = ReportFolders(args.out)
-    refused = 0
+    folders, refused = ReportFolders(args.out), 0
     for file, report in tqdm(zip(files, reports, strict=True), "", len(files), unit="file"):
         content = contents.popleft()
         try:
@@ -111,6 +106,18 @@ def run(args: argparse.Namespace) -> int:
     if refused:
         print(f"{refused} of {len(files)} files without all that was asked for", file=sys.stderr)
     return int(refused > 0)
+
+
+def _share(files: list[Path]) -> tuple["PartialState | None", list[Path]]:
+    """This process's part of the files, and the processes of a launch, None where there is one alone. Files of one name
+    go to one process, which gives their folders numbers."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return None, files
+    from xr2text.evaluation.predict import processes
+
+    state = processes()
+    mine = [file for file in files if crc32(os.fsencode(_stem(file))) % state.num_processes == state.process_index]
+    return state, mine
 
 
 def set_finding(text: str) -> tuple[str, str]:

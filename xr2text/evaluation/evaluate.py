@@ -66,52 +66,54 @@ def evaluate(
         DataError: the data are not as expected, or the file of predictions has not exactly the scored studies.
         PredictionError: `out` holds another evaluation's work.
     """
-    frontal = None  # the same from frontal views alone, of a model that reads both
     train, val, scored = _splits(data, checkpoint.model.config.findings, split, train_root)
     work, writer = out / "work", f"{checkpoint.name} {__version__}"
     if predictions_file is None:
         name, both = writer, checkpoint.model.lateral is not None
         predictions = write_predictions(checkpoint, scored, work / "predictions", batch_size, both)
-        if both:
-            frontal = write_predictions(checkpoint, scored, work / "predictions-frontal", batch_size)
+        alone = write_predictions(checkpoint, scored, work / "predictions-frontal", batch_size) if both else None
     else:
-        name, predictions = predictions_file.stem, read_predictions_file(predictions_file, scored)
+        name, predictions, alone = predictions_file.stem, read_predictions_file(predictions_file, scored), None
     train_features = image_features(checkpoint, train, work / "features-train", batch_size)
     features = image_features(checkpoint, scored, work / "features", batch_size)
     processes().destroy_process_group()  # from here on the main process works alone
     if not processes().is_main_process:
         return None
-
     score = _Scorer(train, scored, dataset_of(data, scored), meteor)
     system = score(predictions.findings)
     patients = [[study.patient for study in part] for part in (train, scored)]
-    nearest = retrieve(train_features, features, *patients)
+    retrieved = [train[index].source_findings for index in retrieve(train_features, features, *patients)]
     constant = best_constant(_findings(train), _findings(val), score.combined)
     baselines = {
         "constant": {"text": constant, **score([constant] * len(scored)).metrics},
-        "retrieval": {"features_of": writer, **score([train[index].source_findings for index in nearest]).metrics},
+        "retrieval": {"features_of": writer, **score(retrieved).metrics},
     }
-    about = {"model": name, "dataset": score.dataset, "split": split, "studies": len(scored)}
-    about["published_test"] = split == "test" and has_published_split(data)
-    about |= {"protocols": language.PROTOCOLS, "clinical_convention": clinical.CONVENTION}
-    metrics = {**about, **system.metrics, "baselines": baselines}
-    if frontal is not None:
-        metrics["frontal_alone"] = score(frontal.findings).metrics
-        if alone := _head_tables(checkpoint.model.config.findings, scored, frontal):
-            metrics["frontal_alone"]["finding_head"] = asdict(clinical.score_head(*alone))
-    if head := _head_tables(checkpoint.model.config.findings, scored, predictions):
-        metrics["finding_head"] = asdict(clinical.score_head(*head))
-        metrics["head_agreement"] = _head_agreement(checkpoint.model, predictions)
-        plots.reliability_figure(clinical.calibration_bins(*head)).savefig(out / "calibration.png")
+    metrics = {
+        "model": name, "dataset": score.dataset, "split": split, "studies": len(scored),
+        "published_test": split == "test" and has_published_split(data),
+        "protocols": language.PROTOCOLS, "clinical_convention": clinical.CONVENTION,
+        **system.metrics, "baselines": baselines,
+    }  # fmt: skip
+    if alone is not None:  # the same from frontal views alone, of a model that reads both
+        metrics["frontal_alone"] = score(alone.findings).metrics | _head_metrics(checkpoint.model, scored, alone)
+    metrics |= _head_metrics(checkpoint.model, scored, predictions, out / "calibration.png")
     plots.finding_bars(metrics).savefig(out / "findings.png")
-    matches = [plots.FindingMatch.of(*rows) for rows in zip(score.labels.iloc, system.labels.iloc, strict=True)]
-    examples = {
-        heading: [_example(scored[i], i, predictions, matches[i], checkpoint.model.transform) for i in chosen]
-        for heading, chosen in plots.worst_and_best(matches, system.rouge_l).items()
-    }
+    examples = _examples(score.labels, system, scored, predictions, checkpoint.model.transform)
     page = plots.examples_page(examples, f"{tables.subject(metrics)}: the worst and the best")
     _write(out, metrics, page, scored, predictions.findings, system.labels)
     return metrics
+
+
+def _head_metrics(
+    model: XR2Text, studies: Sequence[Study], predictions: Predictions, picture: Path | None = None
+) -> dict:
+    """Of the finding head, whose calibration is drawn where there is a `picture`; nothing of a model that has none."""
+    head = _head_tables(model.config.findings, studies, predictions)
+    if head is None:
+        return {}
+    if picture is not None:
+        plots.reliability_figure(clinical.calibration_bins(*head)).savefig(picture)
+    return {"finding_head": asdict(clinical.score_head(*head)), "head_agreement": _head_agreement(model, predictions)}
 
 
 def read_predictions_file(path: Path, studies: Sequence[Study]) -> Predictions:
@@ -212,6 +214,21 @@ class _Scorer:
             "degeneration": count_degeneration(texts, self.training),
         }
         return _SystemScores(metrics, labels, results["full"].rouge_l)
+
+
+def _examples(
+    labels: pd.DataFrame,
+    system: _SystemScores,
+    studies: Sequence[Study],
+    predictions: Predictions,
+    transform: ImageTransform,
+) -> dict[str, list[plots.Example]]:
+    """The worst and the best reports, by what they are called; `labels` are the references'."""
+    matches = [plots.FindingMatch.of(*rows) for rows in zip(labels.iloc, system.labels.iloc, strict=True)]
+    return {
+        heading: [_example(studies[i], i, predictions, matches[i], transform) for i in chosen]
+        for heading, chosen in plots.worst_and_best(matches, system.rouge_l).items()
+    }
 
 
 def _head_tables(

@@ -42,6 +42,22 @@ def refusal(text: str) -> gr.Error:
     return gr.Error(text, print_exception=False)
 
 
+def write_report(
+    reporter: Reporter, file: str, force: bool, findings: dict[str, str] | None = None, lateral: str | None = None
+) -> dict:
+    """What a program is told of a file, and of its lateral view where there is one. Raises ImageError, FindingError."""
+    content = read_once(file)
+    radiograph, side = read_radiograph(content), None
+    source = source_of(content, radiograph)
+    if lateral:
+        content = read_once(lateral)
+        side = read_radiograph(content)
+        if not force and not of_one_study(source, source_of(content, side)):
+            raise DoubtfulImageError(OTHER_STUDY)
+    written = report_in_time(reporter, radiograph, force, findings, side)
+    return report_json(written, source.sha256, Path(file).name)
+
+
 def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
     """Ties /report, /report_batch and /info to the page that is being built.
 
@@ -49,25 +65,13 @@ def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
         in_turn: the queue that all who use the model share.
     """
 
-    def write(file: str, force: bool, findings: dict[str, str] | None = None, lateral: str | None = None) -> dict:
-        content = read_once(file)
-        radiograph, side = read_radiograph(content), None
-        source = source_of(content, radiograph)
-        if lateral:
-            content = read_once(lateral)
-            side = read_radiograph(content)
-            if not force and not of_one_study(source, source_of(content, side)):
-                raise DoubtfulImageError(OTHER_STUDY)
-        written = report_in_time(reporter, radiograph, force, findings, side)
-        return report_json(written, source.sha256, Path(file).name)
-
     def report(file: str, force: bool = False, findings: dict | None = None, lateral: str | None = None) -> dict:
         try:
             if not file:
                 raise refusal("No file was sent.")
             if findings is not None and not isinstance(findings, dict):
                 raise refusal('Findings are sent as an object, such as {"pleural effusion": "present"}.')
-            return write(file, force, findings, lateral)
+            return write_report(reporter, file, force, findings, lateral)
         except DoubtfulImageError as error:
             raise refusal(f"{error} Send force=true to have it all the same.") from error
         except (ImageError, FindingError) as error:
@@ -82,7 +86,7 @@ def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
                 raise refusal(f"Send from 1 to {MAX_BATCH} files, not {len(files or [])}.")
             for file in files:
                 try:
-                    reports.append(write(file, force))
+                    reports.append(write_report(reporter, file, force))
                 except ImageError as error:
                     reports.append({"error": str(error)})
         finally:
