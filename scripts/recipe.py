@@ -52,6 +52,8 @@ class Launcher:
         environment = os.environ | {"OMP_NUM_THREADS": str(self.threads), "TQDM_POSITION": str(line)}
         with subprocess.Popen([sys.executable, train.__file__, *options], env=environment) as process:
             self.running.add(process)
+            if self.stopped:  # meanwhile
+                process.terminate()
             process.wait()
         self.running.remove(process)
         self.stopped |= process.returncode != 0

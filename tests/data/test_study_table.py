@@ -72,7 +72,7 @@ def test_a_large_table_is_read_by_several_processes(monkeypatch):
         yield map
 
     monkeypatch.setattr("xr2text.data.study_table.worker_map", worker_map)
-    monkeypatch.setattr("os.cpu_count", lambda: 7)
+    monkeypatch.setattr("xr2text.data.study_table.usable_cores", lambda: 7)
     whole = list(StudyTable.of(STUDIES, label_reports=True))
     monkeypatch.setattr("xr2text.data.study_table.BATCH", 2)
     monkeypatch.setattr("xr2text.data.study_table.MANY", 4)

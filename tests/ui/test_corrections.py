@@ -1,3 +1,5 @@
+import csv
+
 import cv2
 import numpy as np
 import pytest
@@ -63,6 +65,20 @@ def test_two_corrections_are_enough_to_train_and_to_validate_on(reporter, pixels
         splits = keep(moved)
     assert splits == ["train", "val", "train", "train", "train", "train", "val"]
     assert sorted(keep(1)) == sorted(splits), "kept again, it stays where it was"
+
+
+def test_a_table_that_somebody_has_edited_keeps_its_columns(read, tmp_path):
+    (tmp_path / "manifest.csv").write_text("image,id,findings,note\na.png,a,Clear lungs.,mine\n")
+    handlers.keep(tmp_path, read, read.opened.label)
+    with (tmp_path / "manifest.csv").open(newline="") as file:
+        before, kept = csv.DictReader(file)
+    assert (before["image"], before["note"], before["split"]) == ("a.png", "mine", "")
+    assert kept["split"] == "val" and kept["findings"] and not kept["note"]
+    for damaged in (b"id,findings\na,b,c\n", b"id,findings\na,\xe9\n"):
+        (tmp_path / "manifest.csv").write_bytes(damaged)
+        answer = handlers.keep(tmp_path, read, read.opened.label)
+        assert "manifest.csv is damaged" in answer["reader"].value["status"]["text"]
+        assert (tmp_path / "manifest.csv").read_bytes() == damaged
 
 
 def test_a_folder_that_cannot_be_written_is_said_in_words(read, tmp_path):

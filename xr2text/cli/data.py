@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xr2text.cli.options import LAYOUTS, positive, written_to
+from xr2text.parallel import usable_cores
 
 if TYPE_CHECKING:
     from xr2text.config import Config
@@ -56,7 +57,7 @@ def run_check(args: argparse.Namespace) -> int:
     from xr2text.data.page import draw_page
 
     config = data_config(args.source, args.root, args.set)
-    check = check_source(config, args.processes or os.cpu_count(), read_images=not args.quick)
+    check = check_source(config, args.processes or usable_cores(), read_images=not args.quick)
     text = check.text(f"{config.data.source} {config.data.root or ''}".strip())
     print(text)
     with written_to(args.out):
@@ -91,7 +92,7 @@ def run_prepare(args: argparse.Namespace) -> int:
             remove_drafts(Path(config.data.cache))
         state.wait_for_everyone()
         splits = load_studies(config.data, config.model.findings)
-        cores = args.processes or max(1, os.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        cores = args.processes or max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         done = prepare_images(config, splits, state.process_index, state.num_processes, cores, state.is_main_process)
         state.wait_for_everyone()
         state.destroy_process_group()

@@ -4,11 +4,11 @@ Of a whole report its findings and impression are read, of a text without headin
 """
 
 import argparse
-import os
 from pathlib import Path
 
 from xr2text.cli.options import positive, written_to
 from xr2text.errors import XR2TextError
+from xr2text.parallel import usable_cores
 
 HELP = "label the findings of reports in a CSV file"
 
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--whole", action="store_true", help="read every section, the history and the technique, too")
     add("--keep", nargs="*", action="extend", default=[], metavar="COLUMN", help="columns to copy beside the labels")
     add("--out", required=True, type=Path, metavar="LABELS.csv")
-    add("--processes", type=positive, default=os.cpu_count(), metavar="N", help="that share the work")
+    add("--processes", type=positive, default=usable_cores(), metavar="N", help="that share the work")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 Shapes: N studies, F findings.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -19,7 +18,7 @@ from datasets import Dataset
 from xr2text.data.curriculum import Difficulty, read_labels, read_report
 from xr2text.data.study import SPLITS, DataError, Image, ImageFile, PhantomImage, Study, TableImage
 from xr2text.files import atomic_write
-from xr2text.parallel import worker_map
+from xr2text.parallel import usable_cores, worker_map
 from xr2text.text.findings.table import FINDING_NAMES, SIDED_FINDINGS
 
 BATCH = 4096  # studies that are read and written at a time
@@ -136,7 +135,7 @@ def write_studies(studies: Iterable[Study], sink: Any, label_reports: bool = Fal
     first = list(islice(studies, MANY))
     studies = chain(first, studies)
     with (
-        worker_map((os.cpu_count() or 1) if len(first) == MANY else 1) as each,
+        worker_map(usable_cores() if len(first) == MANY else 1) as each,
         pa.ipc.new_stream(sink, schema) as writer,
     ):
         while batch := list(islice(studies, BATCH)):

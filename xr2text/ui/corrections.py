@@ -19,7 +19,7 @@ from xr2text.files import atomic_write
 from xr2text.ui.session import Opened
 
 VARIABLE = "XR2TEXT_CORRECTIONS"
-_COLUMNS = ("id", "image", "findings", "impression", "patient", "view", "split", "set_findings")
+_COLUMNS = ("id", "findings", "impression", "patient", "split", "set_findings", "image", "view")
 _turn = threading.Lock()
 
 
@@ -55,23 +55,26 @@ def keep_correction(folder: Path, opened: Opened) -> None:
         states = "; ".join(f"{finding}={state}" for finding, state in report.set_findings.items())
         with _turn:
             before = _rows(folder / "manifest.csv")
-            splits = {row[0]: row[_COLUMNS.index("split")] for row in before}
+            splits = {row.get("id"): row.get("split") for row in before}
             split = splits.get(name) or ("val" if len(splits) % 5 == 1 else "train")
-            rows = [
-                (name, file, report.findings, report.impression, name, view, split, states) for file, _, view in images
-            ]
-            _write(folder / "manifest.csv", [row for row in before if row[0] != name] + rows)
+            texts = name, report.findings, report.impression, name, split, states
+            rows = [dict(zip(_COLUMNS, (*texts, file, view), strict=True)) for file, _, view in images]
+            _write(folder / "manifest.csv", [row for row in before if row.get("id") != name] + rows)
     except OSError as error:
         raise CorrectionError(f"The correction could not be kept: {error.strerror}.") from None
+    except ValueError as error:  # of a table that somebody has edited
+        raise CorrectionError(f"The correction could not be kept; manifest.csv is damaged: {error}.") from None
 
 
-def _rows(path: Path) -> list[list[str]]:
-    rows = csv.reader(StringIO(path.read_bytes().decode())) if path.is_file() else ()
-    return [row for row in rows if row][1:]
+def _rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(StringIO(path.read_bytes().decode()))) if path.is_file() else []
 
 
-def _write(path: Path, rows: Sequence[Sequence[str]]) -> None:
+def _write(path: Path, rows: Sequence[dict[str, str]]) -> None:
+    """The table with its own columns, and those that somebody has added."""
     content = StringIO()
-    csv.writer(content).writerows([_COLUMNS, *rows])
+    table = csv.DictWriter(content, dict.fromkeys([*_COLUMNS, *(column for row in rows for column in row if column)]))
+    table.writeheader()
+    table.writerows(rows)
     with atomic_write(path) as draft:
         draft.write_bytes(content.getvalue().encode())

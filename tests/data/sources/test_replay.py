@@ -45,9 +45,9 @@ def test_one_comes_for_each_new_one_and_for_training_alone(new):
 def test_none_is_for_validation(new):
     config, _ = new
     train = load_studies(config)["train"]
-    parted = set_apart(train, 0.5)
-    assert len(replayed(parted["train"])) == 3 and not replayed(parted["val"])
-    assert len(parted["train"]) + len(parted["val"]) == len(train)
+    parted = set_apart(train, 1.0)
+    assert len(parted["val"]) == 3 and not replayed(parted["val"])
+    assert len(parted["train"]) == len(replayed(parted["train"])) == 3
 
 
 def test_the_index_follows_the_earlier_config(new, tmp_path):

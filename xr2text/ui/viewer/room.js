@@ -86,10 +86,10 @@ function writeSaves() {
 }
 
 function writeSteps() {
-  let place = "";
-  document.dispatchEvent(new CustomEvent("xr2text:place", { detail: { label: state.view?.label, tell: (text) => { place = text; } } }));
-  find(".steps").hidden = !place;
-  find(".steps span").textContent = place;
+  let step = "";
+  document.dispatchEvent(new CustomEvent("xr2text:place", { detail: { label: state.view?.label, tell: (text) => { step = text; } } }));
+  find(".steps").hidden = !step;
+  find(".steps span").textContent = step;
 }
 
 // Everything anew from what the server last gave.
