@@ -22,6 +22,7 @@ from xr2text.model.checkpoint import Checkpoint
 from xr2text.training.objective import Objective
 from xr2text.training.report import best_epoch
 from xr2text.training.state import saved_states
+from xr2text.training.validate import predict
 
 ROOT = Path(__file__).parents[2]
 CURVE = ("train ", "region ", "validation", "bleu", "combined", "finding")
@@ -39,6 +40,22 @@ def test_the_last_epoch_is_kept_where_that_is_asked_for(run, write_config, tmp_p
     run(write_config(), "training.metric_for_best_model=[epoch]", "training.epochs=2")
     history = pd.read_csv(tmp_path / "run" / "history.csv")
     assert best_epoch(history)["epoch"] == history["epoch"].max() == 2
+
+
+@pytest.mark.parametrize(("metric", "validated"), [("epoch", [1, 1, 2]), ("combined", [2, 2, 2])])
+def test_epochs_whose_scores_choose_nothing_are_validated_on_fewer_studies(
+    run, write_config, monkeypatch, metric, validated
+):
+    sizes = []
+
+    def counted(model, loader, *args):
+        sizes.append(len(loader.dataset))
+        return predict(model, loader, *args)
+
+    monkeypatch.setattr("xr2text.training.data.WATCHED_STUDIES", 1)
+    monkeypatch.setattr("xr2text.training.validate.predict", counted)
+    run(write_config(), f"training.metric_for_best_model=[{metric}]", "training.epochs=3")
+    assert sizes == validated
 
 
 def test_a_run_ends_with_a_checkpoint_its_card_its_history_and_its_report(run, write_config, tmp_path):

@@ -24,6 +24,7 @@ from xr2text.imaging.transform import ImageTransform
 from xr2text.training.skipped import Skipped, SkippingSubset
 
 SCORED_REPORTS = 200  # validation studies whose reports are written and scored after each epoch
+WATCHED_STUDIES = 200  # validation studies of an epoch whose scores choose nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +32,13 @@ class TrainingData:
     """Attributes:
     train, val: examples; of `val` each study once.
     scored: the validation examples whose reports are written and scored after each epoch.
+    watched: those that are enough after an epoch whose scores choose nothing.
     """
 
     train: ReportDataset
     val: ReportDataset
     scored: Subset
+    watched: Subset
     curriculum: Curriculum
 
 
@@ -76,7 +79,8 @@ def prepare_data(
 
     train, val = examples("train"), examples("val")
     reported = [index for index, (study, _) in enumerate(val.examples) if study.source_findings.strip()]
-    return TrainingData(train, val, Subset(val, reported[:SCORED_REPORTS]), build_curriculum(config, studies["train"]))
+    scored, watched = Subset(val, reported[:SCORED_REPORTS]), Subset(val, range(min(len(val), WATCHED_STUDIES)))
+    return TrainingData(train, val, scored, watched, build_curriculum(config, studies["train"]))
 
 
 def stage_loaders(config: Config, data: TrainingData, skipped: Skipped, accelerator: Accelerator) -> list[DataLoader]:

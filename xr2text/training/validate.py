@@ -68,13 +68,17 @@ class Validator:
                 f"metric_for_best_model: finding_auc needs a finding with {MIN_POSITIVES} validation studies that have "
                 "it and one that does not; choose among combined, findings_f1, findings_f1_5 and epoch"
             )
-        self.loader, self.scored_loader = (make_loader(part, config, accelerator) for part in (data.val, data.scored))
+        self.loader, self.watched_loader, self.scored_loader = (
+            make_loader(part, config, accelerator) for part in (data.val, data.watched, data.scored)
+        )
 
     def __call__(self, progress: Progress) -> tuple[dict[str, float], list[Sample]]:
         """Scores by name, of which "score" decides the best epoch, and on the main process the first scored studies."""
         model, settings = self._evaluated_model(), self.config.training
         model.calibration = progress.calibration
-        loss, logits, labels = predict(model, self.loader, self.accelerator, settings.losses.learn_reports)
+        chooses = settings.metric_for_best_model != ["epoch"] or progress.epoch == settings.total_epochs
+        loader = self.loader if chooses else self.watched_loader
+        loss, logits, labels = predict(model, loader, self.accelerator, settings.losses.learn_reports)
         scores = {} if loss is None else {"validation ce": loss}
         if settings.losses.findings:
             kept = None if settings.init_from is None else progress.calibration
