@@ -6,17 +6,23 @@
 The config's image encoder, the mean over the frontal radiograph, dropout and one linear layer, trained on the config's
 studies with their labels; then scored on the validation split, as `xr2text evaluate` scores the finding head, on
 findings of one side too. `--set model.encoder.name=...` compares encoders; `--epochs` gives them equal time.
+`--uncertain` says what a finding that a report has as uncertain is to the training, `--repeat` shows studies with rare
+findings more often.
+
+Shapes: B batch, E examples, F findings, S image side.
 """
 
 import argparse
+import math
 from pathlib import Path
+from statistics import fmean
 
 import pandas as pd
 import torch
 from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, WeightedRandomSampler
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer
 
@@ -26,11 +32,12 @@ from xr2text.data.dataset import ReportDataset, collate
 from xr2text.evaluation.clinical import score_head
 from xr2text.imaging.transform import ImageTransform
 from xr2text.model.encoder import ImageEncoder
-from xr2text.training.data import TrainingData, load_split_studies, prepare_data
+from xr2text.training.data import load_split_studies, prepare_data
 from xr2text.training.losses import findings_term
 from xr2text.training.optim import average_weights
 
 BATCH, RATE, DECAY = 32, 4e-4, 0.995
+UNCERTAIN = {"present": 1.0, "half": 0.5, "unknown": torch.nan}  # labels of an uncertain finding
 FRONTAL_IMAGES = (
     "data.segmentation=null", "model.haqt.lateral_queries=0",
     *(f"training.losses.{term}=0" for term in ("mask_kl", "soft_iou", "occlusion")),
@@ -51,14 +58,32 @@ class PlainClassifier(nn.Module):
         return self.classify(self.dropout(self.encoder(pixel_values)[1]))
 
 
-def examples(config: Config, model: PlainClassifier) -> TrainingData:
+def examples(config: Config, model: PlainClassifier, split: str) -> tuple[ReportDataset, torch.Tensor]:
+    """Those of "train" or "val", and their labels [E, F]: 1 present, 0 absent, -1 uncertain, NaN not known."""
     transform = ImageTransform(config.model.image_size, model.encoder.mean, model.encoder.std)
-    return prepare_data(config, load_split_studies(config), AutoTokenizer.from_pretrained(CHECKPOINT), transform)
+    studies = load_split_studies(config)
+    prepared = prepare_data(config, studies, AutoTokenizer.from_pretrained(CHECKPOINT), transform)
+    data = prepared.train if split == "train" else prepared.val
+    return data, torch.from_numpy(studies[split].labels(config.model.findings)[data.examples.rows])
 
 
-def train(model: PlainClassifier, data: ReportDataset, epochs: int) -> PlainClassifier:
-    """Returns the average of the weights."""
-    loader = DataLoader(data, BATCH, shuffle=True, collate_fn=collate, drop_last=True)
+def repeat_factors(labels: torch.Tensor, threshold: float) -> torch.Tensor:
+    """[E], how often each example is shown (repeat factor sampling, Gupta et al., "LVIS", CVPR 2019): the root of
+    `threshold` over the frequency of its rarest finding, and at least once."""
+    positive = labels.nan_to_num().abs() > 0
+    factors = (threshold / positive.float().mean(0).clamp_min(1 / len(labels))).sqrt().clamp_min(1)  # [F]
+    return torch.where(positive, factors, 1.0).amax(1)
+
+
+def train(model: PlainClassifier, data: ReportDataset, epochs: int, repeats: torch.Tensor) -> PlainClassifier:
+    """Returns the average of the weights.
+
+    Args:
+        repeats: [E], how often each example is shown against the others; an epoch is as long whatever they are.
+    """
+    alike = bool((repeats == 1).all())
+    sampler = None if alike else WeightedRandomSampler(repeats.tolist(), len(data))
+    loader = DataLoader(data, BATCH, shuffle=alike, sampler=sampler, collate_fn=collate, drop_last=True)
     optimizer = AdamW([parameter for parameter in model.parameters() if parameter.requires_grad], RATE)
     schedule = OneCycleLR(optimizer, RATE, total_steps=epochs * len(loader), pct_start=0.1)
     average = average_weights(model, DECAY, optimizer)
@@ -77,23 +102,20 @@ def train(model: PlainClassifier, data: ReportDataset, epochs: int) -> PlainClas
 
 
 @torch.inference_mode()
-def score(model: PlainClassifier, data: ReportDataset) -> str:
+def score(model: PlainClassifier, data: ReportDataset, labels: torch.Tensor) -> str:
     model.eval()
-    batches = [
-        (batch["finding_labels"], model(batch["pixel_values"]).sigmoid())
-        for batch in DataLoader(data, BATCH, collate_fn=collate)
-    ]
-    labels, seen = (pd.DataFrame(torch.cat(part), columns=data.findings) for part in zip(*batches, strict=True))
-    scores = score_head(labels, seen)
+    seen = [model(batch["pixel_values"]).sigmoid() for batch in DataLoader(data, BATCH, collate_fn=collate)]
+    tables = (pd.DataFrame(values, columns=data.findings) for values in (labels, torch.cat(seen)))
+    scores = score_head(*tables)
     if scores.mean_auc is None:
         raise SystemExit(f"no finding has {scores.min_positives} positives among the validation studies")
-    lines = ["| finding | cases | AUC |", "|---|---:|---:|"]
-    lines += [
-        f"| {name} | {finding.positives} | {finding.auc:.3f} |"
-        for name, finding in scores.findings.items()
-        if finding.positives >= scores.min_positives
-    ]
-    return "\n".join([*lines, f"| mean | | {scores.mean_auc:.3f} |"])
+    scored = {name: found for name, found in scores.findings.items() if found.positives >= scores.min_positives}
+    lines = ["| finding | cases | AUC | AUC, certain |", "|---|---:|---:|---:|"]
+    certain = {name: found.certain_auc for name, found in scored.items() if found.certain_auc is not None}
+    for name, found in scored.items():
+        lines.append(f"| {name} | {found.positives} | {found.auc:.3f} | {certain.get(name, math.nan):.3f} |")
+    certain = fmean(certain.values()) if certain else math.nan
+    return "\n".join([*lines, f"| mean | | {scores.mean_auc:.3f} | {certain:.3f} |"])
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -102,17 +124,22 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of it")
     parser.add_argument("--score", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for the scoring alone")
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--uncertain", choices=UNCERTAIN, default="present")
+    parser.add_argument(
+        "--repeat", type=float, default=0.0, metavar="F", help="studies with findings rarer than this; 0: all alike"
+    )
     parser.add_argument("--out", type=Path, help="also write the table here")
     args = parser.parse_args(argv)
     overrides = [*args.set, *FRONTAL_IMAGES]
     config, scoring = load_config(args.config, overrides), load_config(args.config, [*overrides, *args.score])
     torch.manual_seed(config.training.seed)
     model = PlainClassifier(config)
-    data = examples(config, model).train
-    model = train(model, data, args.epochs)
-    validation = examples(scoring, model).val
+    data, labels = examples(config, model, "train")
+    data.finding_labels[labels == -1] = UNCERTAIN[args.uncertain]
+    model = train(model, data, args.epochs, repeat_factors(labels, args.repeat))
+    validation, truth = examples(scoring, model, "val")
     text = f"{len(data)} radiographs, {args.epochs} epochs; {len(validation)} validation studies. {machine()}.\n\n"
-    text += score(model, validation)
+    text += score(model, validation, truth)
     publish("The findings as a plain classifier sees them", text, args.out)
 
 

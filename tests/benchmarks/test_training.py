@@ -4,6 +4,7 @@ import re
 from functools import partial
 
 import pytest
+import torch
 import yaml
 
 from benchmarks import estimate_memory, plain_classifier, training_speed
@@ -56,5 +57,11 @@ def test_a_plain_classifier_is_trained_and_scored(tiny_training, tmp_path, monke
     with pytest.raises(SystemExit, match="no finding has 15 positives"):
         plain_classifier.main(options)
     monkeypatch.setattr(plain_classifier, "score_head", partial(score_head, min_positives=1))
-    plain_classifier.main(options)
-    assert re.search(r"^\| mean \| \| 0\.\d{3} \|$", out.read_text(), re.MULTILINE)
+    plain_classifier.main([*options, "--uncertain", "unknown", "--repeat", "0.9"])
+    assert re.search(r"^\| mean \| \| 0\.\d{3} \| 0\.\d{3} \|$", out.read_text(), re.MULTILINE)
+
+
+def test_studies_with_rare_findings_are_shown_more_often():
+    labels = torch.tensor([[1, 1], [1, 0], [-1, 0], [1, torch.nan]])  # the second finding in a quarter of the studies
+    assert plain_classifier.repeat_factors(labels, 1.0).tolist() == [2.0, 1.0, 1.0, 1.0]
+    assert plain_classifier.repeat_factors(labels, 0.0).tolist() == [1.0] * 4
