@@ -49,7 +49,11 @@ class Launcher:
         if self.stopped:
             return
         line = self.lines.get()
-        environment = os.environ | {"OMP_NUM_THREADS": str(self.threads), "TQDM_POSITION": str(line)}
+        run = [option.removeprefix("output=") for option in options if option.startswith("output=")][-1]
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(self.threads), "TQDM_POSITION": str(line),
+            "TQDM_BAR_FORMAT": f"{run}: {{l_bar}}{{bar}}{{r_bar}}",
+        }  # fmt: skip
         with subprocess.Popen([sys.executable, train.__file__, *options], env=environment) as process:
             self.running.add(process)
             if self.stopped:  # meanwhile

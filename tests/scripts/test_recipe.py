@@ -70,6 +70,7 @@ def stop(*_):
     sys.exit()
 signal.signal(signal.SIGTERM, stop)
 Path(name + ".started").write_text(" ".join(os.environ[key] for key in ("OMP_NUM_THREADS", "TQDM_POSITION")))
+Path(name + ".bar").write_text(os.environ["TQDM_BAR_FORMAT"])
 if name == "fails":
     while not Path("waits.started").is_file():
         time.sleep(0.02)
@@ -95,6 +96,8 @@ def test_trainings_share_the_cores_and_the_terminal(stand_in, tmp_path):
     assert all((tmp_path / name / "tiny" / "checkpoint").is_dir() for name in ("a", "b", "c"))
     started = [(tmp_path / f"{name}.started").read_text() for name in ("a", "b", "c")]
     assert sorted(started[:2]) == ["3 0", "3 1"] and started[2] in started[:2]
+    bar = (tmp_path / "a.bar").read_text().format(l_bar="epoch 1/5 ", bar="", r_bar="")
+    assert bar == f"{tmp_path / 'a' / 'tiny'}: epoch 1/5 "
 
 
 def test_where_one_training_fails_the_others_save_and_stop(stand_in, tmp_path):
