@@ -79,8 +79,11 @@ def prepare_data(
 
     train, val = examples("train"), examples("val")
     reported = [index for index, (study, _) in enumerate(val.examples) if study.source_findings.strip()]
-    scored, watched = Subset(val, reported[:SCORED_REPORTS]), Subset(val, range(min(len(val), WATCHED_STUDIES)))
-    return TrainingData(train, val, scored, watched, build_curriculum(config, studies["train"]))
+    watched = reported if reported and settings.losses.learn_reports else range(len(val))
+    return TrainingData(
+        train, val, Subset(val, reported[:SCORED_REPORTS]), Subset(val, watched[:WATCHED_STUDIES]),
+        build_curriculum(config, studies["train"]),
+    )  # fmt: skip
 
 
 def stage_loaders(config: Config, data: TrainingData, skipped: Skipped, accelerator: Accelerator) -> list[DataLoader]:
