@@ -35,7 +35,7 @@ from xr2text.training.setup import (
     started_command,
 )
 from xr2text.training.skipped import Skipped
-from xr2text.training.state import Progress, StopRequest, full_disk_told, only_run, save_state, state_to_resume
+from xr2text.training.state import Progress, StopRequest, full_disk_as_error, only_run, save_state, state_to_resume
 from xr2text.training.validate import Validator
 
 
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.dry_run:
             print(describe_run(config))
         else:
-            with full_disk_told(), only_run(Path(config.output), config.data.cache):
+            with full_disk_as_error(), only_run(Path(config.output), config.data.cache):
                 train(config, started_command(args.config, args.set), args.resume)
     except XR2TextError as error:
         sys.exit(f"train.py: {error}")

@@ -20,13 +20,13 @@ BUSY = "while True: pass"
 
 
 def machine(device: str = "cpu") -> str:
-    """The device, the version of PyTorch and the day."""
+    """A line with the device, the version of PyTorch and the date."""
     where = torch.cuda.get_device_name() if device == "cuda" else f"{usable_cores()} CPU cores ({platform.machine()})"
     return f"{where}, PyTorch {torch.__version__}, {date.today()}"
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """How long a call takes, on a GPU until its work is done."""
+    """The duration of a call; on a GPU, until its work is done."""
     _wait()
     started = time.perf_counter()
     call()
@@ -35,7 +35,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def median_seconds(call: Callable[[], object], count: int) -> float:
-    """Of `count` calls, after one that is not counted."""
+    """The median duration of `count` calls, after one that is not counted."""
     call()
     return statistics.median(seconds(call) for _ in range(count))
 
@@ -47,7 +47,7 @@ def _wait() -> None:
 
 @contextmanager
 def busy_processes(count: int) -> Iterator[None]:
-    """Within, so many processes keep a core busy each."""
+    """Keeps `count` processes busy on a core each."""
     processes = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
     try:
         yield
@@ -65,7 +65,7 @@ def publish(title: str, text: str, out: Path | None) -> None:
 
 
 def frontal_files(root: Path, count: int) -> list[Path]:
-    """Frontal radiographs of the Indiana collection, spread over it; the same again where it has fewer."""
+    """Frontal radiographs of the Indiana collection, evenly spread over it; repeated where it has fewer."""
     table = read_table(root / "indiana_projections.csv", ("projection", "filename"))
     files = [root / "images" / name for name in table.loc[table["projection"] == "Frontal", "filename"]]
     files = [file for file in files[:: max(1, len(files) // count)] if file.is_file()]

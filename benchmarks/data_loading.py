@@ -78,7 +78,7 @@ def examples(config: Config, studies: StudyTable, cached: bool = False) -> Repor
 
 
 def start_up(root: str, workers: int, batches: int) -> None:
-    """In a process of its own: prints seconds to the stages, and MiB of this process and of a worker."""
+    """Run in a process of its own: prints the seconds up to each stage, and MiB of this process and of a worker."""
     process, config = psutil.Process(), settings(Path(root))
     tokenizer()
     before, started = process.memory_full_info().uss, time.perf_counter()
@@ -95,7 +95,7 @@ def start_up(root: str, workers: int, batches: int) -> None:
 
 
 def images_per_second(data: ReportDataset, repeats: int) -> float:
-    """Examples that one process gives, with reading, normalising and batching."""
+    """Examples per second of one process: reading, normalising and batching."""
     started = time.perf_counter()
     for _ in range(repeats):
         for first in range(0, len(data), BATCH):
@@ -104,7 +104,7 @@ def images_per_second(data: ReportDataset, repeats: int) -> float:
 
 
 def throughput(root: Path, size: int) -> str:
-    """Cells of a row: from the originals, from the cache, how many times as fast."""
+    """Cells of a row: examples per second from the originals and from the cache, and their ratio."""
     config = settings(root, indexed=False)
     config.model.image_size = size
     studies = load_studies(config.data, FINDING_NAMES)["train"]

@@ -34,7 +34,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class PeakTracker(MemTracker):
-    """PyTorch's tracker without the peaks of each module, which it would look through at every operation."""
+    """PyTorch's memory tracker without peaks of single modules, which it would compute at every operation."""
 
     def _update_peak_stats(self, peak_state) -> None:
         for device, now in self._curr_mem_snap.items():
@@ -89,7 +89,7 @@ def estimate_memory(config: Config) -> dict[str, int]:
 
 
 def save_memory(model: XR2Text, settings: TrainingConfig) -> None:
-    """As `training.setup.prepare_model` does it, which needs more libraries."""
+    """Does what `training.setup.prepare_model` does, which would need more libraries."""
     if settings.gradient_checkpointing != "none":
         model.enable_gradient_checkpointing(text=settings.gradient_checkpointing == "all")
     if settings.bf16_weights:
@@ -105,7 +105,7 @@ def _frozen_to_buffers(whole: nn.Module) -> None:
 
 
 def _share_embeddings(model: XR2Text) -> None:
-    """Ties BART's embeddings again after `to_empty`, which gives each a storage."""
+    """Ties BART's embeddings again: `to_empty` gives each a storage of its own."""
     bart = model.decoder.bart
     tied = [bart.lm_head, bart.model.decoder.embed_tokens]
     if model.config.decoder.use_text_encoder:

@@ -22,7 +22,7 @@ SPOILT = 100  # real radiographs that are spoilt in every way
 
 
 def judge(gate: Gate, image: GateImage) -> tuple[str, bool]:
-    """(verdict in words, whether the gate calls it unusual)."""
+    """The verdict in words, and whether the gate calls the image unusual."""
     result = gate(Radiograph(image.pixels, "array"))
     if result.verdict == REFUSED:
         return "refused", False
@@ -39,7 +39,7 @@ def what(image: GateImage) -> str:
 
 
 def measure(gate: Gate) -> str:
-    """A row for each source and what was done to its images, and one for each way to spoil a radiograph."""
+    """A row for each source and alteration of its images, and one for each way to spoil a radiograph."""
     counts: dict[tuple[str, str], Counter] = {}
     frontal, unusual, views = [], 0, Counter()
     for image in measured_images(np.random.default_rng(1)):
@@ -76,7 +76,7 @@ def measure(gate: Gate) -> str:
 
 
 def of_view(views: Counter, label: int, name: str) -> str:
-    """How many of the images of a class are called by that name."""
+    """How many images of a class are called by its name."""
     number = sum(count for (given, _), count in views.items() if given == label)
     return f"{views[label, name] / number:.1%} of {number}"
 

@@ -118,7 +118,7 @@ def stock_training(size: str) -> str:
 
 @torch.inference_mode()
 def reports(size: str, batch_size: int) -> str:
-    """Reports to their longest, beam 4; without gate and overlays."""
+    """Writes reports of the longest length with 4 beams, without gate and overlays."""
     from benchmarks.models import our_generator, search_stock, sized_config, stock_model
 
     config = sized_config(size, "generation.num_beams=4")
@@ -142,7 +142,7 @@ def reports(size: str, batch_size: int) -> str:
 
 @torch.inference_mode()
 def compact(size: str) -> str:
-    """The shipped checkpoint on phantoms, in batches and alone, and the compact config in training."""
+    """The shipped checkpoint on phantoms, in batches and one by one, and the training of the compact config."""
     from benchmarks.common import CHECKPOINT
     from benchmarks.models import sized_config
     from benchmarks.training_speed import measure, our_training
@@ -191,7 +191,7 @@ ROWS = {
 
 
 def run_row(name: str, size: str) -> None:
-    """In the row's process: prints the result as the last line."""
+    """Runs in the row's process: prints the result as the last line."""
     try:
         text = ROWS[name].measure(size)
     except ModuleNotFoundError as error:
@@ -202,7 +202,7 @@ def run_row(name: str, size: str) -> None:
 
 
 def measured(name: str, size: str, limit: float) -> str:
-    """Starts a row's process and waits for it, so many seconds at most."""
+    """Starts a row's process and waits for it, for at most its limit."""
     command = [sys.executable, "-m", "benchmarks.gpu", "--row", name, "--size", size]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -229,7 +229,7 @@ def table(results: dict[str, str], size: str) -> str:
 
 
 def former_results(file: Path | None) -> dict[str, str]:
-    """What stands in the table of an earlier call, by row."""
+    """The results in the table of an earlier call, by row."""
     text = file.read_text() if file is not None and file.is_file() else ""
     known = dict(re.findall(r"^\| (.+?) \| .+? \| (.+) \|$", text, re.MULTILINE))
     return {name: known.get(row.title, UNKNOWN) for name, row in ROWS.items()}

@@ -74,7 +74,7 @@ SAME: dict[str, tuple[str, ...]] = {
 
 
 def indexed_terms(mesh: str, problems: str) -> set[str]:
-    """Headings, and each heading with each of its qualifiers, in lower case."""
+    """MeSH headings, and each heading with each of its qualifiers, in lower case."""
     terms = {term.strip() for term in problems.lower().split(";")}
     for term in mesh.lower().replace("aorta, thoracic", "aorta").split(";"):
         heading, *qualifiers = (part.strip() for part in term.split("/"))
@@ -83,7 +83,7 @@ def indexed_terms(mesh: str, problems: str) -> set[str]:
 
 
 def read_indexed(root: Path) -> tuple[pd.Series, pd.DataFrame]:
-    """(texts, what people indexed) of the indexed studies, by their number."""
+    """Text and indexed terms of the indexed studies, by their number."""
     reports = read_table(root / "indiana_reports.csv", ("uid", "MeSH", "Problems", "findings", "impression"))
     reports = reports[reports["Problems"].str.lower() != "no indexing"].set_index("uid")
     reports.index = reports.index.astype(str)
@@ -133,7 +133,7 @@ def labeler_table(people: pd.DataFrame, labels: pd.DataFrame) -> str:
 
 @torch.inference_mode()
 def head_probabilities(checkpoint: Checkpoint, studies: list[Study]) -> pd.DataFrame:
-    """What the finding head gives the first frontal radiograph of each study, by study and finding."""
+    """The finding head's probabilities for the first frontal radiograph of each study, by study and finding."""
     model, rows = checkpoint.model.eval(), {}
     for study in tqdm(studies, desc="finding head", unit="study"):
         image, geometry = model.transform(study.main_image.read())
@@ -143,7 +143,7 @@ def head_probabilities(checkpoint: Checkpoint, studies: list[Study]) -> pd.DataF
 
 
 def head_table(people: pd.DataFrame, checkpoint: Checkpoint, root: Path) -> str:
-    """AUC by people's terms, and by the labels that the evaluation goes by."""
+    """AUC by the indexed terms, and by the labels that the evaluation uses."""
     studies = list(load_studies(DataConfig(source="r2gen", root=str(root)), checkpoint.model.config.findings)["val"])
     numbers = {study.id: study.id.removeprefix("CXR").partition("_")[0] for study in studies}
     studies = [study for study in studies if numbers[study.id] in people.index]

@@ -54,8 +54,8 @@ def our_generator(config: Config, device: str) -> ReportGenerator:
 
 
 def stock_model(config: ModelConfig, device: str, vocab_size: int | None = None) -> VisionEncoderDecoderModel:
-    """A Swin-Base where ours has one, else the Swin whose parameters are nearest to those of our encoder and
-    projection; and a BART decoder of our decoder's sizes. It has no text encoder."""
+    """Swin and BART's decoder of the same sizes as ours: Swin-Base where ours has it, else the Swin whose parameters
+    are nearest to those of our encoder and projection. It has no text encoder."""
     decoder = BartConfig(
         vocab_size=vocab_size or vocabulary(config), d_model=config.width, encoder_layers=0,
         decoder_layers=config.decoder.layers, encoder_attention_heads=config.heads,
@@ -88,7 +88,7 @@ def _swin_like(config: ModelConfig) -> SwinConfig:
 
 
 def search_stock(stock: VisionEncoderDecoderModel, images: torch.Tensor, beams: int, tokens: int) -> None:
-    """The stock model's beam search of exactly so many tokens, from images [B, 3, S, S]."""
+    """The stock model's beam search of exactly `tokens` tokens, from images [B, 3, S, S]."""
     stock.generate(
         images, num_beams=beams, min_new_tokens=tokens, max_new_tokens=tokens, do_sample=False, early_stopping=True,
         pad_token_id=PAD, eos_token_id=EOS,
@@ -100,7 +100,7 @@ def parameters(model: nn.Module) -> int:
 
 
 def random_batch(config: Config, device: str) -> dict[str, torch.Tensor]:
-    """A batch as `data.dataset.collate` gives it: noise for images, reports of random words, all as long as may be.
+    """A batch as `data.dataset.collate` makes it: noise for images, reports of random words of the longest length.
 
     Shapes: B batch, S image side, T tokens, K regions, F findings, H x W patch grid.
     """

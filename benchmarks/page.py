@@ -56,7 +56,7 @@ def start_app(folder: Path, checkpoint: str, **variables: str) -> tuple[subproce
 
 
 class PageReader:
-    """A reader who opens a file and reads what the page says.
+    """A reader in a browser, who opens a file and reads what the page says.
 
     Args:
         url: the page's address.
@@ -79,23 +79,23 @@ class PageReader:
         self._until(lambda: self._ready == "empty")
 
     def ask(self, file: Path) -> tuple[str, str]:
-        """("report", its text) or ("refused", the sentence)."""
+        """Sends a file. Returns ("report", its text) or ("refused", the sentence)."""
         self._find("#reader .files").send_keys(str(file))
         return self._answer()
 
     def show_example(self, name: str) -> tuple[str, str]:
-        """As `ask`, of an example on the empty page."""
+        """The same as `ask`, for an example on the empty page."""
         selector = f"#reader .example[aria-label$='{name}']"
         self._until(lambda: self._find(selector))
         self._find(selector).click()
         return self._answer()
 
     def light_up(self, number: int) -> None:
-        """Goes into a sentence, whose place then lights up."""
+        """Moves into a sentence, whose region then lights up."""
         self.browser.find_elements(By.CSS_SELECTOR, "#reader .words")[number].click()
 
     def save_picture(self, file: Path, width: int = 1280, height: int = 800) -> None:
-        """What stands on a screen of that size; below 600 pixels, a phone's."""
+        """Saves a screenshot at this window size; below 600 pixels it is a phone's."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         time.sleep(1)  # the page is laid out anew
@@ -105,7 +105,7 @@ class PageReader:
         self.browser.quit()
 
     def _answer(self) -> tuple[str, str]:
-        """What the page says of a file, once it is done with it."""
+        """What the page says of a file, once it has finished."""
         self._until(lambda: self._ready)
         if self._ready != "report":
             return "refused", self._find("#reader-status b").text

@@ -71,7 +71,7 @@ def png_that_claims(width: int, height: int) -> bytes:
 
 
 def hostile_files(count: int) -> list[tuple[str, str, bytes]]:
-    """(what it is, file name, content) of `count` files, of each sort in turn."""
+    """(what it is, file name, content) of `count` files, each sort in turn."""
     random = np.random.default_rng(0)
     whole = {format: phantom_file(1, format) for format in ("PNG", "JPEG", "TIFF", "DICOM")}
 
@@ -116,7 +116,7 @@ def hostile_files(count: int) -> list[tuple[str, str, bytes]]:
 
 
 def write_hostile(folder: Path, count: int) -> list[tuple[str, Path]]:
-    """(what it is, file), each in a folder of its own."""
+    """(what it is, file), each file in a folder of its own."""
     files = []
     for number, (sort, name, content) in enumerate(hostile_files(count)):
         file = folder / f"{number:03d}" / Path(name).name
@@ -143,7 +143,7 @@ def memory(process: int, name: str = "VmRSS") -> float:
 def send_hostile(
     files: list[tuple[str, Path]], ask: Callable[[Path], Answer], process: int, way: str
 ) -> tuple[Counter, list[float]]:
-    """How often each (sort, answer) came, and the memory of the process after each sixth of the files."""
+    """How often each (sort, answer) occurred, and the memory of the process after each sixth of the files."""
     answers, used = Counter(), []
     for number, (sort, file) in enumerate(tqdm(files, desc=f"hostile files, {way}")):
         answer, text = ask(file)
@@ -169,7 +169,7 @@ def hostile_table(ways: dict[str, tuple[Counter, list[float]]]) -> str:
 
 
 def time_drops(reader: PageReader, files: list[Path]) -> str:
-    """From each file's drop to the report on the page, and the picture with it; the first file is not counted."""
+    """Seconds from the drop of each file to the report and the picture on the page; the first file is not counted."""
     reader.ask(files[0])
     waited = [seconds(lambda file=file: reader.ask(file)) for file in tqdm(files[1:], desc="dropped into the page")]
     return (

@@ -59,7 +59,7 @@ class PlainClassifier(nn.Module):
 
 
 def examples(config: Config, model: PlainClassifier, split: str) -> tuple[ReportDataset, torch.Tensor]:
-    """Those of "train" or "val", and their labels [E, F]: 1 present, 0 absent, -1 uncertain, NaN not known."""
+    """The examples of "train" or "val", and their labels [E, F]: 1 present, 0 absent, -1 uncertain, NaN unknown."""
     transform = ImageTransform(config.model.image_size, model.encoder.mean, model.encoder.std)
     studies = load_split_studies(config)
     prepared = prepare_data(config, studies, AutoTokenizer.from_pretrained(CHECKPOINT), transform)
@@ -76,7 +76,7 @@ def repeat_factors(labels: torch.Tensor, threshold: float) -> torch.Tensor:
 
 
 def train(model: PlainClassifier, data: ReportDataset, epochs: int, repeats: torch.Tensor) -> PlainClassifier:
-    """Returns the average of the weights.
+    """Trains the model. Returns the average of the weights.
 
     Args:
         repeats: [E], how often each example is shown against the others; an epoch is as long whatever they are.

@@ -24,7 +24,7 @@ PARTS = 5  # the memory is read after each of so many parts of the radiographs
 
 
 def report(files: list[Path], out: Path, checkpoint: str, overlays: str) -> tuple[list[float], list[float], float]:
-    """Runs the command.
+    """Runs the command `report`.
 
     Returns:
         seconds from its start to the first, the second, ... written report; memory after each part, MiB; seconds whole.

@@ -46,7 +46,7 @@ THREADS = {  # name: (threads, whether the decoder's steps use one all the same)
 
 
 def loading_seconds(checkpoint: str) -> float:
-    """Median of three processes, without their imports."""
+    """Median loading time of three processes, without imports."""
     command = [sys.executable, "-c", LOADING, checkpoint]
     runs = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(3)]
     return statistics.median(float(run.splitlines()[-1]) for run in runs)
@@ -63,14 +63,14 @@ class Contest:
         self.beams = self.checkpoint.generation.num_beams
 
     def write(self, images: torch.Tensor) -> int:
-        """Our reports; the number of tokens of the longest."""
+        """Writes reports with our model. Returns the number of tokens of the longest."""
         return self.checkpoint.generator.generate(images).token_ids.shape[1]
 
     def write_stock(self, images: torch.Tensor, tokens: int) -> None:
         search_stock(self.stock, images, self.beams, tokens)
 
     def drawer(self, threads: int) -> Callable[[Radiograph], object]:
-        """Gate, report, places of sentences, and the picture of the overlays, with so many threads."""
+        """Gate, report, attribution and the picture of the overlays, with this many threads."""
         torch.set_num_threads(threads)
         reporter = Reporter(self.checkpoint, "cpu", self.gate)
         return lambda radiograph: paint(make_canvas(reporter.report(radiograph, force=True)))

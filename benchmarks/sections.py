@@ -47,7 +47,7 @@ WIDTH = 11  # words of a line
 
 
 def wrap(text: str) -> str:
-    """As the collection breaks its lines."""
+    """Breaks lines as the collection does."""
     words = text.split()
     return "\n ".join(" ".join(words[start : start + WIDTH]) for start in range(0, len(words), WIDTH))
 

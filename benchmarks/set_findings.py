@@ -44,7 +44,7 @@ def measure(reporter: Reporter, reports: list[Report], findings: list[str]) -> C
 
 
 def asserted(text: str) -> set[str]:
-    """The findings that it says are there, for certain or not."""
+    """The findings that the text asserts, as present or uncertain."""
     return {name for name, label in label_report(text).items() if label in ASSERTED}
 
 

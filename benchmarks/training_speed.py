@@ -67,7 +67,7 @@ class Training:
 
 
 def our_training(config: Config, device: str) -> Training:
-    """As train.py sets it up, from random weights."""
+    """Our training, set up as in train.py, with random weights."""
     generator = our_generator(config, device)
     objective = Objective(generator.model, config.training.losses).train()
     save_memory(generator.model, config.training)
@@ -104,13 +104,13 @@ class Speed:
 
     @property
     def share(self) -> str:
-        """Of the GPU's peak."""
+        """The fraction of the GPU's peak."""
         peak = known_peak(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
         return f"{100 * self.tflops / peak:.0f} %" if peak else "not known"
 
 
 def measure(training: Training, count: int = 10) -> Speed:
-    """`count` updates after two that are not counted."""
+    """Measures `count` updates after two that are not counted."""
     settings = training.config.training
     studies = settings.batch_size * settings.gradient_accumulation_steps
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -123,7 +123,7 @@ def measure(training: Training, count: int = 10) -> Speed:
 
 
 def peak_memory(training: Training) -> int:
-    """Peak bytes of an update whose optimiser's states are there."""
+    """Peak bytes of an update when the optimiser's states exist."""
     device = training.batch["labels"].device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()

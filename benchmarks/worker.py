@@ -64,7 +64,7 @@ def send(paths: list[Path]) -> None:
 
 @contextmanager
 def archive(folder: Path) -> Iterator[None]:
-    """An empty Orthanc, where a study is whole one second after its last image."""
+    """An empty Orthanc, in which a study is stable one second after its last image."""
     settings = {
         "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db"), "HttpPort": HTTP,
         "DicomPort": DICOM, "CheckRevisions": True, "StableAge": 1, "AuthenticationEnabled": False, "Plugins": [],
@@ -109,7 +109,7 @@ def answered(study: str) -> bool:
 
 
 def throughput(images: list[Path], count: int, checkpoint: str) -> tuple[float, list[float], list[str]]:
-    """Films an hour of `count` workers from the first answer on, memory of the first worker in MiB, states."""
+    """Films per hour of `count` workers from the first answer on, memory of the first worker in MiB, and states."""
     with tempfile.TemporaryDirectory() as name, archive(Path(name)):
         sent = [film(image, Path(name)) for image in images]
         for start in range(0, len(sent), 100):

@@ -63,8 +63,8 @@ Figure = tuple[float, tuple[float, float] | None]  # value, 95 % bootstrap inter
 
 
 def changes_of(name: str, config: str, overrides: list[str]) -> list[str]:
-    """A variant's changes of a config. Curricula are for what learns to see, in two epochs at least; others keep
-    theirs."""
+    """A variant's changes of a config. Only configs that train the image part for two epochs or more get another
+    curriculum."""
     training, changes = load_config(config, overrides).training, VARIANTS[name]
     if "curriculum" in "".join(changes) and (training.image_part_frozen or training.total_epochs < 2):
         return []
@@ -78,7 +78,7 @@ def trained(
     changes: Callable[[str], list[str]] = lambda _: [],
     launch: Callable[[list[str]], None] | None = None,
 ) -> Path:
-    """The finished checkpoint of the last run, each of which is started, or goes on, where it is not there.
+    """The checkpoint of the last run. Each run is started, or resumed, unless its checkpoint is there.
 
     Args:
         changes: further overrides of each config.
@@ -99,7 +99,7 @@ def trained(
 
 
 def report_figures(config: Config, checkpoint: Path, out: Path) -> dict[str, Figure]:
-    """Of the reports, and of the finding head, on the validation split."""
+    """Figures of the reports, and of the finding head, on the validation split."""
     if not (out / "metrics.json").is_file():
         evaluate(Checkpoint.from_pretrained(checkpoint), config.data, out, "val", meteor=False)
     metrics = json.loads((out / "metrics.json").read_text())
@@ -116,7 +116,7 @@ def report_figures(config: Config, checkpoint: Path, out: Path) -> dict[str, Fig
 
 
 def scored(config: Config, checkpoint: Path, out: Path, reports: bool) -> dict[str, Figure]:
-    """Figures of a training; those that it has not, or that are undefined, are left out."""
+    """Figures of a training; undefined ones are left out."""
     if reports:
         figures = report_figures(config, checkpoint, out)
     else:
@@ -129,7 +129,7 @@ def scored(config: Config, checkpoint: Path, out: Path, reports: bool) -> dict[s
 
 
 def differs(configs: list[str], overrides: list[str], name: str) -> bool:
-    """Whether a variant makes another training of any of the configs."""
+    """Whether a variant changes the training of any of the configs."""
     return any(
         load_config(config, [*overrides, *changes_of(name, config, overrides)]) != load_config(config, overrides)
         for config in configs
@@ -137,7 +137,7 @@ def differs(configs: list[str], overrides: list[str], name: str) -> bool:
 
 
 def cell(runs: list[Figure]) -> str:
-    """A run with its interval, or the mean and standard deviation of several."""
+    """One run with its interval, or the mean and standard deviation of several runs."""
     values, (_, interval) = [value for value, _ in runs], runs[0]
     if len(runs) > 1:
         return f"{mean(values):.3f} ± {stdev(values):.3f}"

@@ -34,7 +34,7 @@ Random = np.random.Generator
 
 @dataclass(frozen=True)
 class GateImage:
-    """An image, where it comes from, and the number of its class in `inference.gate.CLASSES`."""
+    """An image, its source, and the number of its class in `inference.gate.CLASSES`."""
 
     source: str
     label: int
@@ -51,7 +51,7 @@ def fitted_images(folder: Path, random: Random) -> Iterator[GateImage]:
 
 
 def measured_images(random: Random) -> Iterator[GateImage]:
-    """None of them is among the fitted ones."""
+    """Images for measuring; none of them is among the fitted ones."""
     yield from _indiana(False, random)
     yield from _nih_and_phantoms(False, random)
     yield from _many_hospitals(False, random)
@@ -62,7 +62,7 @@ def measured_images(random: Random) -> Iterator[GateImage]:
 
 
 def read_small(path: Path) -> Pixels | None:
-    """At most SIDE pixels on its longer side; None where it cannot be read."""
+    """Reads an image, at most SIDE pixels on its longer side; None where it cannot be read."""
     try:
         return _small(read_radiograph(path).pixels)
     except ImageError:
@@ -76,13 +76,14 @@ def _small(pixels: Pixels) -> Pixels:
 
 
 def _turned(pixels: Pixels, label: int) -> Pixels:
-    """An upright frontal radiograph as the class of that number has it."""
+    """Turns or inverts an upright frontal radiograph, as the class with that number requires."""
     pixels = np.rot90(pixels, -(label % TURNS))
     return np.ascontiguousarray(1 - pixels if label >= TURNS else pixels)
 
 
 def _varied(pixels: Pixels, random: Random) -> Pixels:
-    """As another place might give it: cropped, marked, framed, tilted, blurred, noisy, of another contrast."""
+    """Varies an image as another hospital might: cropped, marked, framed, tilted, blurred, noisy, with another
+    contrast."""
     height, width = pixels.shape
     most = random.choice([0.05, 0.12])
     top, bottom = (random.uniform(0, most, 2) * height).astype(int)
@@ -109,7 +110,7 @@ def _varied(pixels: Pixels, random: Random) -> Pixels:
 
 
 def _marked(pixels: Pixels, random: Random) -> Pixels:
-    """With tubes and wires across it, or with the letters and arrows of a publication."""
+    """Draws tubes and wires across an image, or the letters and arrows of a publication."""
     size, pixels = np.array(pixels.shape[::-1]), np.round(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
     for _ in range(random.integers(1, 5)):
         ends, shade = random.uniform(0, 1, (2, 2)) * size, int(random.integers(150, 256))
@@ -128,7 +129,7 @@ def _marked(pixels: Pixels, random: Random) -> Pixels:
 
 
 def _piece(pixels: Pixels, random: Random) -> Pixels:
-    """A part of an image, a third to a half of its sides: a piece of a chest is no chest radiograph."""
+    """Cuts a piece out, a third to a half of each side: a piece of a chest is no chest radiograph."""
     height, width = (max(1, int(random.uniform(0.3, 0.5) * side)) for side in pixels.shape)
     top, left = random.integers(pixels.shape[0] - height + 1), random.integers(pixels.shape[1] - width + 1)
     return pixels[top : top + height, left : left + width]
@@ -137,7 +138,7 @@ def _piece(pixels: Pixels, random: Random) -> Pixels:
 def _frontal(
     source: str, pixels: Pixels, fitted: bool, random: Random, variants: int, upright: int = 1
 ) -> Iterator[GateImage]:
-    """Upright, for fitting so many times more, and in some of the seven other orientations."""
+    """Frontal radiographs upright, repeated for fitting, and in some of the seven other orientations."""
     yield GateImage(source, 0, pixels)
     for _ in range(upright if fitted else 0):
         yield GateImage(source, 0, _varied(pixels, random))
@@ -153,7 +154,7 @@ def _frontal_file(source: str, file: Path, fitted: bool, random: Random, variant
 
 
 def _not_frontal(source: str, pixels: Pixels, random: Random, label: int = OTHER) -> Iterator[GateImage]:
-    """As it is, and varied in a random orientation."""
+    """An image as it is, and varied in a random orientation."""
     yield GateImage(source, label, pixels)
     yield GateImage(source, label, _turned(_varied(pixels, random), int(random.integers(LATERAL))))
 
@@ -189,7 +190,7 @@ def _nih_and_phantoms(fitted: bool, random: Random) -> Iterator[GateImage]:
 
 
 def _many_hospitals(fitted: bool, random: Random) -> Iterator[GateImage]:
-    """Portable and supine radiographs with tubes, and pictures out of publications, of some hundred hospitals."""
+    """Portable and supine radiographs with tubes, and images from publications, of some hundred hospitals."""
     source, root = "COVID-19 image data collection", DATA / "covid_chest"
     rows = read_table(root / "films.csv", ("image", "view", "patient")).to_dict("records")
     rows = [row for row in rows if (int(re.sub(r"\D", "", row["patient"])) % 3 > 0) == fitted]
@@ -288,5 +289,5 @@ ALTERATIONS: dict[str, Callable[[Pixels], Pixels]] = {
 
 
 def altered(name: str, pixels: Pixels) -> Pixels:
-    """A radiograph as one of ALTERATIONS has it."""
+    """Alters a radiograph in one of the ways of ALTERATIONS."""
     return np.ascontiguousarray(np.clip(ALTERATIONS[name](pixels), 0, 1).astype(np.float32))

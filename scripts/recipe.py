@@ -34,8 +34,8 @@ from xr2text.training.validate import fit_calibration, predict
 
 
 class Launcher:
-    """Runs train.py in processes of its own, at most `jobs` at a time, each on its share of the cores. Once one fails
-    it starts no more."""
+    """Runs train.py in up to `jobs` processes at a time, each on its share of the cores. After a failure it starts no
+    more."""
 
     def __init__(self, jobs: int):
         self.threads = max(1, usable_cores() // jobs)
@@ -64,15 +64,15 @@ class Launcher:
         self.lines.put(line)
 
     def stop(self) -> None:
-        """Asks what is running to save its state and end, and starts no more."""
+        """Asks the running processes to save their states and end, and starts no more."""
         self.stopped = True
         for process in list(self.running):
             process.terminate()
 
 
 def train_together(config: str, runs: dict[Path, list[str]], jobs: int) -> None:
-    """Trains a config with the overrides of each folder, `jobs` at a time. Where one is stopped or fails, or this
-    process is asked to stop, the others save their states and end."""
+    """Trains a config with the overrides of each folder, `jobs` at a time. If one fails or is stopped, or this process
+    is stopped, the others save their states and end."""
     launcher, pool = Launcher(jobs), ThreadPoolExecutor(jobs)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     calls = [pool.submit(trained, [config], changes, folder, launch=launcher) for folder, changes in runs.items()]
@@ -90,7 +90,7 @@ def train_together(config: str, runs: dict[Path, list[str]], jobs: int) -> None:
 
 
 def judged_fold(config_file: str, overrides: list[str], folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Finding logits and labels [N, F] of the patients that the training of these overrides has left out."""
+    """Finding logits and labels [N, F] of the patients that this fold's training has left out."""
     config, accelerator = load_config(config_file, overrides), Accelerator()
     checkpoint = Checkpoint.from_pretrained(folder)
     model = checkpoint.model.to(accelerator.device)

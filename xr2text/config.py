@@ -43,16 +43,16 @@ class EncoderConfig(Settings):
     # Where a training starts from: null (random), "timm" (timm's own download), "package:NAME" (the one weights file in
     # an installed Python package, tensors matched in order) or the path of a safetensors or .pth file of timm's names.
     weights: str | None = None
-    frozen_groups: int = Field(0, ge=0)  # so many of timm's first layer groups (the stem is the first) are not trained
+    frozen_groups: int = Field(0, ge=0)  # how many of timm's first layer groups are frozen; the stem is the first
 
 
 class HaqtConfig(Settings):
     """HAQT-ARR: hierarchical anatomical query tokens with adaptive region routing."""
 
     projection: Literal["haqt_arr", "linear"] = "haqt_arr"  # linear: a plain projection of the patches, for comparison
-    global_queries: Count = 8  # G
-    region_queries: Count = 4  # R, per region
-    lateral_queries: int = Field(0, ge=0)  # L, of the lateral view; 0: the model reads frontal views alone
+    global_queries: Count = 8  # G, in all
+    region_queries: Count = 4  # R, for each region
+    lateral_queries: int = Field(0, ge=0)  # L, for the lateral view; 0: the model reads frontal views only
     cross_region_layers: int = Field(2, ge=0)  # 0: regions do not attend to each other
     use_spatial_priors: bool = True
     use_prior_refinement: bool = True
@@ -76,9 +76,9 @@ class DecoderConfig(Settings):
 
 class ModelConfig(Settings):
     image_size: int = Field(256, ge=32)  # pixels; side of the square onto which the radiograph is fitted
-    width: Count = 256  # D, of visual tokens and of the decoder
-    heads: Count = 8  # attention heads of both
-    dropout: Fraction = 0.1  # of both
+    width: Count = 256  # D, width of visual tokens and decoder
+    heads: Count = 8  # attention heads in HAQT-ARR and decoder
+    dropout: Fraction = 0.1  # in HAQT-ARR and decoder
     # Names of the findings that the finding head predicts (text/findings/table.py has the regions of each). The decoder
     # reads each as one more token. Empty: no finding head.
     findings: list[str] = []
@@ -112,10 +112,10 @@ class DataConfig(Settings):
     # scaling and threshold come from them, and the validation studies stay unseen. 0: these are used.
     tuning_fraction: Fraction = 0.0
     tuning_fold: int = Field(0, ge=0)  # which of the 1 / tuning_fraction parts of the patients, for cross-validation
-    phantoms: int = Field(5000, ge=4)  # phantom: how many for training; a tenth as many more for validation
+    phantoms: int = Field(5000, ge=4)  # source phantom: studies for training; a tenth as many more for validation
     # How much training radiographs are shifted, scaled, turned and exposed otherwise; 0: not at all.
     augmentation: float = Field(1.0, ge=0, le=1)
-    workers: int = Field(2, ge=0)  # processes that read images; 0: the training process itself
+    workers: int = Field(2, ge=0)  # processes that read images; 0: the training process reads them
     cache: str | None = None  # folder of the index and of resized images; null: the index is in memory, files are read
     max_skip_fraction: Fraction = 0.05  # a run stops where more than this fraction of its radiographs is skipped
 
@@ -130,13 +130,13 @@ class LossConfig(Settings):
     """Weights of the terms of the loss, see `training.losses`; a term of weight 0 is not computed."""
 
     ce: Weight = 1.0  # cross-entropy of the report's tokens
-    label_smoothing: Fraction = 0.0  # of that term
+    label_smoothing: Fraction = 0.0  # in ce
     focal: Weight = 0.0  # token focal loss
     load_balance: Weight = 0.0  # region regularisation: keeps the router, over a batch, from forgetting regions
     mask_kl: Weight = 0.0  # draws each region's attention over its mask (data.segmentation)
-    soft_iou: Weight = 0.0  # has its shape cover that mask and no more
+    soft_iou: Weight = 0.0  # makes its shape that of the mask
     findings: Weight = 0.0  # binary cross-entropy of the finding head
-    occlusion: Weight = 0.0  # the same on copies with one region in black: a finding that lies there is not seen
+    occlusion: Weight = 0.0  # the same on copies with a region in black, where findings of that region cannot be seen
     rdrop: Weight = 0.0  # symmetric KL between two passes of the decoder under different dropout
 
     @model_validator(mode="after")
@@ -151,7 +151,7 @@ class LossConfig(Settings):
         return any((self.ce, self.focal, self.rdrop))
 
 
-IMAGE_TERMS = ("load_balance", "mask_kl", "soft_iou", "findings", "occlusion")  # of what comes before the decoder
+IMAGE_TERMS = ("load_balance", "mask_kl", "soft_iou", "findings", "occlusion")  # train what comes before the decoder
 TERMS = tuple(name for name in LossConfig.model_fields if name != "label_smoothing")
 
 
@@ -161,15 +161,15 @@ class StageConfig(Settings):
     name: str
     epochs: Count
     max_findings: int | None = Field(None, ge=0)  # abnormal ones, present or uncertain; 0: normal studies only
-    max_regions: int | None = Field(None, ge=0)  # that these findings involve
+    max_regions: int | None = Field(None, ge=0)  # number of regions that these findings involve
     lr_factor: float = Field(1.0, gt=0)  # multiplies every learning rate
 
 
 class TrainingConfig(Settings):
     init_from: str | None = None  # checkpoint folder or hub id whose weights, tokenizer and calibration are the start
-    epochs: Count | None = None  # of the whole run; null: the sum of the curriculum's, or 20 without one
+    epochs: Count | None = None  # epochs of the whole run; null: the sum of the curriculum's, or 20 without one
     curriculum: list[StageConfig] = []  # empty: every study in every epoch
-    batch_size: Count = 16  # per process; one that does not fit is halved and gradient_accumulation_steps doubled
+    batch_size: Count = 16  # per process; halved where it does not fit, while gradient_accumulation_steps is doubled
     gradient_accumulation_steps: Count = 1
     # adamw_8bit (needs torchao): optimiser states in 8 bits; with mixed_precision bf16 weights and gradients are in
     # bfloat16, too, and rounded up or down at random, so that small updates are not lost.
@@ -180,12 +180,12 @@ class TrainingConfig(Settings):
         Literal["auto", "no", "fp16", "bf16"], BeforeValidator(lambda value: "no" if value is False else value)
     ] = "auto"
     gradient_checkpointing: Literal["none", "encoder", "all"] = "none"  # whose activations are computed twice
-    recombined: Fraction = 0.0  # of the reports are made of several; then all say first what is there
-    group_by_length: bool = False  # reports of like length come in one batch, which is then padded less
+    recombined: Fraction = 0.0  # fraction of the reports that are recombined; above 0, all are arranged and reworded
+    group_by_length: bool = False  # batches of reports of similar length, which need less padding
     # A part whose rate is 0 is frozen.
     lr_encoder: float = Field(1.0e-4, ge=0)
-    lr_projection: float = Field(5.0e-4, ge=0)  # of HAQT-ARR, the lateral queries and the finding head
-    lr_decoder: float = Field(5.0e-4, ge=0)  # of BART and the finding tokens
+    lr_projection: float = Field(5.0e-4, ge=0)  # for HAQT-ARR, the lateral queries and the finding head
+    lr_decoder: float = Field(5.0e-4, ge=0)  # for BART and the finding tokens
     # An exponential moving average of the weights is what is validated and kept; null: none.
     ema_decay: float | None = Field(None, gt=0, lt=1)
     losses: LossConfig = LossConfig()
@@ -193,7 +193,7 @@ class TrainingConfig(Settings):
     # reports assert, over CheXpert's 14 and 5), finding_auc (of the finding head), epoch (the last is the best).
     metric_for_best_model: list[Metric] = Field(["combined"], min_length=1)
     report_to: list[Literal["tensorboard", "wandb", "trackio"]] = ["tensorboard"]
-    hourly_rate: float | None = Field(None, ge=0)  # of the machine, in any currency: the cost is then projected
+    hourly_rate: float | None = Field(None, ge=0)  # price of the machine in any currency, to project the cost
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -212,17 +212,18 @@ class TrainingConfig(Settings):
 
     @property
     def bf16_weights(self) -> bool:
-        """Whether weights and gradients are in bfloat16; once mixed_precision is not "auto" any more."""
+        """Whether weights and gradients are in bfloat16. To be asked only when `mixed_precision` has been resolved from
+        "auto"."""
         return self.optimizer == "adamw_8bit" and self.mixed_precision == "bf16"
 
     @property
     def studies_per_update(self) -> int:
-        """Of each process."""
+        """Studies of one process in each update of the weights."""
         return self.batch_size * self.gradient_accumulation_steps
 
     @property
     def total_epochs(self) -> int:
-        """Of the whole run."""
+        """Epochs of the whole run."""
         return self.epochs or sum(stage.epochs for stage in self.curriculum) or 20
 
 
@@ -231,13 +232,13 @@ class GenerationConfig(Settings):
 
     num_beams: Count = 4
     length_penalty: float = 1.0
-    max_tokens: int = Field(160, ge=8)  # findings and impression together
-    impression: bool = True  # reports have an impression; false: findings alone, in training too
+    max_tokens: int = Field(160, ge=8)  # longest report, findings and impression together
+    impression: bool = True  # false: reports consist of findings only, in training too
 
 
 class Config(Settings):
-    name: str  # of the model that results, as shown to its users
-    output: str  # folder of the run
+    name: str  # of the trained model, as shown to its users
+    output: str  # folder for the run
     model: ModelConfig = ModelConfig()
     data: DataConfig
     training: TrainingConfig = TrainingConfig()
@@ -313,7 +314,8 @@ def save_config(config: Config, path: str | Path, comments: Iterable[str] = ()) 
 
 
 def setting_names(section: type[Settings] = Config, prefix: str = "") -> list[str]:
-    """Dotted names of all settings; those of a curriculum's stage are training.curriculum.NAME."""
+    """Dotted names of all settings, such as "training.epochs"; those of a curriculum's stage are
+    "training.curriculum.NAME"."""
     names = []
     for name, field in section.model_fields.items():
         types = (kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type))
@@ -323,7 +325,7 @@ def setting_names(section: type[Settings] = Config, prefix: str = "") -> list[st
 
 
 def _in_words(fault: dict[str, Any], known: list[str]) -> str:
-    """One of pydantic's errors: the key, what is wrong, what is accepted."""
+    """One of pydantic's errors as a sentence: the key, what is wrong and what is accepted."""
     key = ".".join(part for part in fault["loc"] if isinstance(part, str))
     if fault["type"] == "extra_forbidden":
         near = _nearest(key, known)
@@ -331,13 +333,13 @@ def _in_words(fault: dict[str, Any], known: list[str]) -> str:
     if fault["type"] == "missing":
         return f"{key} is missing"
     message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "value_error":  # of a whole section
+    if fault["type"] == "value_error":  # an error of a whole section
         return f"{key}: {message}" if key else message
     return f"{key} is {fault['input']!r}: {message[0].lower()}{message[1:]}"
 
 
 def _nearest(wrong: str, names: list[str]) -> str | None:
-    """The known key whose last part is most alike, then whose whole is; None where nothing is."""
+    """The known key whose last part is most alike and, of several, the most alike as a whole; None where no key is."""
     last = {name: name.rsplit(".", 1)[-1] for name in names}
     near = difflib.get_close_matches(wrong.rsplit(".", 1)[-1], last.values(), 1)
     alike = [name for name in names if last[name] in near]
@@ -363,7 +365,7 @@ def _merge(layers: list[Any]) -> dict[str, Any]:
 
 
 def _read_layers(path: Path, extending: tuple[Path, ...]) -> list[Any]:
-    """The settings of a YAML file, after those that it extends."""
+    """The settings of a YAML file, preceded by those of the files that it extends."""
     if not path.is_file():
         raise ConfigError(f"no config file at {path}")
     if path.resolve() in extending:

@@ -15,15 +15,17 @@ ABANDONED = 3600  # seconds after which nobody is still at work on a draft
 
 
 def shipped(name: str) -> Path:
-    """The folder of a checkpoint that ships: inside an installed package, beside it in a copy of the repository."""
+    """The folder of a shipped checkpoint: inside an installed package, or beside the package in a copy of the
+    repository."""
     inside = PACKAGE / "checkpoints" / name
     return inside if inside.is_dir() else PACKAGE.parent / "checkpoints" / name
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A draft to fill, which takes the place of `path` at the end. Whenever the process stops, `path` is as it was or
-    whole; a draft may be left, see `remove_drafts`. Processes of several machines may write the same file."""
+    """Gives a draft to fill, which replaces `path` at the end. If the process is stopped, `path` is either the old file
+    or the whole new one; a draft may be left, see `remove_drafts`. Processes of several machines may write the same
+    file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}{DRAFT}")
     try:
@@ -35,8 +37,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replace_folder(folder: Path) -> Iterator[Path]:
-    """A draft to fill, which takes the place of `folder` at the end. On an error `folder` is as it was; a kill between
-    the two renames leaves the old one beside it."""
+    """Gives a draft to fill, which replaces `folder` at the end. On an error `folder` is unchanged; a kill between the
+    two renames leaves the old folder beside it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -56,7 +58,7 @@ def replace_folder(folder: Path) -> Iterator[Path]:
 
 
 def remove_drafts(folder: Path) -> None:
-    """Removes what killed processes left."""
+    """Removes the drafts of killed processes."""
     for draft in folder.rglob(f".*{DRAFT}"):
         try:
             if time.time() - draft.stat().st_mtime > ABANDONED:

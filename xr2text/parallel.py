@@ -12,13 +12,13 @@ CHUNK = 16  # items that a process takes at a time
 
 
 def usable_cores() -> int:
-    """Those that this process may run on, which `taskset` lessens."""
+    """The number of cores that this process may use; `taskset` restricts it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
 def worker_map(processes: int) -> Iterator[Callable[..., Iterator]]:
-    """`map`, its work shared by so many processes; the results keep the items' order."""
+    """`map` shared by `processes` processes; results keep the items' order."""
     if processes <= 1:
         yield map
         return
@@ -31,7 +31,7 @@ def worker_map(processes: int) -> Iterator[Callable[..., Iterator]]:
 
 
 def _leave_with_parent() -> None:
-    """A worker whose parent was killed would else wait for ever for its next items."""
+    """Ends a worker when its parent is killed; it would wait for ever for its next items."""
 
     def watch() -> None:
         multiprocessing.parent_process().join()

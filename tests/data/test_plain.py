@@ -1,7 +1,7 @@
 import pytest
 
 from xr2text.data.plain import PLAIN_SENTENCES, SIDED_SENTENCES, plain_findings, plain_impression
-from xr2text.data.recombine import told_findings
+from xr2text.data.recombine import certain_findings
 from xr2text.text.findings.labeler import find_mentions
 from xr2text.text.findings.table import FINDING_NAMES, FINDING_REGIONS, KINDS, SIDED_FINDINGS
 from xr2text.text.sections import ReportText
@@ -20,7 +20,9 @@ def test_a_plain_sentence_of_a_side_says_it_and_no_more(side):
     for name, (one, both) in SIDED_SENTENCES.items():
         sentence = both if side == "both" else one.format(side=side)
         sided = {kind for kind, (finding, at) in SIDED_FINDINGS.items() if finding == name and side in (at, "both")}
-        told = dict(zip(FINDING_REGIONS, told_findings(ReportText(sentence, ""), list(FINDING_REGIONS)), strict=True))
+        told = dict(
+            zip(FINDING_REGIONS, certain_findings(ReportText(sentence, ""), list(FINDING_REGIONS)), strict=True)
+        )
         said = {finding for finding, present in told.items() if present == 1}
         assert said == sided | {name, KINDS.get(name, name)}
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from xr2text.data.recombine import Recombiner, told_findings
+from xr2text.data.recombine import Recombiner, certain_findings
 from xr2text.text.findings.labeler import contradictions, label_report
 from xr2text.text.sections import ReportText
 
@@ -91,8 +91,8 @@ def test_what_is_denied_of_one_side_is_no_word_for_both():
 def test_doubts_are_not_told():
     report = ReportText("There is a small right pleural effusion. Possible atelectasis.", "")
     names = ["pleural effusion", "right pleural effusion", "left pleural effusion", "atelectasis", "edema"]
-    assert told_findings(report, names) == [1, 1, 0, 0, 0]
-    assert np.isnan(told_findings(report, ["unheard of"])).all()
+    assert certain_findings(report, names) == [1, 1, 0, 0, 0]
+    assert np.isnan(certain_findings(report, ["unheard of"])).all()
 
 
 def test_what_is_told_no_side_names_none(recombiner):
@@ -100,7 +100,7 @@ def test_what_is_told_no_side_names_none(recombiner):
     told = {}
     for seed in range(20):
         report = recombiner.simplify(EFFUSION, np.random.default_rng(seed))
-        told[report] = tuple(told_findings(report, names))
+        told[report] = tuple(certain_findings(report, names))
     plain = ReportText("The heart is enlarged. There is a pleural effusion.", "Pleural effusion.")
     sided = ReportText("The heart is enlarged. There is a right pleural effusion.", "Pleural effusion.")
     assert told == {EFFUSION: (1, 1), plain: (1, 0), sided: (1, 1)}

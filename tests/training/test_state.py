@@ -15,7 +15,7 @@ from xr2text.training.state import (
     Progress,
     StateError,
     StopRequest,
-    full_disk_told,
+    full_disk_as_error,
     only_run,
     save_state,
     saved_states,
@@ -50,9 +50,9 @@ def test_a_full_disk_leaves_the_earlier_state(tmp_path, monkeypatch):
 
 
 def test_want_of_space_elsewhere_is_told_and_other_faults_keep_their_traceback():
-    with pytest.raises(StateError, match="states saved before are whole"), full_disk_told():
+    with pytest.raises(StateError, match="states saved before are whole"), full_disk_as_error():
         raise OSError(errno.ENOSPC, "No space left on device", "best/model.safetensors")
-    with pytest.raises(FileNotFoundError), full_disk_told():
+    with pytest.raises(FileNotFoundError), full_disk_as_error():
         raise FileNotFoundError(errno.ENOENT, "No such file or directory")
 
 

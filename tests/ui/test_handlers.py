@@ -210,7 +210,7 @@ def test_what_is_no_longer_kept_is_said(reporter):
         handlers.set_finding(reporter, Session(), label, "nodule", "present"),
         handlers.reopen(Session(), label),
         handlers.open_row(Session(), label),
-        {"reader": handlers.compared(Session(), label)},
+        {"reader": handlers.compare(Session(), label)},
     ):
         assert value(answer)["status"] == handlers.status(handlers.GONE, "bad") and "session" not in answer
 
@@ -308,8 +308,8 @@ def test_a_study_of_the_history_comes_back_and_stands_beside_another(read):
     answer = handlers.reopen(handlers.close(read)["session"], label)
     assert value(answer)["label"] == label and answer["session"].opened.bare is read.studies[0].bare
     assert "session" not in handlers.reopen(read, "another")
-    assert handlers.compared(read, label).value["sentences"] == value(answer)["sentences"]
-    assert handlers.compared(read, "").value is None and handlers.compared(read, "another").value["label"] == ""
+    assert handlers.compare(read, label).value["sentences"] == value(answer)["sentences"]
+    assert handlers.compare(read, "").value is None and handlers.compare(read, "another").value["label"] == ""
     again = handlers.write_open(None, replace(read, opened=read.studies[0]))
     assert value(again)["status"]["text"] == handlers.CHOOSE, "an earlier study's pixels are gone"
 

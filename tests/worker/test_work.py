@@ -137,8 +137,8 @@ def worker_of(archive, error=None, observe=None, **settings):
 
 
 def once(worker):
-    worker.look()
-    worker.work_off(threading.Event())
+    worker.poll()
+    worker.work_through(threading.Event())
 
 
 def test_a_study_is_answered_once(archive, clock):

@@ -8,14 +8,14 @@ from xr2text.errors import XR2TextError
 HELP = "put the page on the Hugging Face Hub as a Space"
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "checkpoints/xr2text-iu"
-# The page's README links to the documents, and these to one another.
+# README.md is the page's card; it links to the documents.
 PATTERNS = (
     "app.py", "requirements.txt", "README.md", "LICENSE", "xr2text/**/*", "checkpoints/xr2text-gate/*", f"{MODEL}/*",
     "docs/*.md", "benchmarks/*.md", "benchmarks/*.png",
 )  # fmt: skip
-# Where an earlier deployment's files are deleted.
+# In these, files of an earlier deployment are deleted.
 FOLDERS = ["xr2text/*", "checkpoints/*", "docs/*", "configs/*", "benchmarks/*"]
-VARIABLE = "XR2TEXT_CHECKPOINT"  # of a Space, which app.py reads
+VARIABLE = "XR2TEXT_CHECKPOINT"  # a variable of the Space, read by app.py
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +80,7 @@ def deploy(space_id: str, model: str | None = None, private: bool = False, root:
         url = api.create_repo(space_id, repo_type="space", space_sdk="gradio", exist_ok=True, private=private)
         if model is not None:
             api.add_space_variable(space_id, VARIABLE, model)
-        elif VARIABLE in api.get_space_variables(space_id):  # of an earlier deployment
+        elif VARIABLE in api.get_space_variables(space_id):  # set by an earlier deployment
             api.delete_space_variable(space_id, VARIABLE)
         api.upload_folder(
             folder_path=root, repo_id=space_id, repo_type="space", allow_patterns=files, delete_patterns=FOLDERS,
@@ -89,7 +89,7 @@ def deploy(space_id: str, model: str | None = None, private: bool = False, root:
     except HFValidationError as error:
         names = space_id if model is None else f"{space_id} or {model}"
         raise DeployError(f"{names!r} is no name on the Hub: it must be OWNER/NAME") from error
-    # Nobody is logged in, or the Hub refuses; the bases are its HTTP library's own, for a Hub that cannot be reached.
+    # Not logged in, or refused by the Hub. HfHubHTTPError's bases are of its HTTP library: the Hub is unreachable.
     except (OSError, *HfHubHTTPError.__bases__) as error:
         hint = "`hf auth login` or HF_TOKEN gives a token that may write"
         raise DeployError(f"the Hugging Face Hub did not take it: {error}; {hint}") from error

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
             Checkpoint.from_pretrained(args.checkpoint), data, args.out, args.split, args.batch_size,
             meteor=not args.no_meteor, predictions_file=args.predictions, train_root=args.train_root,
         )  # fmt: skip
-    if metrics is not None:  # this is the main process
+    if metrics is not None:  # on the main process
         print((args.out / "table.md").read_text(encoding="utf-8"))
         print(f"written to {args.out}")
     return 0

@@ -29,5 +29,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def command() -> NoReturn:
-    """`main` as the process that it ends."""
+    """Runs `main` and ends the process with its exit code."""
     leave_by(main)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 HELP = "write the report of each radiograph"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".dcm", ".dicom"}
-WRITTEN = {"overlay.png", "report.dcm"}  # beside report.json: of an earlier run
+WRITTEN = {"overlay.png", "report.dcm"}  # files of an earlier run, if report.json lies beside them
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if len(findings := dict(args.finding)) < len(set(args.finding)):
         raise XR2TextError("--finding: one finding is set to both present and absent")
     documents = ["txt", "json", *([] if args.no_overlay else ["png"]), *(["maps"] if args.maps else []), *args.also]
-    contents: deque[bytes | Path] = deque()  # of the model's batch
+    contents: deque[bytes | Path] = deque()  # files of the current batch
 
     def images() -> Iterator[tuple[bytes | Path, Path | None]]:
         for file in files:
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         refused += 1
         tqdm.write(f"{file}: {reason}", file=sys.stderr)
     if state is not None:
-        state.wait_for_everyone()  # the end of one with a refusal would end the others
+        state.wait_for_everyone()  # a process that exits with 1 would end the others
         state.destroy_process_group()
     if refused:
         print(f"{refused} of {len(files)} files without all that was asked for", file=sys.stderr)
@@ -109,8 +109,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _share(files: list[Path]) -> tuple["PartialState | None", list[Path]]:
-    """This process's part of the files, and the processes of a launch, None where there is one alone. Files of one name
-    go to one process, which gives their folders numbers."""
+    """This process's part of the files, and accelerate's state of the launch; None where this is the only process.
+    Files of one name go to one process, which numbers their folders."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return None, files
     from xr2text.evaluation.predict import processes
@@ -129,7 +129,8 @@ def set_finding(text: str) -> tuple[str, str]:
 
 
 def _one_study(reporter: "Reporter", files: list[Path]) -> tuple[list[Path], Path]:
-    """Of two files the frontal one and the lateral one. Raises ImageError where one cannot be read or told apart."""
+    """The frontal and the lateral file of two files. Raises ImageError where a file cannot be read, or where not
+    exactly one is a lateral view."""
     from xr2text.imaging.radiograph import ImageError
     from xr2text.imaging.read import read_radiograph
 
@@ -148,7 +149,7 @@ def _one_study(reporter: "Reporter", files: list[Path]) -> tuple[list[Path], Pat
 
 
 def _lateral(file: Path, identity: bool) -> "tuple[Radiograph, Source]":
-    """The lateral view, and what documents say of its file. Raises ImageError, which names it."""
+    """The lateral radiograph, and its source for documents. Raises ImageError, which names the file."""
     from xr2text.export.source import source_of
     from xr2text.imaging.radiograph import ImageError
     from xr2text.imaging.read import read_content, read_radiograph
@@ -162,12 +163,12 @@ def _lateral(file: Path, identity: bool) -> "tuple[Radiograph, Source]":
 
 
 def _readable(name: str) -> str:
-    """A file's name as text, also where its bytes are none in UTF-8."""
+    """A file's name as text; bytes that are not valid UTF-8 are replaced."""
     return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _content(file: Path) -> bytes | Path:
-    """A file's bytes; the path where they cannot be read, of which the reader of radiographs says why."""
+    """A file's bytes, or its path where it cannot be read: the reader of radiographs then says why."""
     from xr2text.imaging.radiograph import ImageError
     from xr2text.imaging.read import read_content
 
@@ -178,7 +179,7 @@ def _content(file: Path) -> bytes | Path:
 
 
 def radiograph_files(paths: Iterable[Path]) -> list[Path]:
-    """Files as they are named; of a folder, the radiographs in it and in its folders, in the order of their names.
+    """The radiographs among `paths`: files as they are named, and of a folder those below it, sorted by path.
 
     Raises:
         XR2TextError: a folder holds none.
@@ -195,7 +196,7 @@ def radiograph_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def _is_radiograph(file: Path) -> bool:
-    """By its suffix, or by the letters at which DICOM files begin, whatever their name."""
+    """Judged by the suffix or, whatever the name, by the letters "DICM" at the start of a DICOM file."""
     if file.name.startswith(".") or file.name == "DICOMDIR":
         return False
     if file.name in WRITTEN and (file.parent / "report.json").is_file():
@@ -206,7 +207,7 @@ def _is_radiograph(file: Path) -> bool:
         with file.open("rb") as content:
             return content.read(132)[128:] == b"DICM"
     except OSError:
-        return True  # why it cannot be read is then said of it
+        return True  # reading it then reports the error
 
 
 def _stem(file: Path) -> str:
@@ -214,17 +215,19 @@ def _stem(file: Path) -> str:
 
 
 class ReportFolders:
-    """The folders of reports in `out`, one a file: the file's name without the suffix of an image, with a number where
-    that is taken, in this run or by the report of another file. A file that is reported again has its folder again."""
+    """Names the folder in `out` of each file's report: the file's name without the suffix of an image. A number is
+    added where another file of this run, or another file's earlier report, has that name. A file that is reported again
+    gets its folder again."""
 
     def __init__(self, out: Path):
         self.out = out
         self._given: set[str] = set()
-        self._numbers: dict[str, int] = {}  # the last that a stem was given
-        self._passed: dict[tuple[str, str], str] = {}  # names that have another file's report, by stem and digest
+        self._numbers: dict[str, int] = {}  # the last number of each stem
+        self._passed: dict[tuple[str, str], str] = {}  # folders with another file's report, by stem and digest
 
     def folder(self, file: Path, sha256: str) -> tuple[Path, Path | None]:
-        """The folder of a file's report and, where that is new, the last of another file that was passed over."""
+        """The folder of a file's report. Where it is new, also the last folder that was passed over since it holds
+        another file's report."""
         stem, others = _stem(file), None
         name = self._passed.pop((stem, sha256), None)
         while name is None or name in self._given:
@@ -241,7 +244,8 @@ class ReportFolders:
 
 
 def written_of(folder: Path) -> str | None:
-    """The digest of the file that a folder's report.json is of, "" where it does not say; None where there is none."""
+    """SHA-256 of the file that a folder's report.json is about: "" where it does not say, None where there is no
+    report.json."""
     try:
         return str(json.loads((folder / "report.json").read_bytes())["sha256"])
     except (FileNotFoundError, NotADirectoryError):

@@ -15,7 +15,7 @@ import warnings
 from xr2text.cli.options import lasting_imports
 
 HELP = "read what an Orthanc archive receives, put reports back"
-SILENT = ("pydicom", "openjpeg", "highdicom")  # whose messages quote what files say of patients
+SILENT = ("pydicom", "openjpeg", "highdicom")  # their messages quote patient data
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

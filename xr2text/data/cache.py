@@ -21,9 +21,9 @@ from xr2text.data.study import Image, UnreadableImageError
 from xr2text.files import atomic_write
 from xr2text.imaging.transform import Geometry, autocontrast, letterbox
 
-RECIPE = 1  # raised when the way from file to canvas changes
+RECIPE = 1  # increased when the steps from file to canvas change
 _MARK = "xr2text"
-_LEVEL = 1  # of PNG's compression: the fastest
+_LEVEL = 1  # PNG compression level: the fastest
 
 
 def canvas_of(image: Image, size: int) -> tuple[np.ndarray, Geometry]:
@@ -40,7 +40,7 @@ class ImageCache:
     size: int
 
     def read(self, image: Image) -> tuple[np.ndarray, Geometry]:
-        """As `canvas_of`, from the entry; where there is none that is up to date, it is made.
+        """The same as `canvas_of`, taken from the cache entry, which is made first where it is missing or out of date.
 
         Raises:
             UnreadableImageError: the original is missing or damaged.
@@ -49,7 +49,7 @@ class ImageCache:
         return self._entry(image) or self._make(image)
 
     def prepare(self, image: Image) -> str:
-        """Makes the entry if need be: "kept", "made", or why the original cannot be read."""
+        """Makes the entry unless it is up to date. Returns "kept", "made", or why the original cannot be read."""
         try:
             if self._entry(image):
                 return "kept"
@@ -64,7 +64,7 @@ class ImageCache:
         return self.folder / f"images-{self.size}px" / name[:2] / f"{name[2:]}.png"
 
     def _entry(self, image: Image) -> tuple[np.ndarray, Geometry] | None:
-        """What the entry holds; None where it is missing, damaged or of another version."""
+        """The content of the entry; None where it is missing, damaged or out of date."""
         version = _version(image)
         try:
             with Pillow.open(self.path(image), formats=["PNG"]) as entry:
@@ -72,7 +72,7 @@ class ImageCache:
                 if found != version:
                     return None
                 inner = np.asarray(entry)
-        except (OSError, SyntaxError, ValueError):  # also what Pillow raises where the disk lost a part of it
+        except (OSError, SyntaxError, ValueError):  # Pillow's errors for a truncated file, too
             return None
         geometry = Geometry.fit(int(height), int(width), self.size)
         canvas = np.zeros((self.size, self.size), np.uint8)
@@ -89,7 +89,7 @@ class ImageCache:
 
 
 def _version(image: Image) -> str:
-    """The recipe and the original's version."""
+    """Identifies the recipe and the version of the original."""
     return f"{RECIPE} {image.version()}"
 
 

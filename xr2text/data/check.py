@@ -26,16 +26,16 @@ from xr2text.imaging.radiograph import ImageError
 from xr2text.imaging.read import read_chest_radiograph
 from xr2text.parallel import worker_map
 
-# The stages that are counted where no config gives others.
+# The stages to count for a config without a curriculum.
 STAGES = [
     StageConfig(name="normal", epochs=1, max_findings=0),
     StageConfig(name="one finding", epochs=1, max_findings=1),
     StageConfig(name="two findings", epochs=1, max_findings=2),
     StageConfig(name="all", epochs=1),
 ]
-BIN = 20  # words of a report to a line of the histogram
+BIN = 20  # words of a report, for each line of the histogram
 MISSING = "is missing"
-NAMED = 20  # faults of a sort that are named; the others are counted
+NAMED = 20  # faults of each sort that are named; further ones are counted
 
 
 @dataclass
@@ -66,14 +66,14 @@ class Check:
 
 
 class Inspected(NamedTuple):
-    """An image file's content as a digest, and why it cannot be read, "" where it can."""
+    """The digest of an image file's content, and why it cannot be read ("" where it can)."""
 
     digest: str = ""
     error: str = ""
 
 
 def inspect_image(image: ImageFile, whole: bool = True) -> Inspected:
-    """Whether an image's file is there and, of `whole` ones, whether all of it can be read, as a training would."""
+    """Checks that an image's file exists and, with `whole`, that all of it can be read as a training would read it."""
     if not image.path.is_file():
         return Inspected(error=f"{image.path} {MISSING}")
     if not whole:
@@ -101,7 +101,7 @@ def check_source(config: Config, processes: int = 1, read_images: bool = True) -
     """
     faults = Faults(strict=False)
     splits = load_studies(config.data, config.model.findings, faults)
-    if config.data.tuning_fraction:  # as a training parts them
+    if config.data.tuning_fraction:  # the same split as in training
         splits["the source's own val"] = splits["val"]
         splits |= set_apart(splits["train"], config.data.tuning_fraction, config.data.tuning_fold)
     check = Check(splits)
@@ -132,12 +132,12 @@ def check_source(config: Config, processes: int = 1, read_images: bool = True) -
 
 
 def obstacles(config: Config, splits: dict[str, StudyTable]) -> list[str]:
-    """Why studies are not fit to train on, in sentences."""
+    """Reasons why a training on these studies would fail, as sentences."""
     train, val = splits["train"], splits["val"]
     found = [f"there is no study for {split}" for split in ("train", "val") if not splits[split]]
     if val and not any(text.strip() for text in val.column("source_findings").to_pylist()):
         found.append("no validation study has findings, so no report can be scored")
-    if train and config.training.init_from is None:  # a checkpoint knows more than a few studies show
+    if train and config.training.init_from is None:  # a checkpoint knows findings that these studies may lack
         if config.generation.impression and not train.text_lengths("impression").any():
             found.append("no training study has an impression, which generation.impression=true needs")
         unknown = [name for name in config.model.findings if name not in train.label_names]
@@ -158,7 +158,7 @@ def _table(rows: Sequence[dict[str, str | int]]) -> str:
 
 
 def _images(splits: dict[str, StudyTable], impression: bool) -> pd.DataFrame:
-    """A row for each image: its split, study and view, whether it is shown, and, of none yet, its digest and error."""
+    """A row for each image: split, study, view, image and whether it is shown; digest and error are still empty."""
     rows = []
     for split, studies in splits.items():
         examples = examples_of(studies, split == "train", impression)
@@ -190,7 +190,7 @@ def _counts(split: str, studies: StudyTable, images: pd.DataFrame) -> dict[str, 
 
 
 def _check_images(check: Check, config: Config, unreadable: pd.DataFrame) -> None:
-    """Images that cannot be read: a training skips its share of them, a validation none."""
+    """Reports images that cannot be read: a training may skip a fraction of its own, a validation none."""
     for split in check.splits:
         images = unreadable[unreadable["split"] == split]
         shown = images["shown"].astype(bool)
@@ -211,7 +211,7 @@ def _check_images(check: Check, config: Config, unreadable: pd.DataFrame) -> Non
 
 
 def _duplicates(images: pd.DataFrame) -> list[str]:
-    """The same image in two studies; across splits, a score is then better than it should be."""
+    """Images that stand in two studies. Across splits, they make scores too good."""
     content = images["digest"].where(images["digest"] != "", images["image"].map(lambda image: image.key))
     shared = images[content.duplicated(keep=False)].groupby(content, sort=False)
     users = [dict(zip(group["study"], group["split"], strict=True)) for _, group in shared]

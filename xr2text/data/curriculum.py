@@ -16,7 +16,7 @@ from xr2text.text.sections import ReportText
 
 
 class Difficulty(NamedTuple):
-    """What a report asks of its writer.
+    """How much a report contains.
 
     Attributes:
         findings: distinct findings that are present or uncertain, support devices left out; 0: a normal study.
@@ -28,8 +28,8 @@ class Difficulty(NamedTuple):
 
 
 def read_report(report: ReportText, label: bool = True) -> tuple[dict[str, int], Difficulty]:
-    """Labels of all findings, 0 where the report does not mention one, and its difficulty; no labels where there is no
-    text or none are asked for."""
+    """Labels of all findings, 0 where the report does not mention one, and its difficulty. Labels are empty where there
+    is no text or `label` is false."""
     text = f"{report.findings}\n\n{report.impression}".strip()
     labels = dict.fromkeys(FINDING_NAMES, 0) | label_report(text) | label_sides(text) if label and text else {}
     positive = [mention for mention in find_mentions(text) if mention.status != "absent"]
@@ -39,7 +39,7 @@ def read_report(report: ReportText, label: bool = True) -> tuple[dict[str, int],
 
 
 def read_labels(labels: Mapping[str, int]) -> Difficulty:
-    """The difficulty of a study without a report, by what it is labelled with."""
+    """The difficulty of a study without a report, from its labels."""
     positive = [name for name, label in labels.items() if label and name not in (NO_FINDING, SUPPORT_DEVICES)]
     names = {SIDED_FINDINGS[name][0] if name in SIDED_FINDINGS else name for name in positive}
     return _difficulty(names, {region for name in positive for region in FINDING_REGIONS.get(name, ())})
@@ -52,7 +52,7 @@ def _difficulty(findings: set[str], regions: set[str]) -> Difficulty:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage with what it shows.
+    """A stage of the curriculum with the examples that it shows.
 
     Attributes:
         indices: of the training examples.

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from xr2text.anatomy import REGION_NAMES, REGIONS
 from xr2text.data.cache import ImageCache, canvas_of
 from xr2text.data.examples import examples_of, report_lengths
-from xr2text.data.recombine import Recombiner, told_findings
+from xr2text.data.recombine import Recombiner, certain_findings
 from xr2text.data.segmentation import all_regions, read_outlines, segmentation_targets
 from xr2text.data.study import DataError, Image, Study, UnreadableImageError
 from xr2text.data.study_table import StudyTable
@@ -25,7 +25,7 @@ from xr2text.text.findings.labeler import find_mentions
 from xr2text.text.sections import ReportText
 from xr2text.text.tokenizer import encode_report, pad_labels
 
-LATERAL_DROPPED = 0.4  # so often in training a lateral view is left out, so that a frontal view alone is read as well
+LATERAL_DROPPED = 0.4  # fraction of lateral views dropped in training, so that a frontal view alone is read as well
 
 
 class ReportDataset(Dataset):
@@ -69,7 +69,8 @@ class ReportDataset(Dataset):
         self.training, self.seed, self.epoch, self.recombined = training, seed, 0, recombined
         self.augmentation = augmentation
         self.recombiner = Recombiner(study.report for study in studies) if recombined else None
-        # Once a frozen model has seen the radiographs, examples come without them; index: why, of those it could not.
+        # Set once a frozen model has encoded all radiographs: index and error of the unreadable ones. Examples then
+        # have no radiographs.
         self.unreadable: dict[int, str] | None = None
         # [E, F]: 1 present or uncertain, 0 absent, NaN where nothing is known
         self.finding_labels = torch.from_numpy(np.abs(studies.labels(self.findings))[self.examples.rows])
@@ -125,7 +126,8 @@ class ReportDataset(Dataset):
         return self.transform.normalise(torch.from_numpy(canvas)), torch.tensor(geometry.box), masks
 
     def _lateral(self, study: Study, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """The lateral view's input [3, S, S] and box [4]; None where there is none, or it is unreadable or dropped."""
+        """The lateral view's input [3, S, S] and box [4]; None where the study has none, or it is unreadable or dropped
+        at random."""
         image = study.lateral_image if self.with_lateral else None
         if image is None or (self.training and random.random() < LATERAL_DROPPED):
             return None
@@ -139,8 +141,9 @@ class ReportDataset(Dataset):
         return [len(self._token_ids(study.report)) for study, _ in self.examples]
 
     def longest_examples(self, count: int) -> list[dict]:
-        """The examples with the longest reports in tokens, found among those with the longest texts, whose radiographs
-        can be read; of too few, the first again. Raises DataError where there is none."""
+        """The examples with the longest reports in tokens, for a trial of memory. They are searched among the longest
+        texts, and their radiographs can be read; where there are too few, the first is repeated. Raises DataError where
+        there is none."""
         texts = np.argsort(-report_lengths(self.examples, self.impression), kind="stable")[: 8 * count].tolist()
         found = []
         for index in sorted(texts, key=lambda index: -len(self._token_ids(self.examples[index][0].report))):
@@ -157,15 +160,15 @@ class ReportDataset(Dataset):
     def _report(
         self, study: Study, labels: torch.Tensor, random: np.random.Generator
     ) -> tuple[list[int], torch.Tensor]:
-        """Token ids of the study's report and its findings, `labels` [F]; or of one made of several and what is told of
-        it."""
+        """Token ids of a report and its findings [F]: the study's report with `labels`, or a recombined one with what
+        it asserts."""
         if self.recombiner is None or not study.findings:
             return self._token_ids(study.report), labels
         report = self.recombiner.reword(study.report, random)
         if random.random() < self.recombined:
             report = self.recombiner.recombine(report, random)
         report = self.recombiner.simplify(report, random)
-        findings = torch.tensor(told_findings(report, self.findings))
+        findings = torch.tensor(certain_findings(report, self.findings))
         return self._token_ids(self.recombiner.arrange(self.recombiner.complete(report, random))), findings
 
     def _token_ids(self, report: ReportText) -> list[int]:
@@ -174,7 +177,7 @@ class ReportDataset(Dataset):
         return []
 
     def _masks(self, study: Study) -> np.ndarray | None:
-        """[K, S, S] bool, the regions on the canvas of a study whose organs are outlined."""
+        """[K, S, S] bool, the region masks on the canvas, for a study whose organs are outlined."""
         if study.masks is None or self.grid is None:
             return None
         outlines = [letterbox(outline.astype(np.float32), self.transform.size)[0] for outline in read_outlines(study)]
@@ -186,8 +189,8 @@ def _no_regions(count: int) -> np.ndarray:
 
 
 def finding_regions(study: Study, findings: list[str]) -> np.ndarray:
-    """[F, K] bool, the regions in which the report asserts each finding, as `text.findings` reads it; none for a
-    finding that it does not assert."""
+    """[F, K] bool, the regions in which a report asserts each finding, as `text.findings` reads it. A row is all false
+    where the report does not assert the finding."""
     regions = _no_regions(len(findings))
     rows = {name: row for row, name in enumerate(findings)}
     for mention in find_mentions(f"{study.findings}\n\n{study.impression}"):

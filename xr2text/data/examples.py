@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from xr2text.data.study import Image, Study
 from xr2text.data.study_table import StudyTable
 
-MASK_REPEATS = 4  # so often a study whose organs are outlined stands among the training examples: such studies are few
+MASK_REPEATS = 4  # how often a study with masks is among the training examples, since such studies are few
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from collections import defaultdict
 from xr2text.text.findings.labeler import PRESENT, find_mentions
 from xr2text.text.findings.table import KINDS
 
-# In findings, and in an impression.
+# In the findings section, and in the impression.
 PLAIN_SENTENCES = {
     "enlarged cardiomediastinum": ("The mediastinum is widened.", "Widened mediastinum."),
     "cardiomegaly": ("The heart is enlarged.", "Cardiomegaly."),
@@ -44,7 +44,7 @@ PLAIN_SENTENCES = {
     "osteopenia": ("The bones are osteopenic.", "Osteopenia."),
     "fracture": ("There is a fracture.", "Fracture."),
 }
-# In findings, of one side and of both.
+# In the findings section: for one side, and for both.
 SIDED_SENTENCES = {
     "lung opacity": ("There is an opacity in the {side} lung.", "There are opacities in both lungs."),
     "consolidation": ("There is consolidation in the {side} lung.", "There is consolidation in both lungs."),
@@ -55,8 +55,8 @@ SIDED_SENTENCES = {
 
 
 def plain_findings(sentence: str, sided: bool) -> str:
-    """What a sentence of the findings asserts in plain sentences, with its side where `sided`; itself where it asserts
-    nothing, or says more than that."""
+    """Replaces a sentence by plain sentences for the findings that it asserts, with their sides where `sided`. A
+    sentence that asserts nothing, or says more, is returned as it is."""
 
     def say(name: str, sides: set[str | None]) -> str:
         if not sided or name not in SIDED_SENTENCES or None in sides:
@@ -68,13 +68,13 @@ def plain_findings(sentence: str, sided: bool) -> str:
 
 
 def plain_impression(sentence: str) -> str:
-    """The same for a sentence of an impression, with no side."""
+    """The same for a sentence of an impression, without sides."""
     return " ".join(PLAIN_SENTENCES[name][1] for name in _plain_names(sentence)) or sentence
 
 
 def _plain_names(sentence: str) -> dict[str, set[str | None]]:
-    """The findings that the sentence asserts, without those that they are a kind of, in the order of
-    `PLAIN_SENTENCES`, each with its sides; none where it also says something else."""
+    """The findings that a sentence asserts, each with its sides, in the order of `PLAIN_SENTENCES`. A general finding
+    is left out beside its special kind. Empty where the sentence also says something else."""
     sides, mentions = defaultdict(set), find_mentions(sentence)
     for mention in mentions:
         sides[mention.finding].add(mention.side)

@@ -13,7 +13,7 @@ from xr2text.parallel import worker_map
 
 
 class Prepared(NamedTuple):
-    """How many entries were there and how many were made, and why the others could not be."""
+    """Number of entries kept and made, and the errors of the images that could not be read."""
 
     kept: int
     made: int
@@ -28,8 +28,8 @@ def prepare_images(
     processes: int = 1,
     progress: bool = True,
 ) -> Prepared:
-    """Makes the entries, missing or out of date, of the radiographs that training, validation or evaluation shows; what
-    a stopped run has made is not made again.
+    """Makes the cache entries, where missing or out of date, of all radiographs that training, validation or evaluation
+    show. A run that was stopped goes on where it was.
 
     Args:
         rank, count: this share among all, which may be on several machines that see the same folder.

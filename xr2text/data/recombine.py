@@ -21,12 +21,12 @@ from xr2text.text.findings.labeler import ABSENT, PRESENT, find_mentions
 from xr2text.text.findings.table import KINDS, SIDED_FINDINGS
 from xr2text.text.sections import ReportText, split_sentences
 
-MOST_FINDINGS = 3  # that a report is given
-PLAIN, SIDED = 0.5, 0.5  # fraction of reports that say of findings only that they are there; of these, that name sides
+MOST_FINDINGS = 3  # findings added to a report
+PLAIN, SIDED = 0.5, 0.5  # fraction of reports in plain sentences; fraction of these that name sides
 OPACITIES = {"atelectasis", "consolidation", "edema", "lung lesion", "pneumonia"}  # of the lungs, as in CheXpert
-USUALLY_DENIED = 0.2  # of the reports, at least, deny a finding that each is to name
+USUALLY_DENIED = 0.2  # a finding denied in at least this fraction of reports is denied in every report
 SIZE = re.compile(r"\d\s?(?:mm|cm|millimet\w+|centimet\w+)\b", re.IGNORECASE)
-# In a sentence that says what no frontal view alone shows: of earlier studies, of the patient, of the other view.
+# Words of what a frontal view alone does not show: earlier studies, the patient's history, the other view.
 BEYOND = re.compile(
     r"\b(?:stable|unchanged|interval|again|previous(?:ly)?|compar\w+|since|history|developed|persist\w*|worse\w*|"
     r"improv\w+|resol[uv]\w+|increasing|no longer|new|"
@@ -36,10 +36,10 @@ BEYOND = re.compile(
 
 
 class Recombiner:
-    """Has reports say first what is there, and puts sentences of some together anew."""
+    """Rewrites training reports: findings first, usual denials complete, and sentences of several reports combined."""
 
     def __init__(self, reports: Iterable[ReportText]):
-        donors, places = defaultdict(list), defaultdict(list)  # by finding, asserted; by findings, all denied
+        donors, places = defaultdict(list), defaultdict(list)  # by asserted finding; by asserted or denied findings
         denials, assertions, denied, count = defaultdict(list), defaultdict(list), Counter(), 0
         for report in reports:
             sentences = split_sentences(report.findings)
@@ -48,7 +48,7 @@ class Recombiner:
                 for finding in _asserted(sentence):
                     places[finding].append(place)
                 if _only_denied(sentence):
-                    places[_only_denied(sentence)].append(1 + place)  # behind all that is there
+                    places[_only_denied(sentence)].append(1 + place)  # behind all assertions
                 if BEYOND.search(sentence):
                     continue
                 if _only_denied(sentence):
@@ -66,8 +66,8 @@ class Recombiner:
         self._places = {named: mean(found) for named, found in places.items()}
 
     def arrange(self, report: ReportText) -> ReportText:
-        """The same sentences, those first that assert a finding, each where it stands on average. One that names no
-        finding stays behind the one before it."""
+        """Sorts the sentences: assertions first, then denials, each at its average place in the training reports. A
+        sentence that names no finding stays behind the one before it."""
         place, placed = 1.0, []
         for sentence in split_sentences(report.findings):
             if _asserted(sentence):
@@ -79,8 +79,8 @@ class Recombiner:
         return ReportText(" ".join(sentence for _, sentence in placed), report.impression)
 
     def complete(self, report: ReportText, random: np.random.Generator) -> ReportText:
-        """The report, in its findings section what only its impression asserts, and a denial of each finding that is
-        usually denied and that it does not name, in the words of other reports: the most usual ones first."""
+        """Adds to the findings section what only the impression asserts, and a denial of each usually denied finding
+        that the report does not name. Denials come from other reports, the most usual kinds first."""
         sentences = _with_impression(report)
         missing = self._usual - {finding for sentence in sentences for finding, _ in _claims(sentence)}
         missing -= _not_to_deny(frozenset().union(*map(_asserted, sentences)))
@@ -91,8 +91,9 @@ class Recombiner:
         return ReportText(" ".join(sentences), report.impression)
 
     def reword(self, report: ReportText, random: np.random.Generator) -> ReportText:
-        """The same findings; each sentence that only denies some is one of any report that denies just these, and each
-        that says what the study does not show is one that asserts the same, or goes where it asserts nothing."""
+        """Exchanges sentences and keeps the findings. A denial becomes one from any report that denies the same. A
+        sentence about what the study does not show becomes one that asserts the same, or is left out where it asserts
+        nothing."""
 
         def reword(sentences: Iterable[str], denials: dict[frozenset[str], list[str]]) -> str:
             reworded = []
@@ -109,8 +110,9 @@ class Recombiner:
         return ReportText(reword(findings, self._denials), reword(impression, {}))
 
     def simplify(self, report: ReportText, random: np.random.Generator) -> ReportText:
-        """Some reports say of each finding only that it is there, or on which side: a finding head often sees no more,
-        and a decoder that is told no side then has none to make up. No report names a size."""
+        """Makes some reports say of each finding only that it is present, or on which side. A finding head often sees
+        no more, and a decoder that is given no side must not learn to invent one. Sentences with a size are always
+        dropped."""
         plain, sided = random.random() < PLAIN, random.random() < SIDED
 
         def simplify(section: str, say: Callable[[str], str]) -> str:
@@ -123,8 +125,8 @@ class Recombiner:
         )
 
     def recombine(self, report: ReportText, random: np.random.Generator) -> ReportText:
-        """The report with up to `MOST_FINDINGS` findings more, drawn alike, however rare, each in a sentence of another
-        report. What the report says itself of such a finding goes, and so does an impression that names none."""
+        """Adds up to `MOST_FINDINGS` findings, drawn with equal probability, each in a sentence of another report. The
+        report's own sentences about them are removed, and so are sentences of the impression that assert nothing."""
         count = min(len(self._donors), int(random.integers(1, MOST_FINDINGS + 1)))
         for index in random.choice(len(self._donors), count, replace=False) if count else ():
             finding, donors = list(self._donors.items())[index]
@@ -132,15 +134,15 @@ class Recombiner:
         return report
 
 
-def told_findings(report: ReportText, findings: Sequence[str]) -> list[float]:
-    """What a decoder is told of a training report, [F]: 1 present for certain, 0 not, NaN not known."""
+def certain_findings(report: ReportText, findings: Sequence[str]) -> list[float]:
+    """[F], the findings that a decoder is given for a training report: 1 certainly present, 0 not, NaN unknown."""
     said, _ = read_report(report)
-    said = dict.fromkeys(SIDED_FINDINGS, 0) | said  # one without a side is of none
+    said = dict.fromkeys(SIDED_FINDINGS, 0) | said  # a finding without a side is on no side
     return [float(said[name] == 1) if name in said else math.nan for name in findings]
 
 
 def _insert(report: ReportText, donor: ReportText, finding: str) -> ReportText:
-    """`report` with the donor's sentences that assert the finding."""
+    """Puts the donor's sentences that assert the finding into `report`."""
     sentence = next(text for text in split_sentences(donor.findings) if finding in _certain(text))
     asserted = _asserted(sentence)
 
@@ -154,7 +156,7 @@ def _insert(report: ReportText, donor: ReportText, finding: str) -> ReportText:
 
 
 def _with_impression(report: ReportText) -> list[str]:
-    """The sentences of the findings, with those of the impression that assert what the findings do not."""
+    """The sentences of the findings, preceded by those of the impression that assert further findings."""
     sentences = split_sentences(report.findings)
     for sentence in split_sentences(report.impression):
         asserted = _asserted(sentence)
@@ -173,7 +175,8 @@ def _asserted(sentence: str) -> frozenset[str]:
 
 @lru_cache(maxsize=100_000)
 def _certain(sentence: str) -> frozenset[str]:
-    """The findings that a sentence asserts without a doubt, and without a word of what the study does not show."""
+    """The findings that a sentence asserts without doubt; none where it speaks of things that the study does not
+    show."""
     if BEYOND.search(sentence):
         return frozenset()
     names = {mention.finding for mention in find_mentions(sentence) if mention.status == PRESENT}
@@ -181,19 +184,20 @@ def _certain(sentence: str) -> frozenset[str]:
 
 
 def _only_denied(sentence: str) -> frozenset[str]:
-    """The findings that a sentence denies; none where it asserts one, or speaks of one side."""
+    """The findings that a sentence denies; none where it also asserts one, or names a side."""
     if _asserted(sentence) or re.search(r"\b(?:left|right)\b", sentence, re.IGNORECASE):
         return frozenset()
     return frozenset(name for name, _ in _claims(sentence))
 
 
 def _not_to_deny(asserted: frozenset[str]) -> frozenset[str]:
-    """What a report with these findings says nothing against: with edema no lungs are clear."""
+    """The findings that a report must not deny beside these: with edema, it must not call the lungs clear."""
     return asserted | {"lung opacity"} if asserted & OPACITIES else asserted
 
 
 @lru_cache(maxsize=100_000)
 def _claims(sentence: str) -> frozenset[tuple[str, bool]]:
-    """The findings that a sentence names, and whether it asserts them; with each kind of finding the general one."""
+    """The findings that a sentence names, and whether it asserts them. A special finding also counts as its general
+    one."""
     claims = {(mention.finding, mention.status != ABSENT) for mention in find_mentions(sentence)}
     return frozenset(claims | {(KINDS[name], said) for name, said in claims if name in KINDS})

@@ -21,7 +21,7 @@ from xr2text.data.study import FRONTAL, DataError, ImageFile, Study
 
 OUTLINED = ("right lung", "left lung", "heart")
 FOLDERS = ("right_lung", "left_lung", "heart")
-HELD_OUT = 5  # every fifth radiograph, in the order of names, is not trained on
+HELD_OUT = 5  # every fifth radiograph, sorted by name, is held out
 
 
 def segmented_studies(folder: str | Path) -> list[Study]:
@@ -41,20 +41,20 @@ def segmented_studies(folder: str | Path) -> list[Study]:
 
 
 def held_out(studies: Sequence[Study], keys: Sequence[str] | None = None) -> list[Study]:
-    """Those of `segmented_studies` that a training does not see or, by `keys`, that one did not see whose folder held
-    fewer."""
+    """The studies of `segmented_studies` that a training does not see. With `keys`: those that an earlier training on
+    fewer radiographs did not see."""
     if keys is None:
         return list(studies[HELD_OUT - 1 :: HELD_OUT])
     return [study for study in studies if study_key(study) in keys]
 
 
 def study_key(study: Study) -> str:
-    """Tells a study from others and gives away nothing of its name: what a checkpoint keeps of those held out."""
+    """Identifies a study without giving away its name. A checkpoint keeps the keys of the held-out studies."""
     return hashlib.sha256(study.id.encode()).hexdigest()[:16]
 
 
 def trained_on(studies: Sequence[Study]) -> list[Study]:
-    """The others."""
+    """The studies of `segmented_studies` that a training sees."""
     return [study for number, study in enumerate(studies, start=1) if number % HELD_OUT]
 
 

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 
 class Shard:
-    """A file in groups of rows, of which the one whose images were last read is kept: in order is fast, at random slow.
+    """A file in groups of rows. Only the group whose images were last read is in memory: reading in order is fast, at
+    random slow.
 
     Attributes:
         names: of the columns.
@@ -24,7 +25,7 @@ class Shard:
             file = pq.ParquetFile(path, memory_map=True)
             schema, self._read = file.schema_arrow, file.read_row_group
             sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-        else:  # a stream, as `datasets` saves it, or Arrow's file format; mapped, not read
+        else:  # an Arrow stream, as `datasets` saves it, or an Arrow file; memory-mapped
             source = pa.memory_map(str(path))
             try:
                 table = pa.ipc.open_stream(source).read_all()

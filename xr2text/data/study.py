@@ -29,7 +29,7 @@ class UnreadableImageError(DataError):
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A radiograph on disk that is read when it is needed; as a string, its place.
+    """A radiograph on disk, read when it is needed. As a string: its path.
 
     Attributes:
         view: FRONTAL, LATERAL, or None where nobody says.
@@ -54,11 +54,11 @@ class ImageFile:
             raise UnreadableImageError(f"{self}: {error}") from error
 
     def version(self) -> str:
-        """Changes with the file. Raises UnreadableImageError where there is none."""
+        """Changes whenever the file does. Raises UnreadableImageError where there is none."""
         try:
             state = self.path.stat()
         except OSError as error:
-            raise self._not_there(error) from error
+            raise self._missing(error) from error
         return f"{state.st_size} {state.st_mtime_ns}"
 
     def content(self) -> bytes:
@@ -66,9 +66,9 @@ class ImageFile:
         try:
             return self.path.read_bytes()
         except OSError as error:
-            raise self._not_there(error) from error
+            raise self._missing(error) from error
 
-    def _not_there(self, error: OSError) -> UnreadableImageError:
+    def _missing(self, error: OSError) -> UnreadableImageError:
         return UnreadableImageError(f"{self}: The file cannot be opened ({error.strerror}).")
 
 
@@ -168,7 +168,7 @@ class Study:
 
     @property
     def main_image(self) -> Image:
-        """The radiograph that it is read from: its first frontal one or, where it has none, its first image."""
+        """The radiograph that the study is read from: its first frontal one, else its first image."""
         return (self.frontal_images or self.images)[0]
 
 

@@ -22,7 +22,7 @@ from xr2text.parallel import usable_cores, worker_map
 from xr2text.text.findings.table import FINDING_NAMES, SIDED_FINDINGS
 
 BATCH = 4096  # studies that are read and written at a time
-MANY = 20_000  # from so many studies on, all cores read the reports, which takes about a millisecond each
+MANY = 20_000  # from this many studies on, reports are read on all cores; each takes about a millisecond
 _TEXT = ("id", "patient", "findings", "impression", "split", "source_findings")
 _IMAGE = pa.struct(
     [("path", pa.string()), ("row", pa.int64()), ("seed", pa.int64()), ("size", pa.int64()), ("view", pa.string())]
@@ -76,7 +76,7 @@ class StudyTable(Sequence[Study]):
         return {split: self.select(np.flatnonzero(names == split)) for split in SPLITS}
 
     def column(self, name: str, measure: Callable[[pa.ChunkedArray], Any] = lambda values: values) -> pa.ChunkedArray:
-        """[N] values, or what `measure`, value by value, makes of them."""
+        """[N] values of a column, or the results of `measure` on it."""
         return measure(self.dataset.data.column(name)).take(pa.array(self.rows))
 
     def ids(self) -> list[str]:
@@ -105,7 +105,7 @@ class StudyTable(Sequence[Study]):
 
     @property
     def label_names(self) -> list[str]:
-        """Every finding of which something is known in a study."""
+        """Every finding that is known, present or absent, of at least one study."""
         names = list(self.dataset.features["labels"])
         return [name for name, unknown in zip(names, np.isnan(self.labels(names)).all(0), strict=True) if not unknown]
 

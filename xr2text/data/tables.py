@@ -59,7 +59,7 @@ def read_text(path: Path, kind: str) -> str:
 
 
 def _encoding(data: bytes) -> tuple[str, int]:
-    """An encoding, and how many bytes at the start only tell it."""
+    """The encoding of a text, and how many bytes at its start only mark it."""
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             return encoding, len(mark)
@@ -113,7 +113,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def _delimiter(text: str, columns: Sequence[str]) -> str:
-    """The delimiter that gives the first line the most wanted columns and, of these, the most columns."""
+    """The delimiter with which the first line has the most wanted columns and, of equals, the most columns."""
 
     def fit(delimiter: str) -> tuple[int, int]:
         names = [name.strip() for name in next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])]
@@ -174,7 +174,7 @@ def _parse_json(text: str, where: str) -> Any:
 
 
 def text_value(value: Any, where: str, column: str) -> str:
-    """A cell that holds text: a string, a number, or nothing, which is "".
+    """The text of a cell, which holds a string, a number, or nothing ("").
 
     Raises:
         DataError: it is something else; the row and the column are named.

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 WORD = re.compile(r"\w+")
 CENTRAL, FREQUENT = 30, 10  # finalists for the constant report
-SIMILARITIES = 2**25  # so many are held at a time, 8 bytes each
+SIMILARITIES = 2**25  # values in memory at a time, 8 bytes each
 
 
 def best_constant(
@@ -81,7 +81,7 @@ def retrieve(
     nearest = np.empty(len(features), dtype=np.int64)
     for start in range(0, len(features), rows):
         part = slice(start, start + rows)
-        # Rounded, so that a tie does not hang on the order in which a matrix product adds.
+        # Rounded, so that ties do not depend on the order of summation in a matrix product.
         similarity = (_unit_rows(features[part], scale) @ known.T).round(9)
         for row, patient in zip(similarity, patients[part], strict=True):
             row[studies_of.get(patient, [])] = -np.inf

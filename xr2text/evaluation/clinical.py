@@ -23,7 +23,7 @@ CONVENTION = (
 AVERAGED = {"14": CHEXPERT_14, "5": CHEXPERT_5}
 RATES = ("precision", "recall", "f1")
 CALIBRATION_BINS = 15
-MIN_POSITIVES = 15  # of a finding, for its area to count in a mean
+MIN_POSITIVES = 15  # positives that a finding needs for its area to count in a mean
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def clinical_intervals(
     positives, _ = _read_label_tables(reference, generated)
     studies = len(reference)
     draws = np.random.default_rng(seed).multinomial(studies, np.full(studies, 1 / studies), size=samples)  # [S, N]
-    draws = draws.astype(float)  # a product of floats goes through BLAS, and counts this small stay exact
+    draws = draws.astype(float)  # as floats the product uses BLAS; counts this small stay exact
     averages = _averages(list(reference.columns), draws @ positives)  # from totals [3, S, F]: [S, 3] each
     return {name: dict(zip(RATES, map(_interval, values.T), strict=True)) for name, values in averages.items()}
 
@@ -143,7 +143,7 @@ def _interval(values: np.ndarray) -> tuple[float, float] | None:
 
 @dataclass(frozen=True)
 class HeadFinding:
-    """A finding of a head; an area is None where its labels are all of one class."""
+    """Scores of a finding head for one finding; an area is None where the labels are all of one class."""
 
     auc: float | None
     average_precision: float | None

@@ -14,7 +14,8 @@ _DOUBLED_WORD = re.compile(r"\b(\w+) \1\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class TrainingText:
-    """What the training reports are made of; a byte-level decoder can spell what is no word, and join words at will."""
+    """The words of the training reports, and which follow each other. A byte-level decoder can spell words that do not
+    exist."""
 
     words: frozenset[str]  # in lower case, of at least two reports: a single report's may be mistyped, or a name
     pairs: frozenset[tuple[str, str]]  # words and marks (.,;:) that somewhere follow each other
@@ -33,7 +34,7 @@ class TrainingText:
 
 
 def count_degeneration(texts: Sequence[str], training: TrainingText) -> dict[str, int]:
-    """How many of N texts have each fault, by its name. Unknown pairs and triples are of known words."""
+    """How many of N texts have each fault, by the fault's name. Unknown pairs and triples consist of known words."""
     counts: Counter[str] = Counter()
     for text in texts:
         sentences = [" ".join(re.findall(r"\w+", sentence.casefold())) for sentence in report_sentences(text)]
@@ -49,7 +50,7 @@ def count_degeneration(texts: Sequence[str], training: TrainingText) -> dict[str
 
 
 def _steps(text: str) -> list[str]:
-    """The words and marks of a text, which begins as if after a full stop."""
+    """The words and marks of a text, with a full stop put before the first."""
     return [".", *_STEP.findall(text.lower())]
 
 

@@ -52,7 +52,7 @@ def evaluate(
     predictions_file: Path | None = None,
     train_root: Path | None = None,
 ) -> dict | None:
-    """Scores a split and fills the folder `out`; returns what metrics.json holds, on the main process, else None.
+    """Scores a split and fills the folder `out`. Returns the content of metrics.json on the main process, else None.
 
     To be called by all processes of a launch together. A study without a findings section is not scored.
 
@@ -76,7 +76,7 @@ def evaluate(
         name, predictions, alone = predictions_file.stem, read_predictions_file(predictions_file, scored), None
     train_features = image_features(checkpoint, train, work / "features-train", batch_size)
     features = image_features(checkpoint, scored, work / "features", batch_size)
-    processes().destroy_process_group()  # from here on the main process works alone
+    processes().destroy_process_group()  # from here on, only the main process
     if not processes().is_main_process:
         return None
     score = _Scorer(train, scored, dataset_of(data, scored), meteor)
@@ -94,7 +94,7 @@ def evaluate(
         "protocols": language.PROTOCOLS, "clinical_convention": clinical.CONVENTION,
         **system.metrics, "baselines": baselines,
     }  # fmt: skip
-    if alone is not None:  # the same from frontal views alone, of a model that reads both
+    if alone is not None:  # scores from frontal views only, for a model that reads both
         metrics["frontal_alone"] = score(alone.findings).metrics | _head_metrics(checkpoint.model, scored, alone)
     metrics |= _head_metrics(checkpoint.model, scored, predictions, out / "calibration.png")
     plots.finding_bars(metrics).savefig(out / "findings.png")
@@ -107,7 +107,8 @@ def evaluate(
 def _head_metrics(
     model: XR2Text, studies: Sequence[Study], predictions: Predictions, picture: Path | None = None
 ) -> dict:
-    """Of the finding head, whose calibration is drawn where there is a `picture`; nothing of a model that has none."""
+    """Metrics of the finding head, and its calibration as a picture where `picture` is given; empty for a model without
+    a head."""
     head = _head_tables(model.config.findings, studies, predictions)
     if head is None:
         return {}
@@ -117,8 +118,8 @@ def _head_metrics(
 
 
 def read_predictions_file(path: Path, studies: Sequence[Study]) -> Predictions:
-    """Another system's reports, from a CSV with the columns id and findings; of a predictions.csv that `evaluate` wrote
-    its column generated.
+    """Reads another system's reports from a CSV file with the columns id and findings, or a predictions.csv of
+    `evaluate`, whose column generated is then used.
 
     Raises:
         DataError: the file or a column is missing, or it does not hold each of the studies exactly once.
@@ -137,7 +138,7 @@ def read_predictions_file(path: Path, studies: Sequence[Study]) -> Predictions:
 def _splits(
     data: DataConfig, findings: Sequence[str], split: str, train_root: Path | None
 ) -> tuple[list[Study], list[Study], list[Study]]:
-    """Train, validation and scored studies, those with a findings section."""
+    """The train, validation and scored studies that have a findings section."""
     studies = known = load_studies(data, findings)
     if train_root is not None:
         known = load_studies(data.model_copy(update={"root": str(train_root)}), findings)
@@ -153,7 +154,8 @@ def _splits(
 
 
 def dataset_of(data: DataConfig, studies: Sequence[Study]) -> str | None:
-    """Which public data set these are, by their layout, or by their ids in R2Gen's: "iu_xray", "mimic_cxr", or None."""
+    """The public data set of these studies, "iu_xray" or "mimic_cxr", known by the layout or, in R2Gen's, by the ids;
+    else None."""
     if data.source != "r2gen":
         return {"indiana": "iu_xray", "openi": "iu_xray", "mimic_cxr": "mimic_cxr"}.get(data.source)
     for name, pattern in (("iu_xray", r"CXR\d+_.*|\d{1,4}"), ("mimic_cxr", r"[0-9a-f]{8}(-[0-9a-f]{8}){4}|s?\d{8}")):
@@ -163,7 +165,7 @@ def dataset_of(data: DataConfig, studies: Sequence[Study]) -> str | None:
 
 
 def has_published_split(data: DataConfig) -> bool:
-    """Whether the splits are those of the published figures: R2Gen's of IU X-Ray, MIMIC-CXR's own."""
+    """Whether the splits are those of the published figures: R2Gen's of IU X-Ray, or the official ones of MIMIC-CXR."""
     return data.source in ("r2gen", "mimic_cxr") or data.split_file is not None
 
 
@@ -173,7 +175,7 @@ def _findings(studies: Sequence[Study]) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class _SystemScores:
-    """A system's part of metrics.json, and what it rests on of each study."""
+    """A system's part of metrics.json, with the values of each study behind it."""
 
     metrics: dict
     labels: pd.DataFrame  # of its reports
@@ -186,14 +188,14 @@ class _Scorer:
     def __init__(self, train: Sequence[Study], scored: Sequence[Study], dataset: str | None, meteor: bool):
         self.references, self.meteor, self.dataset = _findings(scored), meteor, dataset
         self.labels = label_reports(self.references)
-        # A data set that is none of R2Gen's is cleaned as IU X-Ray.
+        # Other data sets are cleaned by the rules for IU X-Ray.
         self.vocabulary = language.R2GenVocabulary.from_reports(_findings(train), self.dataset or "iu_xray")
         self.training = TrainingText.from_reports(
             text for study in train for text in (study.findings, study.impression)
         )
 
     def combined(self, references: Sequence[str], predictions: Sequence[str]) -> float:
-        """BLEU-4 + ROUGE-L under r2gen, for any references."""
+        """BLEU-4 + ROUGE-L under the protocol r2gen, for any references."""
         return language.score_language(references, predictions, "r2gen", self.vocabulary, meteor=False).scores.combined
 
     def __call__(self, texts: list[str]) -> _SystemScores:
@@ -223,7 +225,7 @@ def _examples(
     predictions: Predictions,
     transform: ImageTransform,
 ) -> dict[str, list[plots.Example]]:
-    """The worst and the best reports, by what they are called; `labels` are the references'."""
+    """The worst and the best reports, by heading; `labels` are those of the references."""
     matches = [plots.FindingMatch.of(*rows) for rows in zip(labels.iloc, system.labels.iloc, strict=True)]
     return {
         heading: [_example(studies[i], i, predictions, matches[i], transform) for i in chosen]
@@ -234,8 +236,8 @@ def _examples(
 def _head_tables(
     findings: Sequence[str], studies: Sequence[Study], predictions: Predictions
 ) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """Labels that the source knows, and the finding head's probabilities; None where either is missing. The findings of
-    one side are left out where the head has the finding itself: it would count twice."""
+    """Labels known to the source, and the finding head's probabilities; None where either is missing. Findings of one
+    side are left out where the head has the general finding, which would count twice."""
     if predictions.probabilities is None or not any(name in study.labels for study in studies for name in findings):
         return None
     probabilities = pd.DataFrame(predictions.probabilities, columns=list(findings))
@@ -261,7 +263,7 @@ def _head_agreement(model: XR2Text, predictions: Predictions) -> dict[str, int]:
 def _example(
     study: Study, index: int, predictions: Predictions, match: plots.FindingMatch, transform: ImageTransform
 ) -> plots.Example:
-    """A study with the maps that its report was written from, where there are any."""
+    """A study with the region maps of its report, where there are any."""
     radiograph = study.main_image.read()
     canvas = Canvas(draw_grey(radiograph.pixels, long_side=512))
     if predictions.maps is not None:
@@ -274,7 +276,7 @@ def _example(
 def _write(
     out: Path, metrics: dict, page: str, studies: Sequence[Study], texts: list[str], labels: pd.DataFrame
 ) -> None:
-    """metrics.json, table.md, examples.html and predictions.csv."""
+    """Writes metrics.json, table.md, examples.html and predictions.csv."""
     (out / "examples.html").write_text(page, encoding="utf-8")
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (out / "table.md").write_text(tables.markdown_table(metrics), encoding="utf-8")

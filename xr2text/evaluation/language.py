@@ -30,23 +30,23 @@ PROTOCOLS: dict[str, str] = {
     "cased": "Texts as they are, words parted at white space only; no PTB tokenizer.",
 }
 UNKNOWN = "<unk>"
-_UNKNOWN_IN_CLEANING = "\ue000"  # a private-use character, which no report holds and no cleaning touches
+_UNKNOWN_IN_CLEANING = "\ue000"  # a private-use character, which no report contains and no cleaning changes
 _STRIPPED = str.maketrans("", "", ".,?;*!%^&_+()[]{}:<=>@\"'/\\")
 _NUMBERING = (
     ("1. ", ""),
     *((f". {number}. ", ". ") for number in range(2, 6)),
     *((f" {number}. ", ". ") for number in range(2, 6)),
 )
-METEOR_SECONDS = 300.0  # for Java to start and to read METEOR's tables, which takes some 15; more for many studies
+METEOR_SECONDS = 300.0  # seconds for Java to start and load METEOR's tables (about 15), and to score many studies
 
 
 @dataclass(frozen=True)
 class R2GenRules:
     """R2Gen's settings for a data set."""
 
-    min_count: int  # so often a word of the vocabulary stands in the cleaned train reports at least
-    max_words: int  # of a reference: max_seq_length less its start token; a prediction may have one word more
-    replacements: tuple[tuple[str, str], ...]  # in order, before the text is lower-cased and parted into sentences
+    min_count: int  # least number of occurrences in the cleaned train reports, for a word of the vocabulary
+    max_words: int  # longest reference: max_seq_length less its start token; a prediction may have one more word
+    replacements: tuple[tuple[str, str], ...]  # in order, before lower-casing and division into sentences
 
 
 R2GEN_RULES: dict[str, R2GenRules] = {
@@ -58,7 +58,7 @@ R2GEN_RULES: dict[str, R2GenRules] = {
 
 
 def clean_r2gen(text: str, dataset: str = "iu_xray") -> str:
-    """A report as R2Gen's tokenizer has it: lower-case words, each sentence closed by " .", single spaces.
+    """A report as R2Gen's tokenizer cleans it: lower-case words, each sentence closed by " .", single spaces.
 
     Follows `clean_report_iu_xray` and `clean_report_mimic_cxr` of R2Gen's modules/tokenizers.py with their quirks:
     "rib 1. The" loses its 1, "and/or" is "andor", a sentence without a word stays as a full stop, and a text without a
@@ -67,19 +67,19 @@ def clean_r2gen(text: str, dataset: str = "iu_xray") -> str:
     for old, new in R2GEN_RULES[dataset].replacements:
         text = text.replace(old, new)
     sentences = text.strip().lower().split(". ")
-    return _one_spaced(" . ".join(sentence.translate(_STRIPPED) for sentence in sentences) + " .")
+    return _single_spaced(" . ".join(sentence.translate(_STRIPPED) for sentence in sentences) + " .")
 
 
 @dataclass(frozen=True)
 class R2GenVocabulary:
-    """The words that R2Gen's tokenizer knows beside `<unk>`, which stands for every other word of a reference."""
+    """The words that R2Gen's tokenizer knows; every other word of a reference becomes `<unk>`."""
 
     words: frozenset[str]
-    dataset: str  # whose rules it follows, a key of R2GEN_RULES
+    dataset: str  # a key of R2GEN_RULES
 
     @classmethod
     def from_reports(cls, train_reports: Iterable[str], dataset: str = "iu_xray") -> "R2GenVocabulary":
-        """Takes the train reports as the source has them, uncleaned."""
+        """Counts the words of train reports, given uncleaned as the source has them."""
         counts = Counter(word for report in train_reports for word in clean_r2gen(report, dataset).split())
         least = R2GEN_RULES[dataset].min_count
         return cls(frozenset(word for word, count in counts.items() if count >= least), dataset)
@@ -101,7 +101,7 @@ class LanguageScores:
 
 @dataclass(frozen=True, eq=False)
 class LanguageResult:
-    """Scores, and what their bootstrap needs of each study."""
+    """The scores of a system, with the values of each study that their bootstrap needs."""
 
     scores: LanguageScores
     meteor_note: str | None  # why `scores.meteor` is None
@@ -175,7 +175,7 @@ def _prepare(
 ) -> tuple[list[str], list[str]]:
     """References and predictions as the scorers read them: tokens with one space between."""
     if protocol == "cased":
-        return [_one_spaced(text) for text in references], [_one_spaced(text) for text in predictions]
+        return [_single_spaced(text) for text in references], [_single_spaced(text) for text in predictions]
     dataset = vocabulary.dataset if vocabulary else "iu_xray"
     references = [clean_r2gen(text, dataset) for text in references]
     predictions = [_clean_prediction(text, dataset) for text in predictions]
@@ -189,12 +189,12 @@ def _prepare(
 
 def _clean_prediction(text: str, dataset: str) -> str:
     if not text.strip():
-        return ""  # earns no full stop
+        return ""  # stays empty, without a full stop
     kept = clean_r2gen(text.replace(UNKNOWN, _UNKNOWN_IN_CLEANING), dataset)
     return kept.replace(_UNKNOWN_IN_CLEANING, UNKNOWN)
 
 
-def _one_spaced(text: str) -> str:
+def _single_spaced(text: str) -> str:
     return " ".join(text.split())
 
 

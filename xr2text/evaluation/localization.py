@@ -22,7 +22,7 @@ from xr2text.data.study import DataError
 from xr2text.imaging.radiograph import Radiograph
 from xr2text.model.xr2text import XR2Text
 
-# What is done to an image: (shift to the right, shift down, scale about the centre), in fractions of its sides.
+# Moves of an image: (shift to the right, shift down, scale about the centre), in fractions of its sides.
 MOVES = {
     "as it is": (0.0, 0.0, 1.0),
     "shifted right": (0.1, 0.0, 1.0),
@@ -36,11 +36,11 @@ MOVES = {
 
 @dataclass(frozen=True)
 class Localization:
-    """Of a region under a move, over N radiographs."""
+    """How well the maps of one region fit under one move, over N radiographs."""
 
     iou: float  # mean intersection over union of the map, cut at half its maximum, and the outline
     pointing_game: float  # share of radiographs whose map has its peak within the outline (Zhang et al., IJCV 2018)
-    static_iou: float  # `iou` of the map of the radiograph that was not moved: what not following would have
+    static_iou: float  # `iou` of the map of the unmoved radiograph: the score of a map that does not follow
 
 
 def localize(
@@ -101,7 +101,7 @@ def iou(region_map: np.ndarray, mask: np.ndarray) -> float:
 
 
 def _move(image: np.ndarray, right: float, down: float, scale: float) -> np.ndarray:
-    """Moves and scales what an image shows; its edge rows and columns continue where it has left."""
+    """Moves and scales the content of an image; its edge rows and columns are repeated where it leaves the frame."""
     height, width = image.shape
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), 0, scale)
     matrix[:, 2] += right * width, down * height
@@ -109,7 +109,7 @@ def _move(image: np.ndarray, right: float, down: float, scale: float) -> np.ndar
 
 
 def table(scores: dict[str, dict[str, Localization]]) -> str:
-    """In Markdown: IoU and pointing game by move and region."""
+    """IoU and pointing game by move and region, in Markdown."""
     head = " | ".join(f"{region}, IoU | pointing game" for region in OUTLINED)
     lines = [f"| radiograph | {head} | static IoU |", "|---|" + "---:|" * (2 * len(OUTLINED) + 1)]
     for name, regions in scores.items():

@@ -26,7 +26,7 @@ from xr2text.text.findings.labeler import NO_FINDING
 NOTICE = "Research software, not a medical device."
 # From Okabe and Ito's palette, told apart by colour-blind readers: the model, retrieval, constant.
 SYSTEM_COLOURS = ("#56B4E9", "#E69F00", DIM)
-EXAMPLES = 5  # so many studies of the lowest F1, and of the highest
+EXAMPLES = 5  # studies with the lowest F1, and with the highest
 STYLE = {
     "figure.facecolor": PAPER, "axes.facecolor": PAPER, "axes.edgecolor": PAPER, "axes.axisbelow": True,
     "grid.color": TRACK, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
@@ -69,7 +69,8 @@ def finding_bars(metrics: Metrics) -> Figure:
 
 
 def reliability_figure(bins: CalibrationBins) -> Figure:
-    """How often a finding is present where the finding head gives it some probability, and how often it gives that.
+    """A reliability diagram: how often a finding is present by its predicted probability, and how often each
+    probability occurs.
 
     A reliability diagram (Niculescu-Mizil and Caruana, ICML 2005): on the diagonal the probabilities hold.
     """
@@ -97,12 +98,12 @@ class FindingMatch:
     """The positive findings of a study's two reports, without "no finding"."""
 
     tp: tuple[str, ...]  # of both
-    fn: tuple[str, ...]  # of the reference alone
-    fp: tuple[str, ...]  # of the generated report alone
+    fn: tuple[str, ...]  # findings in the reference only
+    fp: tuple[str, ...]  # findings in the generated report only
 
     @classmethod
     def of(cls, reference: pd.Series, generated: pd.Series) -> "FindingMatch":
-        """Takes a row of each label table."""
+        """Takes one row of each label table."""
         wanted, given = (
             {name for name, value in labels.dropna().items() if value and name != NO_FINDING}
             for labels in (reference, generated)
@@ -111,14 +112,14 @@ class FindingMatch:
 
     @property
     def f1(self) -> float:
-        """1 where neither report has a positive finding."""
+        """F1 of the study; 1 where neither report has a positive finding."""
         right, wrong = 2 * len(self.tp), len(self.fn) + len(self.fp)
         return right / (right + wrong) if right + wrong else 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A study that the evaluation shows; nothing else that is known of the patient is."""
+    """A study that the evaluation shows, without anything else that is known of the patient."""
 
     study: str  # its id in the data set
     match: FindingMatch
@@ -128,7 +129,7 @@ class Example:
 
 
 def worst_and_best(matches: Sequence[FindingMatch], ties: np.ndarray) -> dict[str, list[int]]:
-    """The studies that are shown under each heading: by F1, then by how many findings are right, then by `ties` [N]."""
+    """The studies shown under each heading: sorted by F1, then by the number of right findings, then by `ties` [N]."""
 
     def rank(index: int) -> tuple[float, int, float]:
         match = matches[index]
@@ -140,7 +141,7 @@ def worst_and_best(matches: Sequence[FindingMatch], ties: np.ndarray) -> dict[st
 
 
 def examples_page(sections: Mapping[str, Sequence[Example]], title: str) -> str:
-    """Single studies as an HTML page: radiograph, region overlays, both texts, and the findings right and wrong."""
+    """An HTML page of single studies: radiograph, region overlays, both texts, and the findings right and wrong."""
     key = " ".join(f'<span style="color:{region.colour}">■</span> {region.name}' for region in REGIONS)
     body = [f"<h1>{escape(title)}</h1>", f"<p>{key}</p>"]
     for heading, examples in sections.items():
@@ -179,7 +180,7 @@ def _paragraph(heading: str, text: str) -> str:
 
 
 def _picture(pixels: np.ndarray) -> str:
-    """An <img> that holds [h, w, 3] uint8."""
+    """An <img> element with the content of [h, w, 3] uint8."""
     content = BytesIO()
     Image.fromarray(pixels).save(content, "JPEG", quality=85)
     return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}">'

@@ -38,19 +38,20 @@ from xr2text.model.checkpoint import Checkpoint
 from xr2text.model.lateral import LateralImages
 
 MANIFEST_FILE = "manifest.json"
-READERS = 2  # threads that read the next batches' images while the model is at work on this one
+READERS = 2  # threads that read the images of the next batches
 
 
 Batch = tuple[torch.Tensor, torch.Tensor, LateralImages | None]  # frontal images [B, 3, S, S], boxes [B, 4], laterals
 
 
 class PredictionError(XR2TextError):
-    """Predictions that are damaged or of something else; the message names the folder or the study."""
+    """Predictions that are damaged or belong to another model or data set; the message names the folder or the
+    study."""
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a system made of N studies, in their order."""
+    """A system's output for N studies, in their order."""
 
     findings: list[str]
     impressions: list[str]  # empty where the system writes none
@@ -59,10 +60,11 @@ class Predictions:
 
 
 def processes() -> PartialState:
-    """The processes of this launch, or this one alone. They talk by Gloo on CPUs, by NCCL on GPUs."""
+    """accelerate's state of this launch, or of this process alone. Processes communicate by Gloo on CPUs, by NCCL on
+    GPUs."""
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     on_cpu = several and not torch.accelerator.is_available()
-    return PartialState(cpu=on_cpu, timeout=timedelta(hours=24))  # so long one may wait for another with more to do
+    return PartialState(cpu=on_cpu, timeout=timedelta(hours=24))  # how long a process may wait for a slower one
 
 
 def write_predictions(
@@ -92,7 +94,7 @@ def write_predictions(
         }
         if written.finding_logits is not None:
             probabilities = model.finding_probabilities(written.finding_logits).double().cpu().numpy()
-            columns["probabilities"] = probabilities.round(6)  # the last digits of a float32 say nothing
+            columns["probabilities"] = probabilities.round(6)  # the last digits of a float32 carry no information
         if written.visual.region_maps is not None:
             columns["maps"] = written.visual.region_maps.half().cpu().numpy()
         return columns
@@ -104,8 +106,8 @@ def write_predictions(
 
 
 def image_features(checkpoint: Checkpoint, studies: Sequence[Study], folder: str | Path, batch_size: int) -> np.ndarray:
-    """The encoder's features [N, C] of each study's first frontal radiograph, mean over the patch grid. Kept in
-    `folder`, which holds nothing else, as `write_predictions` keeps predictions; arguments and errors are the same."""
+    """The encoder's features [N, C] of each study's first frontal radiograph, averaged over the patch grid. They are
+    kept in a `folder` of their own, as `write_predictions` keeps predictions; arguments and errors are the same."""
 
     def encode(batch: Batch) -> dict[str, np.ndarray]:
         return {"features": checkpoint.model.encoder(batch[0])[0].mean(1).float().cpu().numpy()}
@@ -122,7 +124,7 @@ def _write_batches(
     compute: Callable[[Batch], dict[str, np.ndarray]],
     lateral: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Computes this process's share of the batches that are missing; returns all columns once all are there."""
+    """Computes this process's share of the missing batches, and returns all columns once all batches are there."""
     _check(studies)
     state = processes()
     _claim(folder, _manifest(checkpoint, studies, batch_size, about), state)
@@ -155,7 +157,7 @@ def _read_batch(file: Path, rows: int) -> dict[str, np.ndarray]:
 
 
 def _read_ahead(batches: Iterable[list[Study]], transform: ImageTransform, lateral: bool) -> Iterator[Batch]:
-    """The batches' images in order, the next ones being read while their predecessor is in use."""
+    """The images of the batches in order; the next batches are read while one is in use."""
     with ThreadPoolExecutor(READERS) as pool:
         reading: deque[Future[Batch]] = deque()
         for batch in batches:
@@ -166,7 +168,7 @@ def _read_ahead(batches: Iterable[list[Study]], transform: ImageTransform, later
 
 
 def _read_images(studies: Sequence[Study], transform: ImageTransform, lateral: bool) -> Batch:
-    """The studies' first frontal radiographs as they are shown in validation, and their lateral ones."""
+    """The first frontal radiographs of the studies, without augmentation, and their lateral ones."""
     images, boxes = _canvases([study.main_image for study in studies], transform)
     sides = [study.lateral_image if lateral else None for study in studies]
     rows = [row for row, side in enumerate(sides) if side is not None]
@@ -176,7 +178,7 @@ def _read_images(studies: Sequence[Study], transform: ImageTransform, lateral: b
 
 
 def _canvases(images: Sequence[Image], transform: ImageTransform) -> tuple[torch.Tensor, torch.Tensor]:
-    """[B, 3, S, S] and the boxes [B, 4]."""
+    """Model inputs [B, 3, S, S] and their boxes [B, 4]."""
     canvases, geometries = zip(*(canvas_of(image, transform.size) for image in images), strict=True)
     pixels = torch.from_numpy(np.stack(canvases).astype(np.float32) / 255)  # [B, S, S]
     return transform.normalise(pixels), torch.tensor([geometry.box for geometry in geometries])
@@ -192,7 +194,8 @@ def _check(studies: Sequence[Study]) -> None:
 
 
 def _manifest(checkpoint: Checkpoint, studies: Sequence[Study], batch_size: int, about: dict) -> dict:
-    """What the files depend on; of the studies, and of the model's settings, vocabulary and tensors, digests."""
+    """Identifies what the files depend on: digests of the studies, and of the model's settings, vocabulary and
+    tensors."""
     model = checkpoint.model
     parts = [model.config.model_dump(), asdict(model.calibration), checkpoint.tokenizer.get_vocab()]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
@@ -209,12 +212,12 @@ def _manifest(checkpoint: Checkpoint, studies: Sequence[Study], batch_size: int,
 
 
 def _claim(folder: Path, manifest: dict, state: PartialState) -> None:
-    """Sets the manifest on a free folder. Raises PredictionError where a used one has another, on every process alike,
-    so that none waits for another."""
+    """Writes the manifest into a new folder. Where a used folder has another manifest, it raises PredictionError on
+    every process, so that none waits for another."""
     file = folder / MANIFEST_FILE
     if state.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
-        if all(file.name.startswith(".") for file in folder.iterdir()):  # free, or stopped in its first moment
+        if all(file.name.startswith(".") for file in folder.iterdir()):  # empty, or of a run that was stopped at once
             with atomic_write(file) as draft:
                 draft.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     state.wait_for_everyone()

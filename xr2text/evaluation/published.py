@@ -6,7 +6,7 @@ these rows may be compared with scores under the protocol `r2gen` only.
 """
 
 DATASET_NAMES = {"iu_xray": "IU X-Ray", "mimic_cxr": "MIMIC-CXR"}
-# Authors, title, venue and year, and where each can be read; or what is not known of these.
+# Authors, title, venue, year and identifier, or what is unknown of these.
 SOURCES = {
     "R2Gen": "Zhihong Chen, Yan Song, Tsung-Hui Chang and Xiang Wan, Generating Radiology Reports via Memory-driven "
     "Transformer, EMNLP 2020, arXiv:2010.16056",
@@ -21,7 +21,7 @@ SOURCES = {
     "arXiv:2504.11786",
     "SCOPE": "as listed in later comparison tables; its authors, title and venue have not been verified",
 }
-# BLEU-1 to BLEU-4, METEOR and ROUGE-L, each a fraction, None where none is listed here; in order of publication.
+# BLEU-1 to BLEU-4, METEOR and ROUGE-L as fractions, None where unknown; in order of publication.
 PUBLISHED: dict[str, dict[str, tuple[float | None, ...]]] = {
     "iu_xray": {
         "R2Gen": (0.470, 0.304, 0.219, 0.165, 0.187, 0.371),

@@ -18,7 +18,7 @@ AVERAGES = {f"{way}_{count}": f"{way}-average, {count} findings" for count in (1
 
 
 def markdown_table(metrics: Metrics) -> str:
-    """All of an evaluation that a person compares: the model beside the baselines and the published systems.
+    """The whole evaluation in Markdown: the model beside the baselines and the published systems.
 
     Its first line says what was scored. Then come the language scores under the protocol r2gen with the findings' F1,
     the other two protocols, the findings one by one, and the finding head where there is one.
@@ -31,19 +31,19 @@ def markdown_table(metrics: Metrics) -> str:
 
 
 def subject(metrics: Metrics) -> str:
-    """What was scored, in a line: model, data set, split and number of studies."""
+    """A line that names what was scored: model, data set, split and number of studies."""
     name = DATASET_NAMES.get(metrics["dataset"], "a data set without published results")
     return f"{metrics['model']} on {name}, split {metrics['split']}, {metrics['studies']} studies"
 
 
 def systems(metrics: Metrics) -> dict[str, Metrics]:
-    """The three that are scored alike, by name: the model, the retrieval baseline and the constant one."""
+    """The three scored systems by name: the model, the retrieval baseline and the constant baseline."""
     baselines = {f"{name} baseline": metrics["baselines"][name] for name in ("retrieval", "constant")}
     return {metrics["model"]: metrics, **baselines}
 
 
 def findings_by_support(metrics: Metrics) -> list[str]:
-    """The findings' names, the commonest in the references first, those of equal support by name."""
+    """The names of the findings, the most frequent in the references first, and of equal support by name."""
     findings = metrics["clinical"]["findings"]
     return sorted(findings, key=lambda name: (-findings[name]["support"], name))
 
@@ -64,7 +64,7 @@ def _number(value: float | None) -> str:
 
 
 def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
-    """Such as "0.165 [0.151, 0.180]"; the value alone where its interval is not defined."""
+    """A value with its interval, such as "0.165 [0.151, 0.180]"; without it where the interval is undefined."""
     return f"{_number(value)} [{', '.join(map(_number, interval))}]" if interval else _number(value)
 
 
@@ -117,7 +117,8 @@ def _r2gen_row(name: str, scores: Metrics) -> list[str]:
 
 
 def _texts_in_words(metrics: Metrics) -> list[str]:
-    """How many different texts each wrote, since few may score well on language; and what is wrong with the model's."""
+    """How many different texts each system wrote, since few may score well on language, and the faults of the model's
+    texts."""
     counts = [f"{name} {scores['distinct_findings']}" for name, scores in systems(metrics).items()]
     faults = [f"{fault.replace('_', ' ')} {count}" for fault, count in metrics["degeneration"].items()]
     contradicted = metrics["clinical"]["studies_with_contradiction"]
@@ -159,7 +160,7 @@ def _finding_section(metrics: Metrics) -> str:
 
 
 def _rates_in_cells(scores: Sequence[Metrics]) -> list[str]:
-    """Precision, recall and F1 of the first system, the F1 alone of the others."""
+    """Precision, recall and F1 of the first system, and only F1 of the others."""
     rates = [scores[0][key] for key in ("precision", "recall")]
     return list(map(_number, [*rates, *(score["f1"] for score in scores)]))
 

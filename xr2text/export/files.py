@@ -30,8 +30,8 @@ def write_report(
     report: "Report", folder: str | Path, names: Collection[str] = ("txt", "json", "png"), source: Source | None = None,
     lateral: Source | None = None,
 ) -> list[Path]:  # fmt: skip
-    """Writes documents into `folder`, which is made if need be. Others of an earlier report there are written anew, or
-    go where they cannot be made.
+    """Writes documents into `folder`, which is made where missing. Other documents of an earlier report in it are
+    written anew, or removed where they cannot be made.
 
     Args:
         names: out of FILES. maps: `maps` [7, H, W] float16 on the pixels of `report.radiograph`, upright where those of
@@ -67,7 +67,7 @@ def write_report(
 
 
 def document(report: "Report", name: str, source: Source | None = None, lateral: Source | None = None) -> bytes:
-    """The content of one of FILES, see `write_report`. What a document needs is imported with it."""
+    """The content of one of FILES, see `write_report`. Libraries for a document are imported when it is made."""
     content = BytesIO()
     if name == "txt":
         content.write(report_text(report).encode())

@@ -80,8 +80,8 @@ def encapsulated_pdf(
 
 
 def draft_figure(report: "Report") -> Image.Image:
-    """`overlay_figure`, and to its right the report's sentences, each with the colour of its region, and what every
-    document says beside the text; higher than the former where they need more lines."""
+    """`overlay_figure` with the report's sentences to its right, each in the colour of its region, and the notes of
+    every document. It is made higher where they need more lines."""
     lines: list[tuple[str, int, Any]] = []
 
     def write(text: str, size: int, colour: Any = INK) -> None:
@@ -127,7 +127,7 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 def _common(
     report: "Report", source: Source | None, uids: tuple[str, str] | None, number: int, series: int, description: str
 ) -> dict[str, Any]:
-    """What both objects give to highdicom's constructors."""
+    """The arguments that both objects give to highdicom's constructors."""
     if source is None or source.header is None:
         raise ExportError("A DICOM object of a report refers to a DICOM image with its UIDs, and this file is none.")
     series_uid, instance_uid = uids or (generate_uid(), generate_uid())
@@ -140,7 +140,7 @@ def _common(
 
 
 def _burned_in(*sources: Source | None) -> str:
-    """YES where a radiograph that is shown says so of itself."""
+    """ "YES" where the header of a shown radiograph says that text is burnt into it."""
     said = [given.header.BurnedInAnnotation for given in sources if given is not None and given.header is not None]
     return "YES" if "YES" in said else "NO"
 

@@ -19,7 +19,7 @@ IDENTITY = (
     "ReferringPhysicianName",
 )  # fmt: skip
 SEXES = ("M", "F", "O", "")
-_UNDECODED = re.compile("[\x00-\x1f\x7f\ufffd]")  # what is left of bytes of another character set
+_UNDECODED = re.compile("[\x00-\x1f\x7f\ufffd]")  # replacement of bytes in another character set
 OTHER_STUDY = "By its header the lateral view is of another study than the frontal one."
 
 
@@ -29,11 +29,13 @@ class ExportError(XR2TextError, ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Attributes:
-    sha256: of the file's content, in hexadecimal digits.
-    header: the elements by which a DICOM Structured Report refers to it; None where it has none.
-    name: the file's own, which report.json alone keeps.
-    fault: why it has no header, a sentence without any value of the file.
+    """The file of a radiograph, as documents refer to it.
+
+    Attributes:
+        sha256: of the file's content, in hexadecimal digits.
+        header: the elements by which a DICOM Structured Report refers to it; None where it has none.
+        name: of the file; only report.json contains it.
+        fault: why it has no header, a sentence without any value of the file.
     """
 
     sha256: str
@@ -43,7 +45,7 @@ class Source:
 
 
 def source_of(content: bytes, radiograph: Radiograph, identity: bool = False, name: str | None = None) -> Source:
-    """What documents say of a file.
+    """What documents need to know of a file.
 
     Args:
         radiograph: what the content was decoded to.
@@ -61,7 +63,7 @@ def source_of(content: bytes, radiograph: Radiograph, identity: bool = False, na
 
 
 def of_one_study(*sources: Source) -> bool:
-    """Whether no headers speak of two studies."""
+    """False where the headers name two different studies; true also where headers are missing."""
     return len({source.header.StudyInstanceUID for source in sources if source.header}) < 2
 
 

@@ -15,7 +15,7 @@ NOT_WRITTEN = "(none written)"
 
 
 def origin(report: "Report") -> str:
-    """Who wrote it, and what of it a person has set."""
+    """A sentence that says who wrote the report, and which findings a person has set."""
     how = ("Drafted", " and edited by a person") if report.edited else ("Written", "")
     who = f"{how[0]} by {report.model}{how[1]}."
     states = [f"{name} {state}" for name, state in report.set_findings.items()]
@@ -23,8 +23,8 @@ def origin(report: "Report") -> str:
 
 
 def unknown(report: "Report") -> tuple[str, ...]:
-    """A sentence each on what the report speaks of and the model does not know well enough, and on what it denies
-    though it is possible; none where there is nothing."""
+    """Sentences about findings that the report speaks of but the model does not know well enough, and about denied
+    findings that are possible."""
     of_names = {
         "Not assessed by this model, whatever the text says of it": "not_assessed",
         "Denied, though at least twice as likely as in the usual study": "possible",
@@ -37,7 +37,7 @@ def unknown(report: "Report") -> tuple[str, ...]:
 
 
 def notes(report: "Report") -> tuple[str, ...]:
-    """What every document says beside the text."""
+    """The remarks that every document adds to the text."""
     return (origin(report), *unknown(report), *(f"Warning: {warning}" for warning in report.warnings))
 
 
@@ -52,7 +52,7 @@ def report_text(report: "Report") -> str:
 
 
 def measure_words(measure: "FindingMeasure") -> str:
-    """How well the head knows a finding, in one line."""
+    """How well the finding head knows a finding, in one line."""
 
     def share(name: str, interval: Sequence[float] | None) -> str:
         if interval is None:

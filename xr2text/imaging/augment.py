@@ -5,8 +5,8 @@ import math
 import cv2
 import numpy as np
 
-SHIFT, SCALE, TURN = 0.06, 0.12, 8  # at most: of the image's sides, of its size, degrees
-LOG_GAMMA, GAIN, OFFSET = 0.35, 0.2, 0.08  # at most, of the exposure
+SHIFT, SCALE, TURN = 0.06, 0.12, 8  # largest shift (fraction of a side), scaling and rotation (degrees)
+LOG_GAMMA, GAIN, OFFSET = 0.35, 0.2, 0.08  # largest change of exposure
 
 
 def augment(

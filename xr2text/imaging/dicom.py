@@ -50,7 +50,7 @@ _OTHER_MODALITIES = {
     "ECG": "an electrocardiogram", "HD": "a haemodynamic recording",
 }  # fmt: skip
 
-_CHEST = ("CHEST", "THORA", "TORAX", "LUNG")  # beginnings of words
+_CHEST = ("CHEST", "THORA", "TORAX", "LUNG")  # prefixes of words
 _OTHER_BODY_PARTS = {part.upper(): part for part in re.findall("[a-z]+", """
     abdomen ankle arm bladder brain breast clavicle coccyx colon ear elbow extremity eye face femur finger foot
     forearm hand head heel hip humerus jaw kidney knee leg liver mandible maxilla neck nose orbit patella pelvis
@@ -65,11 +65,11 @@ _OTHER_BODY_PARTS = {part.upper(): part for part in re.findall("[a-z]+", """
 _LATERAL = {"LL", "RL", "LAT", "LLAT", "RLAT", "LATERAL"}
 
 _ADULT = 16  # years
-_UNITS = {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}  # of an age string (PS3.5 6.2), so many a year
+_UNITS = {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}  # units of an age string (PS3.5 6.2), per year
 
 MIRRORED = "The file says that its picture is mirrored; it was turned over, so that the patient's right is on the left."
-# Where rows and columns point (PS3.3 C.7.6.1.1.1) in a frontal picture that is mirrored -> rows to the left, columns to
-# the feet. One that is only turned is left to the gate, which sees it.
+# Patient orientation (PS3.3 C.7.6.1.1.1) of mirrored frontal images: rows point to the left, columns to
+# the feet. The gate recognises images that are only turned.
 _UNMIRRORED = {
     "RF": lambda pixels: pixels[:, ::-1],
     "LH": lambda pixels: pixels[::-1],
@@ -178,7 +178,7 @@ def _inflate(data: bytes) -> bytes:
 
 
 def _names_an_object(dataset: Dataset) -> bool:
-    """Whether parsing gave what every DICOM object has; almost any bytes "parse" when it is forced.
+    """Whether the parsed data has what every DICOM object has. With `force`, pydicom parses almost any bytes.
 
     Of a file that ends within an element pydicom keeps nothing but the meta information.
     """
@@ -188,7 +188,7 @@ def _names_an_object(dataset: Dataset) -> bool:
 
 
 def _other_modality(dataset: Dataset) -> str:
-    """What the header says it is, where that is no radiograph."""
+    """A sentence about the modality in the header, where the object is no radiograph; else ""."""
     modality = str(dataset.get("Modality") or "").strip().upper()
     if modality in RADIOGRAPHY | UNSPECIFIC:
         return ""
@@ -204,7 +204,7 @@ def _other_modality(dataset: Dataset) -> str:
 
 
 def _other_body_part(dataset: Dataset) -> str:
-    """What the header says it shows, where that is known and is not the chest."""
+    """A sentence about the body part in the header, where it is known and not the chest; else ""."""
     words = re.findall("[A-Z]+", str(dataset.get("BodyPartExamined") or "").upper())
     if "SPINE" not in "".join(words) and any(word.startswith(_CHEST) for word in words):
         return ""
@@ -232,13 +232,13 @@ def _view(dataset: Dataset) -> str | None:
         # PS3.16 CID 4010: "postero-anterior", "antero-posterior", "left lateral", ...
         meaning = str(dataset.ViewCodeSequence[0].get("CodeMeaning") or "").upper()
         words = set(meaning.replace("POSTERO-ANTERIOR", "PA").replace("ANTERO-POSTERIOR", "AP").split())
-    if words & _LATERAL and "DECUBITUS" not in words:  # which is taken from the front
+    if words & _LATERAL and "DECUBITUS" not in words:  # a decubitus view is frontal
         return "lateral"
     return next((view for view in ("PA", "AP") if view in words), None)
 
 
 def _is_child(dataset: Dataset) -> bool:
-    """By the age that the header gives, else by birth and study date; neither is kept."""
+    """Judged by the age in the header, else by birth and study date; neither is kept."""
     age = re.fullmatch(r"\s*(\d{1,3})([DWMY])\s*", str(dataset.get("PatientAge") or "").upper())
     if age:
         return int(age[1]) < _ADULT * _UNITS[age[2]]

@@ -12,8 +12,8 @@ from pydicom import Dataset
 from xr2text.imaging.radiograph import PERCENTILES, array_to_unit, percentile_normalize, sample, to_unit
 from xr2text.imaging.stored import stored_values
 
-MAX_SATURATED = 0.6  # share of its pixels that a window may leave black or white; real ones stay below 0.5
-MIN_CONTRAST = 0.1  # that it must leave between the dark and the bright pixels, in [0, 1]
+MAX_SATURATED = 0.6  # fraction of pixels that a window may make black or white; real windows stay below 0.5
+MIN_CONTRAST = 0.1  # contrast that a window must leave between dark and bright pixels, in [0, 1]
 
 UNTRUE_TABLE = (
     "The file's table of grey values (VOI LUT) has another range than it says; it was scaled by its largest value."
@@ -49,7 +49,7 @@ def presented_pixels(dataset: Dataset) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def _padding(dataset: Dataset, stored: np.ndarray) -> np.ndarray | None:
-    """bool [H, W]: stored values that mean "no image here"; None if there are none, or nothing else."""
+    """bool [H, W], stored values that mark padding; None if there are none, or if the whole image would be padding."""
     value = dataset.get("PixelPaddingValue")
     if not isinstance(value, int):
         return None
@@ -60,7 +60,7 @@ def _padding(dataset: Dataset, stored: np.ndarray) -> np.ndarray | None:
 
 
 def _modality_lut(dataset: Dataset, values: np.ndarray) -> tuple[np.ndarray, bool]:
-    """PS3.3 C.11.1: the table, or slope and intercept. Returns the values and whether they were changed."""
+    """PS3.3 C.11.1: applies the table, or slope and intercept. Returns the values and whether they were changed."""
     table = _table(dataset, "ModalityLUTSequence")
     if table is not None:
         return _look_up(table, values), True
@@ -73,7 +73,8 @@ def _modality_lut(dataset: Dataset, values: np.ndarray) -> tuple[np.ndarray, boo
 def _voi_lut(
     dataset: Dataset, values: np.ndarray, padding: np.ndarray | None
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """PS3.3 C.11.2: the first table or else the first window -> [0, 1], None where neither fits; and notes.
+    """PS3.3 C.11.2: applies the first table, else the first window, giving [0, 1], or None where neither fits; and
+    notes.
 
     pydicom's own functions work in float64 and wrap tables of 8 bits with more than 256 entries.
     """
@@ -97,7 +98,7 @@ def _passed_over(what: str) -> str:
 
 
 def fits(unit: np.ndarray, values: np.ndarray, padding: np.ndarray | None = None) -> bool:
-    """Whether a presentation leaves an image to see.
+    """Whether a presentation leaves enough contrast to see.
 
     It does not where more than `MAX_SATURATED` of the pixels within the `PERCENTILES` become black or white, or where
     these percentiles come nearer to one another than `MIN_CONTRAST`.
@@ -116,7 +117,7 @@ def fits(unit: np.ndarray, values: np.ndarray, padding: np.ndarray | None = None
 
 
 def _window(dataset: Dataset, values: np.ndarray) -> np.ndarray | None:
-    """The first window's [0, 1]; None where there is none that means something."""
+    """Applies the first window, giving [0, 1]; None where there is no usable window."""
     centre, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
     function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
     if centre is None or width is None or width <= 0 or (function == "LINEAR" and width < 1):

@@ -26,7 +26,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as in
 
 
 class ImageError(XR2TextError, ValueError):
-    """A file that is not read. Its text is one plain sentence, free of file names and of patient identity."""
+    """A file that is not accepted. The message is one plain sentence without file names or patient identity."""
 
 
 def not_an_image() -> ImageError:
@@ -104,7 +104,7 @@ def array_to_unit(array: np.ndarray) -> np.ndarray:
 
 
 def to_unit(values: np.ndarray, full: float | None) -> np.ndarray:
-    """Scales float32 [H, W] to [0, 1]: by `full`, the container's largest value, where the image uses its range.
+    """Scales float32 [H, W] to [0, 1] by `full`, the largest value of the container, where the image uses its range.
 
     Containers of up to 8 bits are always taken at their word: such images are made to be looked at.
     """
@@ -129,7 +129,7 @@ def percentile_normalize(values: np.ndarray, padding: np.ndarray | None = None) 
 
 
 def sample(values: np.ndarray, padding: np.ndarray | None = None) -> np.ndarray:
-    """At most about a million evenly spaced pixels, since percentiles of all would cost more than the decoding.
+    """At most about a million evenly spaced pixels; percentiles of all pixels would cost more than the decoding.
 
     Args:
         padding: bool [H, W], pixels that are left out, unless nothing would be left.

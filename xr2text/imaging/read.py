@@ -44,7 +44,7 @@ _PILLOW_ERRORS = (
     RuntimeError, Warning, struct.error, zlib.error,
 )  # fmt: skip
 
-_PNG_DEPTH, _PNG_COLOURS = 24, 25  # bytes of a PNG's header: bits of a sample, and what its samples are
+_PNG_DEPTH, _PNG_COLOURS = 24, 25  # offsets in a PNG's header: bit depth and colour type
 
 
 def read_radiograph(source: str | os.PathLike | bytes) -> Radiograph:
@@ -72,7 +72,7 @@ def read_radiograph(source: str | os.PathLike | bytes) -> Radiograph:
     if len(data) > MAX_BYTES:
         raise ImageError(f"The file is larger than {MAX_BYTES // 2**20} MiB, the largest that is accepted.")
     if data[128:132] == b"DICM" or data[:2] in _BARE_DICOM:
-        # Loaded here so that a training run over PNG and JPEG files does not need pydicom.
+        # Imported here, so that training on PNG and JPEG files does not need pydicom.
         from xr2text.imaging.dicom import read_dicom
 
         return read_dicom(data)
@@ -85,7 +85,7 @@ def read_radiograph(source: str | os.PathLike | bytes) -> Radiograph:
 
 
 def read_chest_radiograph(source: str | os.PathLike | bytes) -> Radiograph:
-    """`read_radiograph` where nobody can overrule a header: raises its `Radiograph.contradiction`, too, as an
+    """`read_radiograph` for callers where nobody can overrule a header: a `Radiograph.contradiction` is raised as
     ImageError."""
     radiograph = read_radiograph(source)
     if radiograph.contradiction:
@@ -154,7 +154,7 @@ def _read_raster(data: bytes, name: str) -> Radiograph:
     except Image.UnidentifiedImageError:
         if name == "TIFF":
             return Radiograph(_unusual_tiff(data), name)
-        # Two letters are a weak signature: many a text begins with "BM".
+        # "BM" alone is a weak signature: a text may begin with it.
         raise (not_an_image() if name == "BMP" else damaged(name)) from None
     except _PILLOW_ERRORS:
         raise damaged(name) from None
@@ -227,7 +227,7 @@ def _opencv_array(data: bytes, name: str) -> np.ndarray:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The image turned by its EXIF orientation; as it is where the EXIF block itself is damaged."""
+    """Turns the image by its EXIF orientation; unchanged where the EXIF block is damaged."""
     try:
         return ImageOps.exif_transpose(image)
     except _PILLOW_ERRORS:
@@ -235,7 +235,8 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _bands(image: Image.Image) -> Image.Image:
-    """One band, in 8 bits, 16 bits ("I;16"), 32-bit integers ("I") or floats ("F"); RGBA where it is transparent."""
+    """Converts to one band of 8 bits, 16 bits ("I;16"), 32-bit integers ("I") or floats ("F"); to RGBA where it is
+    transparent."""
     if image.mode == "I" or image.mode.startswith("I;16"):
         return image
     if image.has_transparency_data:

@@ -81,10 +81,10 @@ def stored_values(dataset: Dataset) -> tuple[np.ndarray, str]:
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         raise ImageError("This DICOM image has a colour palette, which is not accepted; please export it in grey.")
     syntax = dataset.file_meta.TransferSyntaxUID
-    # pylibjpeg-rle, if it is installed, ends the program on some damaged streams.
+    # pylibjpeg-rle, if installed, crashes on some damaged streams.
     plugin = "pydicom" if syntax == RLELossless else ""
     if syntax.is_encapsulated and not plugin:
-        # The decoder allocates what the code stream declares, whatever the header says.
+        # The decoder allocates the size in the code stream, which may differ from the header's.
         frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
         if _coded_size(frame) != (dataset.Columns, dataset.Rows):
             raise damaged("DICOM")
@@ -97,7 +97,7 @@ def stored_values(dataset: Dataset) -> tuple[np.ndarray, str]:
     used = np.right_shift(np.left_shift(values, size - bits), size - bits)  # keeps the sign of signed values
     if (used == values).all():
         return used, ""
-    if _jumps(used, bits) > _jumps(values, bits):  # values that run on above Bits Stored begin anew without these bits
+    if _jumps(used, bits) > _jumps(values, bits):  # without these bits, values above Bits Stored would wrap around
         dataset.BitsStored = size
         return values, MORE_BITS
     return used, MARKS

@@ -63,7 +63,7 @@ class Geometry:
         out_height, out_width = size or (self.height, self.width)
         grid_height, grid_width = maps.shape[-2:]
         left, top, right, bottom = self.box
-        # The affine map from an output pixel's index to a grid cell's index, half a pixel taken care of on both sides.
+        # The affine map from an output pixel's index to a grid cell's index, between pixel centres.
         scale_x, scale_y = (right - left) * grid_width / out_width, (bottom - top) * grid_height / out_height
         offset_x = left * grid_width + 0.5 * scale_x - 0.5
         offset_y = top * grid_height + 0.5 * scale_y - 0.5
@@ -108,7 +108,7 @@ def letterbox(pixels: np.ndarray, size: int) -> tuple[np.ndarray, Geometry]:
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """Radiograph -> model input, everywhere the same, but that `data.cache` rounds to 8 bits.
+    """Radiograph -> model input, the same in training, evaluation and use, except that `data.cache` rounds to 8 bits.
 
     Attributes:
         size: side S of the canvas, pixels.
@@ -131,5 +131,5 @@ class ImageTransform:
         return (canvas.unsqueeze(-3) - mean) / std
 
     def denormalise(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """What `normalise` was given: [..., 3, S, S] -> grey [..., S, S] in [0, 1]."""
+        """The inverse of `normalise`: [..., 3, S, S] -> grey [..., S, S] in [0, 1]."""
         return (pixel_values[..., 0, :, :] * self.std[0] + self.mean[0]).clamp(0, 1)

@@ -8,8 +8,8 @@ from xr2text.model.findings import FindingMeasure
 from xr2text.text.findings.labeler import ABSENT, LABELS, PRESENT, UNCERTAIN, find_mentions, label_report, label_sides
 from xr2text.text.findings.table import KINDS
 
-HIGH, MODERATE = 0.8, 0.5  # confidence from which a sentence's is called so; below MODERATE it is low
-POSSIBLE = 2  # times as likely as in the usual study: a finding that is not seen is then possible
+HIGH, MODERATE = 0.8, 0.5  # least confidence of these levels; below MODERATE it is low
+POSSIBLE = 2  # how many times its usual probability an absent finding needs to count as possible
 _WRITTEN = {label: status for status, label in LABELS.items()}
 
 
@@ -19,41 +19,41 @@ class FindingError(XR2TextError, ValueError):
 
 @dataclass(frozen=True)
 class FindingReading:
-    """One finding of the finding head, beside what the report says of it and what a person has set."""
+    """One finding: the head's probability, what the report says of it and what a person has set."""
 
     name: str
-    probability: float  # that it is present, calibrated, in [0, 1]
-    threshold: float  # from which it counts as present
+    probability: float  # calibrated probability that it is present, in [0, 1]
+    threshold: float  # probability from which it counts as present
     written: str | None = None  # what the report says: "present", "uncertain", "absent", or None where it is silent
     set_to: str | None = None  # PRESENT or ABSENT as a person has set it; None: as the head sees it
     measure: FindingMeasure | None = None  # how well the head knows it; None where nobody has measured
 
     @property
     def seen(self) -> bool:
-        """Whether it counts as present, to a person or else to the head."""
+        """Whether the finding counts as present: as a person has set it, else by the head."""
         return self.set_to == PRESENT if self.set_to else self.probability >= self.threshold
 
     @property
     def assessed(self) -> bool:
-        """Whether the head knows it well enough to be relied on at all."""
+        """Whether the head was measured to know the finding well enough to rely on."""
         return self.measure is None or self.measure.assessed
 
     @property
     def possible(self) -> bool:
-        """Whether it is not seen, and to the head yet at least twice as likely as in the usual study."""
+        """Whether the finding counts as absent although the head gives it at least twice its usual probability."""
         return self.measure is not None and not self.seen and self.probability >= POSSIBLE * self.measure.prevalence
 
     @property
     def disagrees(self) -> bool:
-        """Whether the report asserts what is not seen, or leaves out or denies what is seen: by a person, or by a head
-        that knows the finding."""
+        """Whether the report asserts a finding that counts as absent, or does not assert one that counts as present. A
+        head that does not know the finding well is not considered."""
         if self.written in (PRESENT, UNCERTAIN):
             return not self.seen
         return self.seen and (self.assessed or self.set_to is not None)
 
 
 def with_finding(findings: Mapping[str, str], name: str, state: str, known: Collection[str]) -> dict[str, str]:
-    """The same with one more set: what it is a kind of is present with it, and its kinds are absent with it."""
+    """Sets one more finding. Its general finding becomes present with it; its special kinds become absent with it."""
     names = [name]
     pairs = list(KINDS.items())  # nodules of a side, then nodules
     for kind, general in pairs if state == PRESENT else pairs[::-1]:
@@ -64,14 +64,14 @@ def with_finding(findings: Mapping[str, str], name: str, state: str, known: Coll
 
 
 def without_finding(findings: Mapping[str, str], name: str, known: Collection[str]) -> dict[str, str]:
-    """The same with that one, and what was set with it, set no more."""
+    """Takes back one set finding, and what was set along with it."""
     with_it = with_finding({}, name, findings[name], known) if name in findings else {}
     return {finding: state for finding, state in findings.items() if with_it.get(finding) != state}
 
 
 def check_set_findings(findings: Mapping[str, str] | None, known: Iterable[str]) -> dict[str, str]:
-    """What a person has set, by finding, and what follows from it, see `with_finding`. Raises FindingError for an
-    unknown name or state, and where two that are set cannot both hold."""
+    """The findings that a person has set, by name, completed as `with_finding` does. Raises FindingError for an unknown
+    name or state, and for two that contradict each other."""
     known, checked = list(known), {}
     for name, state in (findings or {}).items():
         if not known:
@@ -87,7 +87,7 @@ def check_set_findings(findings: Mapping[str, str] | None, known: Iterable[str])
 
 
 def read_findings(text: str, readings: Iterable[FindingReading]) -> tuple[FindingReading, ...]:
-    """The readings beside a report's text."""
+    """The readings, with what a report's text says of each finding."""
     labels = label_report(text)
     labels |= {name: label for name, label in label_sides(text).items() if label}
     written = {name: _WRITTEN[label] for name, label in labels.items()}
@@ -105,17 +105,17 @@ def sentence_confidence(sentence: str, likelihood: float, readings: Iterable[Fin
         likelihood: geometric mean of the probabilities of the sentence's tokens.
     """
     counted = {reading.name: reading.probability for reading in readings if reading.assessed and not reading.set_to}
-    said = [
+    probabilities = [
         1 - counted[mention.finding] if mention.status == ABSENT else counted[mention.finding]
         for mention in find_mentions(sentence)
         if mention.finding in counted
     ]
-    return min(said, default=likelihood)
+    return min(probabilities, default=likelihood)
 
 
 def spoken_of(sentence: str, readings: Iterable[FindingReading]) -> dict[str, tuple[str, ...]]:
-    """The findings that a sentence speaks of and the model cannot vouch for: "not_assessed", "possible" where it denies
-    them all the same, "as_set" by a person, and "against_set" where it says another thing than what was set."""
+    """The findings of a sentence that need a remark: "not_assessed" by the model, "possible" although denied, "as_set"
+    by a person, and "against_set" where the sentence contradicts that person."""
     statuses = {mention.finding: mention.status for mention in find_mentions(sentence)}
     groups: dict[str, list[str]] = {"not_assessed": [], "possible": [], "as_set": [], "against_set": []}
     for reading in readings:
@@ -135,7 +135,7 @@ def confidence_in_words(confidence: float) -> str:
 
 
 def disagreements(readings: tuple[FindingReading, ...]) -> tuple[str, ...]:
-    """A sentence for each finding in which report and head disagree, those first that the head is surest of."""
+    """A sentence for each finding in which report and head disagree; those of which the head is surest come first."""
     lines = []
     for reading in sorted(readings, key=lambda reading: -abs(reading.probability - reading.threshold)):
         if not reading.disagrees:

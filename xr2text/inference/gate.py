@@ -26,9 +26,9 @@ from xr2text.imaging.transform import autocontrast, letterbox
 from xr2text.model.checkpoint import CheckpointError
 
 SHIPPED_GATE = shipped("xr2text-gate")
-LEVELS = (1, 2, 3)  # of the network's feature maps: strides 4, 8 and 16
+LEVELS = (1, 2, 3)  # feature maps of the network: strides 4, 8 and 16
 TURNS = 4
-# A frontal radiograph turned clockwise by so many quarters, then the same as a negative.
+# A frontal radiograph turned clockwise by 0 to 3 quarters, then the same as negatives.
 CLASSES = (
     *(f"frontal, turned {90 * turn}" for turn in range(TURNS)),
     *(f"negative, turned {90 * turn}" for turn in range(TURNS)),
@@ -36,7 +36,7 @@ CLASSES = (
 )  # fmt: skip
 LATERAL, OTHER = CLASSES.index("lateral"), CLASSES.index("other")
 PASSES, DOUBTFUL, REFUSED = "frontal", "doubtful", "refused"
-VIEWS = ("frontal", "lateral")  # of `Gate.view`
+VIEWS = ("frontal", "lateral")  # views that `Gate.view` tells apart
 CHILD = "This is a child's radiograph; the model knows adults alone, and a report of it may be wrong."
 TURNED = {1: "to the right", 2: "upside down", 3: "to the left"}
 UNUSUAL = "This image is unlike most chest radiographs that the model knows; its report is less to be relied on."
@@ -47,30 +47,30 @@ class RefusedImageError(ImageError):
 
 
 class DoubtfulImageError(ImageError):
-    """An image that may not be a frontal chest radiograph; the reader decides."""
+    """An image that may not be a frontal chest radiograph; the reader may have it read all the same."""
 
 
 @dataclass(frozen=True)
 class GateSettings:
     size: int = 160  # side S of the canvas in pixels, a multiple of 16
-    grid: int = 4  # cells on a side, over each of which the last stage is pooled
+    grid: int = 4  # cells on each side for pooling the last stage
     components: int = 192  # P
-    sure: float = 0.5  # probability of a class from which a frontal radiograph is taken to be what it says
-    refuses: float = 0.9  # probability of a lateral view or of something else from which no doubt is left
-    far: float = 1.2  # distance from the frontal radiographs of the fit beyond which an image is doubtful
-    unusual: float = 0.83  # distance beyond which a radiograph passes with a warning; some 1 % of real ones do
+    sure: float = 0.5  # least probability to accept a frontal class
+    refuses: float = 0.9  # least probability to refuse a lateral view or another image
+    far: float = 1.2  # largest distance from the fitted frontal radiographs; beyond it an image is doubtful
+    unusual: float = 0.83  # beyond this distance a radiograph passes with a warning, as about 1 % of real ones do
 
 
 @dataclass(frozen=True, eq=False)
 class GateResult:
     verdict: str  # PASSES, DOUBTFUL or REFUSED
-    radiograph: Radiograph  # put right where it was turned or a negative
-    notes: tuple[str, ...] = ()  # what was put right, a sentence each
-    reason: str = ""  # of a doubt or a refusal; of an image that passes, what is unusual about it, or empty
+    radiograph: Radiograph  # turned or inverted where needed
+    notes: tuple[str, ...] = ()  # a sentence for each correction
+    reason: str = ""  # why it is doubtful or refused; for an image that passes, a warning or ""
 
 
 class Gate(nn.Module):
-    """See the module; `fit_gate` fits one."""
+    """The network of the gate, see the module; `fit_gate` fits one."""
 
     def __init__(self, settings: GateSettings | None = None):
         super().__init__()
@@ -98,14 +98,14 @@ class Gate(nn.Module):
 
     @torch.inference_mode()
     def judge(self, pooled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """[B, D] -> probabilities of the classes [B, C], and distances [B] from the frontal radiographs of the fit, 1
-        a distance that 99.5 % of those held out of it keep within."""
+        """Features [B, D] -> probabilities of the classes [B, C], and distances [B] from the fitted frontal
+        radiographs. 99.5 % of frontal radiographs that were held out of the fit have a distance of at most 1."""
         components = (pooled - self.centre) @ self.axes
         away = (components - self.frontal_centre) @ self.frontal_whitening
         return self.classifier(components).softmax(1), away.norm(dim=1) / self.usual
 
     def forward(self, radiograph: Radiograph) -> GateResult:
-        """Judges one image, and judges it again where it had to be put right."""
+        """Judges one image, and once more after turning or inverting it where that is needed."""
         sure, notes = self.settings.sure, ()
         probabilities, distance = self._classify(radiograph)
         best = int(probabilities.argmax())
@@ -127,7 +127,7 @@ class Gate(nn.Module):
         return GateResult(verdict, radiograph, () if verdict == REFUSED else notes, reason)
 
     def admit(self, radiograph: Radiograph, force: bool = False) -> tuple[Radiograph, tuple[str, ...]]:
-        """The radiograph, put right where need be, and what its reader should know of that.
+        """The radiograph, turned or inverted where needed, and the notes for its reader.
 
         Raises:
             RefusedImageError: it is no frontal chest radiograph.
@@ -143,8 +143,8 @@ class Gate(nn.Module):
         return result.radiograph, (*result.notes, *filter(None, [result.reason]))
 
     def view(self, radiograph: Radiograph) -> str | None:
-        """Which of VIEWS an image shows: what the DICOM header says, else what is likeliest, turned or negative or not.
-        None of what is most likely no chest radiograph."""
+        """Which of VIEWS an image shows: as the DICOM header says, else the likeliest view in any orientation. None
+        where it is most likely no chest radiograph."""
         if radiograph.view:
             return VIEWS[radiograph.view == "lateral"]
         probabilities, _ = self._classify(radiograph)
@@ -203,7 +203,8 @@ def put_right(radiograph: Radiograph, turned: int, negative: bool) -> Radiograph
 
 
 def fit_gate(gate: Gate, pooled: np.ndarray, classes: np.ndarray, seed: int = 0) -> None:
-    """Fits all but the backbone, in place: principal components, the classifier, and the distances' scale.
+    """Fits everything except the backbone, in place: principal components, the classifier and the scale of the
+    distances.
 
     Args:
         gate: with its backbone's weights.

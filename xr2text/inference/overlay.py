@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from xr2text.inference.reporter import Report
 
 INK, DIM, PAPER, TRACK = "#F2F2F2", "#A8A8A8", "#101214", "#26292D"
-LATERAL_COLOUR = (255, 214, 10)  # of the attention to the lateral view
+LATERAL_COLOUR = (255, 214, 10)  # colour of the attention to the lateral view
 
 
 @dataclass(frozen=True)
 class Blending:
-    """How region maps are laid over a radiograph, here and in the browser's viewer, which gets these values."""
+    """How region maps are laid over a radiograph. The browser's viewer gets the same values."""
 
     # Fraction of a region's peak from which its colour begins, and grows up to `opacity` at the peak. Attention never
     # falls to zero, and what lies below would only veil the radiograph.
     floor: float = 0.15
     opacity: float = 0.45
     outline: float = 0.5  # fraction of the peak that a line follows
-    outline_opacity: float = 2.0  # of the line, times that of the colour, at most 1
+    outline_opacity: float = 2.0  # opacity of the line relative to that of the colour, at most 1 in all
     mixing: str = "source-over"  # of the regions in the order of `anatomy.REGIONS`: a name of CSS compositing
 
 
@@ -39,13 +39,13 @@ BLENDING = Blending()
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """What an overlay is drawn from, without the model."""
+    """What an overlay is drawn from; needs no model."""
 
     grey: np.ndarray  # [h, w] uint8, the radiograph
     maps: np.ndarray | None = None  # [K, h, w] uint8, each region's attention scaled to a peak of 255
 
     def resized(self, width: int, height: int) -> "Canvas":
-        """The same at a smaller size."""
+        """The canvas at a smaller size."""
         maps = [cv2.resize(region, (width, height), interpolation=cv2.INTER_AREA) for region in self.maps]
         return Canvas(cv2.resize(self.grey, (width, height), interpolation=cv2.INTER_AREA), np.stack(maps))
 
@@ -55,11 +55,11 @@ def draw_grey(pixels: np.ndarray, long_side: int = 1024) -> np.ndarray:
     scale = long_side / max(pixels.shape)
     height, width = (max(1, round(side * scale)) for side in pixels.shape)
     resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    return cv2.convertScaleAbs(resized, alpha=255)  # rounded; resampling may have left the range by a hair
+    return cv2.convertScaleAbs(resized, alpha=255)  # rounded; resampling may slightly exceed the range
 
 
 def make_canvas(report: "Report", long_side: int = 1024) -> Canvas:
-    """The radiograph and its region maps at the size they are drawn in."""
+    """The radiograph and its region maps at the size at which they are drawn."""
     grey = draw_grey(report.radiograph.pixels, long_side)
     maps = report.geometry.map_to_original(report.grid_maps, grey.shape)
     return Canvas(grey, np.stack([cv2.convertScaleAbs(region, alpha=255 / region.max()) for region in maps]))
@@ -116,12 +116,12 @@ def _outline(image: np.ndarray, drawn: list[tuple[tuple[int, int, int], np.ndarr
 
 
 WIDTH, MARGIN, TITLE, FOOTER = 1400, 36, 84, 56  # pixels of the figure
-MAIN, TILE = (860, 800), (178, 230)  # width and height that the radiograph fits into, and each region by itself
+MAIN, TILE = (860, 800), (178, 230)  # box (width, height) for the radiograph, and for each single region
 LATERAL_HEIGHT = 300
 
 
 def overlay_figure(report: "Report") -> Image.Image:
-    """One image of the whole report: all regions on the radiograph, their weights, and each region by itself."""
+    """The whole report as one figure: all regions on the radiograph, their weights, and each region by itself."""
     height, width = report.radiograph.pixels.shape
     main, tile = (min(box[0] / width, box[1] / height) for box in (MAIN, TILE))
     canvas = make_canvas(report, round(main * max(height, width)))

@@ -19,13 +19,13 @@ from xr2text.text.sections import split_sentences
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """One study as the decoder reads it: tokens of a batch of one, and the finding head's logits [1, F]."""
+    """One study as the decoder reads it: visual tokens of a batch of one, and the finding head's logits [1, F]."""
 
     visual: VisualTokens
     head_logits: torch.Tensor | None
 
     def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Encoded":
-        """The same with every tensor changed."""
+        """Applies `change` to every tensor."""
         return Encoded(self.visual.each(change), None if self.head_logits is None else change(self.head_logits))
 
 
@@ -35,25 +35,25 @@ class Sentence:
 
     text: str
     section: str  # "findings" or "impression"
-    region_weights: dict[str, float]  # of what it was written from, by region; they sum to 1; empty: a person wrote it
-    confidence: float | None = None  # how likely it is true, see `sentence_confidence`; None: a person wrote it
-    not_assessed: tuple[str, ...] = ()  # findings that it speaks of and the model does not know well enough
-    as_set: tuple[str, ...] = ()  # findings of which it says what a person has set
-    against_set: tuple[str, ...] = ()  # findings of which it says another thing than that
-    lateral_weight: float = 0.0  # share of the lateral view in what it was written from, beside all regions
-    possible: tuple[str, ...] = ()  # findings that it denies, though they are twice as likely as in the usual study
+    region_weights: dict[str, float]  # attribution by region, summing to 1; empty: a person wrote it
+    confidence: float | None = None  # probability that it is true, see `sentence_confidence`; None: a person wrote it
+    not_assessed: tuple[str, ...] = ()  # findings of the sentence that the model does not know well enough
+    as_set: tuple[str, ...] = ()  # findings that a person has set, and the sentence follows
+    against_set: tuple[str, ...] = ()  # findings that a person has set, and the sentence contradicts
+    lateral_weight: float = 0.0  # attribution to the lateral view, relative to all regions
+    possible: tuple[str, ...] = ()  # findings that it denies although they have twice their usual probability
 
     @property
     def region(self) -> str | None:
-        """The region that it was written from most; None for a sentence that a person wrote."""
+        """The region with the largest weight; None for a sentence that a person wrote."""
         if not self.region_weights:
             return None
         return max(self.region_weights, key=self.region_weights.__getitem__)
 
     @property
     def certainty(self) -> str:
-        """In words, how far it is to be relied on. The model is never sure of what it does not know, nor of denying
-        what is possible."""
+        """How far to rely on the sentence, in words. The model is never sure of findings that it does not know, nor of
+        denying possible ones."""
         if self.confidence is None:
             return "written by a person"
         reasons = {
@@ -62,13 +62,13 @@ class Sentence:
             "denied, though possible": self.possible,
             "as a person set": self.as_set,
         }
-        said = [f"{reason}: {', '.join(names)}" for reason, names in reasons.items() if names]
-        return "; ".join(said) or f"{confidence_in_words(self.confidence)} confidence"
+        remarks = [f"{reason}: {', '.join(names)}" for reason, names in reasons.items() if names]
+        return "; ".join(remarks) or f"{confidence_in_words(self.confidence)} confidence"
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """The report of one radiograph, and the places that it was written from.
+    """The report of one study, with the regions that its sentences come from.
 
     Attributes:
         findings, impression: the two sections.
@@ -106,16 +106,16 @@ class Report:
 
     @property
     def set_findings(self) -> dict[str, str]:
-        """What a person has set: "present" or "absent" by finding."""
+        """The findings that a person has set, "present" or "absent" by name."""
         return {reading.name: reading.set_to for reading in self.finding_readings if reading.set_to}
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """The warnings, and where report and finding head disagree."""
+        """The warnings, and a sentence for each finding in which report and finding head disagree."""
         return (*self.warnings, *disagreements(self.finding_readings))
 
     def with_text(self, findings: str, impression: str) -> "Report":
-        """The report as a person has edited it: sentences that stand as they were keep their regions."""
+        """The report with a person's text; sentences that are unchanged keep their regions."""
         findings, impression = " ".join(findings.split()), " ".join(impression.split())
         if (findings, impression) == (self.findings, self.impression):
             return self

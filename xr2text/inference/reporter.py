@@ -45,7 +45,7 @@ Views = tuple[ImageSource, ImageSource | None]  # the frontal radiograph and the
 
 @dataclass(frozen=True, eq=False)
 class Admitted:
-    """What a report is written of: the frontal radiograph, what a reader should know of it, and the lateral view."""
+    """The input of a report: the frontal radiograph, notes for the reader, and the lateral view."""
 
     radiograph: Radiograph
     notes: tuple[str, ...]
@@ -53,7 +53,7 @@ class Admitted:
 
 
 class Reporter:
-    """Writes reports with a loaded checkpoint; several threads may share it, and take turns.
+    """Writes reports with a loaded checkpoint. Several threads may share it and take turns.
 
     Args:
         device: where it runs; None: a GPU if one is found, else the CPU.
@@ -84,7 +84,7 @@ class Reporter:
         return self.model.lateral is not None
 
     def is_lateral(self, radiograph: Radiograph) -> bool:
-        """Whether it is a lateral view: by its file's header or, where that does not say, to the gate."""
+        """Whether a radiograph is a lateral view, by its file's header or, where that does not say, by the gate."""
         if self.gate is None:
             return radiograph.view == "lateral"
         with self._in_turn():
@@ -94,8 +94,8 @@ class Reporter:
         self, image: ImageSource, lateral: ImageSource | None = None, force: bool = False,
         max_time: float | None = None, findings: Mapping[str, str] | None = None,
     ) -> Report:  # fmt: skip
-        """Writes the report of one study; a frontal radiograph that was turned by quarters or is a negative is put
-        right before.
+        """Writes the report of one study. A frontal radiograph that is a negative, or turned by quarters, is corrected
+        first.
 
         Args:
             image: the frontal radiograph: a file's path or content (PNG, JPEG, TIFF, WebP, BMP, DICOM), or pixels.
@@ -117,8 +117,8 @@ class Reporter:
             return self._write([self._admit(*views, force)], findings, ends)[0]
 
     def rewrite(self, report: Report, findings: Mapping[str, str], max_time: float | None = None) -> Report:
-        """The same radiograph's report written anew, with these findings set and no others; nothing is read again.
-        Raises TimeoutError and FindingError as `report` does."""
+        """Writes a report anew for the same encoded study, with only these findings set. Raises TimeoutError and
+        FindingError as `report` does."""
         findings = self._checked(findings)
         with self._until(max_time) as ends, self._in_turn():
             encoded = report.encoded.each(lambda values: values.to(self.device))
@@ -160,7 +160,7 @@ class Reporter:
 
     @contextmanager
     def _until(self, max_time: float | None) -> Iterator[float | None]:
-        """When `max_time` seconds are over. Raises TimeoutError where what is inside has taken longer."""
+        """Gives the time at which `max_time` seconds are over. Raises TimeoutError where the block takes longer."""
         ends = None if max_time is None else time.monotonic() + max_time
         yield ends
         if ends is not None and time.monotonic() > ends:
@@ -168,8 +168,8 @@ class Reporter:
 
     @contextmanager
     def _in_turn(self) -> Iterator[None]:
-        """One report at a time, on the cores that are free: two threads of which one must wait for a core are slower by
-        far than one. Their number is the whole process's."""
+        """One report at a time, with as many threads as there are free cores: two threads that share a core are far
+        slower than one. torch's thread count is that of the whole process."""
         with self._turn:
             torch.set_num_threads(min(self._threads, free_cores()))
             try:
@@ -178,16 +178,16 @@ class Reporter:
                 torch.set_num_threads(self._threads)
 
     def _admit(self, radiograph: Radiograph, lateral: Radiograph | None, force: bool) -> Admitted:
-        """A study, its frontal radiograph put right where need be. Raises ImageError."""
+        """Checks both views, and corrects the frontal one where needed. Raises ImageError."""
         if lateral is not None and not force:
             if lateral.contradiction:
                 raise DoubtfulImageError(lateral.contradiction)
             if self.takes_lateral and self.gate is not None and self.gate.view(lateral) != "lateral":
                 raise DoubtfulImageError(NO_LATERAL)
-        said = [view.contradiction for view in (radiograph, lateral) if view is not None]
+        contradictions = [view.contradiction for view in (radiograph, lateral) if view is not None]
         radiograph, notes = (radiograph, ()) if self.gate is None else self.gate.admit(radiograph, force)
-        said = [sentence for sentence in said if sentence not in " ".join(notes)]
-        notes = (*notes, *said, *self._notes(radiograph))
+        contradictions = [sentence for sentence in contradictions if sentence not in " ".join(notes)]
+        notes = (*notes, *contradictions, *self._notes(radiograph))
         if lateral is not None and not self.takes_lateral:
             lateral, notes = None, (*notes, "The lateral view was not read: this model knows frontal views only.")
         return Admitted(radiograph, notes, lateral)
@@ -220,7 +220,7 @@ class Reporter:
         geometries: Sequence[Geometry],
         lateral_geometries: Mapping[int, Geometry | None],
     ) -> list[Report]:
-        """What was generated, with all that a report says beside its text."""
+        """Makes reports of what was generated: sentences, regions, maps, findings and warnings."""
         readings = self._readings(generated, findings)
         sentences = self._sentences(generated, readings)
         whole = Encoded(generated.visual, generated.head_logits)
@@ -249,7 +249,7 @@ class Reporter:
         ]
 
     def _readings(self, generated: GeneratedReports, findings: dict[str, str]) -> list[list[FindingReading]]:
-        """Of each report, what the finding head sees; empty without such a head."""
+        """What the finding head sees for each report; empty lists for a model without a head."""
         if generated.head_logits is None:
             return [[] for _ in generated.reports]
         calibration = self.model.calibration
@@ -284,7 +284,7 @@ class Reporter:
         ]
 
     def _notes(self, radiograph: Radiograph) -> Iterator[str]:
-        """What a reader should know of a radiograph, whatever is written of it."""
+        """Notes about a radiograph that hold whatever the report says."""
         yield from radiograph.notes
         if radiograph.view == "lateral":
             yield "The file says that this is a lateral view; it was read as a frontal one."
@@ -293,7 +293,7 @@ class Reporter:
 
 
 def _left(ends: float | None) -> float | None:
-    """Seconds until then."""
+    """Seconds until `ends`."""
     return None if ends is None else max(0.0, ends - time.monotonic())
 
 
@@ -306,10 +306,10 @@ def _as_radiograph(image: ImageSource) -> Radiograph:
 
 
 def free_cores() -> int:
-    """How many cores have nothing else to run at this moment; all of them where the system does not say."""
+    """How many cores are idle at this moment; all cores where the system does not say."""
     cores = os.cpu_count() or 1
     try:
-        running = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])  # this thread among them
+        running = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])  # includes this thread
     except (OSError, ValueError, IndexError):
         return cores
     return max(1, cores - running + 1)

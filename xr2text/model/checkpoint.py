@@ -38,7 +38,7 @@ class CheckpointError(XR2TextError):
 
 
 class Checkpoint(ModelHubMixin, library_name="xr2text", tags=["chest-x-ray", "radiology-report-generation"]):
-    """What a checkpoint folder holds; `push_to_hub` is huggingface_hub's.
+    """The content of a checkpoint folder. `push_to_hub` comes from huggingface_hub.
 
     Args:
         model: its weights and calibration.
@@ -59,7 +59,7 @@ class Checkpoint(ModelHubMixin, library_name="xr2text", tags=["chest-x-ray", "ra
 
     @cached_property
     def generator(self) -> ReportGenerator:
-        """Writes reports with these settings."""
+        """A report generator with the checkpoint's settings."""
         return ReportGenerator(self.model, self.tokenizer, self.generation)
 
     def save_pretrained(
@@ -94,7 +94,7 @@ class Checkpoint(ModelHubMixin, library_name="xr2text", tags=["chest-x-ray", "ra
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options) -> "Checkpoint":
-        """Reads a checkpoint folder, or a Hub id, which is downloaded once; evaluation mode, float32.
+        """Reads a checkpoint folder, or a Hub id, which is downloaded once. The model is in evaluation mode, float32.
 
         Args:
             options: of huggingface_hub's `snapshot_download`, such as `revision` and `token`.
@@ -137,7 +137,7 @@ def _checkpoint_folder(path_or_id: str | Path, **options) -> Path:
     folder = Path(path_or_id)
     if folder.is_dir():
         return folder
-    # A mistyped local folder is not asked for on the Hub, where a stranger may own its name.
+    # A mistyped local folder is not looked up on the Hub, where somebody else may own its name.
     local = folder.is_absolute() or str(path_or_id).startswith((".", "~")) or folder.parts[0] in ("checkpoints", "runs")
     if local or len(folder.parts) != 2 or Path(folder.parts[0]).is_dir():
         raise CheckpointError(f"no checkpoint folder at {path_or_id}")

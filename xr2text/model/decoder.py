@@ -17,7 +17,7 @@ from xr2text.text.tokenizer import BOS, EOS, IGNORED, PAD
 
 @dataclass
 class Context:
-    """What a report is written from.
+    """The tokens that the decoder reads.
 
     Attributes:
         tokens: [B, Q, D].
@@ -52,8 +52,8 @@ class TextDecoder(nn.Module):
             self.bart.model.encoder = nn.Identity()  # an encoder without gradients would stop DDP
 
     def load_pretrained(self) -> None:
-        """Loads the BART that `config.weights` names, its vocabulary widened to ours. Raises ConfigError where none is
-        found, or its sizes differ from the configured ones."""
+        """Loads the BART that `config.weights` names, with its vocabulary extended to ours. Raises ConfigError where
+        there is none, or where its sizes differ from the configured ones."""
         if self.config.weights is None:
             return
         try:
@@ -82,14 +82,14 @@ class TextDecoder(nn.Module):
         return self._teacher_force(context, labels).last_hidden_state
 
     def hidden_states_and_attention(self, context: Context, labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """`hidden_states` [B, T, D], and the cross-attention of the step that chose each token, [B, T, Q]: the mean
-        over layers and heads, each row summing to 1."""
+        """`hidden_states` [B, T, D], and the cross-attention [B, T, Q] of the step that chose each token: the mean over
+        layers and heads, each row summing to 1."""
         output = self._teacher_force(context, labels, output_attentions=True)
         attention = torch.stack(output.cross_attentions).float().mean((0, 2))  # [layers, B, heads, T, Q] -> [B, T, Q]
         return output.last_hidden_state, attention
 
     def output_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weight [V, D] and bias [V] that make logits of states."""
+        """Weight [V, D] and bias [V] that turn states into logits."""
         return self.bart.lm_head.weight, self.bart.final_logits_bias[0]
 
     def _teacher_force(self, context: Context, labels: torch.Tensor, **options):

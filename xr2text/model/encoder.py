@@ -19,8 +19,8 @@ WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
 class ImageEncoder(nn.Module):
-    """timm feature maps of the chosen stride, joined by all coarser ones brought up to its grid; with `summary`, also
-    what timm's own classifier of the whole image would read.
+    """timm feature maps of the chosen stride, joined with all coarser ones, which are upsampled to its grid. With
+    `summary`, it also gives the vector that timm's own classifier would read.
 
     Weights are random, see `load_pretrained`. Raises ConfigError where timm has no such model, or it has no feature map
     of that stride.
@@ -31,7 +31,7 @@ class ImageEncoder(nn.Module):
         self.config = config
         self.backbone = _create_backbone(config, image_size)
         pretrained = timm.get_pretrained_cfg(config.name)
-        self.mean, self.std = pretrained.mean, pretrained.std  # of the input, per RGB channel
+        self.mean, self.std = pretrained.mean, pretrained.std  # normalisation of the input, per RGB channel
         info = self.backbone.feature_info
         strides = [level["reduction"] for level in info]
         if config.stride not in strides:
@@ -48,12 +48,12 @@ class ImageEncoder(nn.Module):
         self.grid = (image_size // config.stride, image_size // config.stride)
         self.norm = nn.LayerNorm(self.width)
         self.frozen_modules: list[nn.Module] = []
-        self.momenta: list[tuple[nn.BatchNorm2d, float]] = []  # of what gradient checkpointing computes twice
+        self.momenta: list[tuple[nn.BatchNorm2d, float]] = []  # of layers that are computed twice
         if config.frozen_groups:
             self._freeze_groups(config.frozen_groups)
 
     def _freeze_groups(self, count: int) -> None:
-        """The first layer groups, as timm parts its model, are not trained."""
+        """Freezes the first layer groups, as timm divides its models."""
         groups = group_parameters(self.backbone, self.backbone.group_matcher(coarse=True), reverse=True)
         available = len(set(groups.values()))
         if count > available:
@@ -67,18 +67,19 @@ class ImageEncoder(nn.Module):
                 self.frozen_modules.append(module)
 
     def freeze_statistics(self) -> None:
-        """Batch normalisation keeps its mean and variance, of which few radiographs would make others."""
+        """Keeps mean and variance of batch normalisation as they are: those of a few radiographs would be worse."""
         self.frozen_modules += [module for module in self.backbone.modules() if isinstance(module, nn.BatchNorm2d)]
 
     def train(self, mode: bool = True) -> "ImageEncoder":
-        """What is frozen stays in evaluation mode, so that its normalisation statistics stay too."""
+        """Keeps frozen parts in evaluation mode, so that their normalisation statistics do not change."""
         super().train(mode)
         for module in self.frozen_modules:
             module.eval()
         return self
 
     def enable_gradient_checkpointing(self) -> None:
-        """Activations within the stages are computed twice. Raises ConfigError where timm's model cannot do it."""
+        """Computes activations within the stages twice, which saves memory. Raises ConfigError where timm's model
+        cannot do it."""
         try:
             self.backbone.set_grad_checkpointing(True)
         except (AttributeError, AssertionError) as error:
@@ -86,7 +87,7 @@ class ImageEncoder(nn.Module):
         self.momenta = [(norm, norm.momentum) for norm in self.backbone.modules() if isinstance(norm, nn.BatchNorm2d)]
 
     def _update_statistics(self, update: bool) -> None:
-        """What is computed again in a backward pass is the same batch, and must not count twice."""
+        """Switches the statistics' updates off while a backward pass computes the same batch again."""
         for norm, momentum in self.momenta:
             norm.momentum = momentum if update else 0.0
 
@@ -98,7 +99,7 @@ class ImageEncoder(nn.Module):
         maps = [maps[0], *(F.interpolate(level, self.grid, mode="bilinear") for level in maps[1:])]
         features = self.norm(torch.cat(maps, dim=1).flatten(2).transpose(1, 2))  # [B, N, C]
         if self.momenta and features.requires_grad:
-            features.register_hook(lambda _: self._update_statistics(False))  # its backward pass begins here
+            features.register_hook(lambda _: self._update_statistics(False))  # called when the backward pass begins
         return features, pooled
 
     def load_pretrained(self) -> None:
@@ -110,7 +111,7 @@ class ImageEncoder(nn.Module):
 def load_backbone_weights(backbone: nn.Module, name: str, source: str) -> None:
     """Loads timm's weights of a model ("timm"), or those of a file or of an installed package ("package:NAME"). Raises
     ConfigError where they are not to be found or do not fit the model."""
-    state, wanted = _read_weights(name, source), backbone.state_dict()  # without a head, perhaps
+    state, wanted = _read_weights(name, source), backbone.state_dict()  # possibly without the classifier's tensors
     if not wanted.keys() <= state.keys():  # another library's names for the same tensors in the same order
         names = timm.create_model(name, pretrained=False).state_dict()
         state = dict(zip(names, state.values(), strict=False))

@@ -16,8 +16,8 @@ from xr2text.config import ConfigError, ModelConfig
 from xr2text.model.haqt_arr import VisualTokens
 from xr2text.text.findings.table import FINDING_REGIONS
 
-POOLED_DROPOUT = 0.2  # of the encoder's summary
-RARE = -3.0  # the logits' bias before training: findings are rare
+POOLED_DROPOUT = 0.2  # dropout on the encoder's summary
+RARE = -3.0  # initial bias of the logits, since findings are rare
 LEAST_CASES, LEAST_AUC = 10, 0.6  # below, a finding is not assessed
 UNSCALED = [1.0, 0.0]  # slope and intercept
 Interval = list[float]  # a proportion or area, and the ends of its interval of 95 %
@@ -25,8 +25,8 @@ Interval = list[float]  # a proportion or area, and the ends of its interval of 
 
 @dataclass(frozen=True)
 class FindingMeasure:
-    """How well the head knows a finding, on studies that it was not trained on; at its threshold, but for the area
-    under the ROC curve. None where there are no cases to tell by."""
+    """How well the head knows a finding on studies that it was not trained on, at its threshold (the AUC has none).
+    None where there are too few cases to measure."""
 
     positives: int
     negatives: int
@@ -36,18 +36,19 @@ class FindingMeasure:
 
     @property
     def assessed(self) -> bool:
-        """Whether it had cases enough and is told from chance."""
+        """Whether there were enough cases, and the AUC is clearly above chance."""
         return self.positives >= LEAST_CASES and self.auc is not None and self.auc[1] >= LEAST_AUC
 
     @property
     def prevalence(self) -> float:
-        """In how many of the studies it was, in [0, 1]."""
+        """The fraction of the studies that had it, in [0, 1]."""
         return self.positives / max(1, self.positives + self.negatives)
 
 
 @dataclass
 class FindingCalibration:
-    """From the finding head's logits to probabilities and presence; fitted on studies that it was not trained on.
+    """Turns the finding head's logits into probabilities and presence. Fitted on studies that the head was not trained
+    on.
 
     Attributes:
         scaling: slope and intercept of each finding, whose probability is sigmoid(slope * logit + intercept) (Platt,
@@ -114,8 +115,8 @@ class FindingHead(nn.Module):
         return torch.where(given[..., None], answers, 0.0).sum(0) / given.sum(0)[:, None]
 
     def answers(self, visual: VisualTokens) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the whole image, the tokens and, where studies have one, the lateral view say: logits [A, B, F], A being
-        2 or 3, and which of them each study has, [A, B] bool."""
+        """Logits [A, B, F] of the A = 2 or 3 classifiers: the whole image, the tokens and, where any study has one, the
+        lateral view; and which of them each study has, [A, B] bool."""
         answers = [self.classify_image(self._drop(visual.pooled)).float(), self._scores(visual).logsumexp(1)]
         given = [torch.ones(len(visual.pooled), dtype=torch.bool, device=visual.pooled.device)] * 2
         if visual.lateral is not None:
@@ -124,8 +125,8 @@ class FindingHead(nn.Module):
         return torch.stack(answers), torch.stack(given)
 
     def attribution(self, visual: VisualTokens) -> torch.Tensor:
-        """From which places what the tokens say of each finding comes, [B, F, K + 1], each row summing to 1; the last
-        place is the lateral view.
+        """Where the tokens' logit of each finding comes from, [B, F, K + 1], each row summing to 1; the last place is
+        the lateral view.
 
         The gradient of the log-sum-exp by each token's score, summed over a place's tokens.
         """
@@ -135,8 +136,8 @@ class FindingHead(nn.Module):
         return torch.cat([regions, shares[..., regional:].sum(-1, keepdim=True)], dim=-1)
 
     def _scores(self, visual: VisualTokens) -> torch.Tensor:
-        """What each region token, and each lateral one, says of each finding [B, K*R + L, F]; -inf where it is not
-        asked."""
+        """The score of each finding from each region token and lateral token, [B, K*R + L, F]; -inf outside the
+        finding's regions."""
         regional = visual.tokens[:, self.global_queries :]  # [B, K*R, D]
         mask = self.region_mask.repeat_interleave(regional.shape[1] // len(REGIONS), 0)  # [K*R, F]
         scores = self.classify(regional).float() + mask
@@ -146,7 +147,7 @@ class FindingHead(nn.Module):
         return torch.cat([scores, lateral.masked_fill(~visual.lateral.present[:, None, None], -torch.inf)], dim=1)
 
     def _count(self, visual: VisualTokens) -> int:
-        """K*R, the tokens of the regions."""
+        """K*R, the number of region tokens."""
         return visual.tokens.shape[1] - self.global_queries
 
     def _drop(self, pooled: torch.Tensor) -> torch.Tensor:
@@ -154,7 +155,7 @@ class FindingHead(nn.Module):
 
 
 class FindingTokens(nn.Module):
-    """A token for each finding, which the decoder reads beside the visual ones where the finding is present; much as in
+    """A token for each finding. The decoder reads it beside the visual tokens where the finding is present, much as in
     PromptMRG (Jin et al., AAAI 2024)."""
 
     def __init__(self, findings: int, width: int):
@@ -163,6 +164,6 @@ class FindingTokens(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, present: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Which findings are present, [B, F] bool -> tokens [B, F, D], and the mask [B, F] of those to be read."""
+        """Presence of the findings [B, F] bool -> tokens [B, F, D], and the mask [B, F] of the tokens to be read."""
         tokens = self.norm(self.name).expand(len(present), -1, -1)
         return tokens, present.to(tokens.dtype)

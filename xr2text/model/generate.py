@@ -19,12 +19,12 @@ from xr2text.model.xr2text import XR2Text
 from xr2text.text.sections import ReportText
 from xr2text.text.tokenizer import BOS, EOS, FINDINGS_TOKEN, IMPRESSION_TOKEN, PAD, UNK, decode_report, sentence_marks
 
-FINDINGS_FRACTION = 0.7  # of the longest report's tokens, by which its findings end
+FINDINGS_FRACTION = 0.7  # fraction of max_tokens at which the findings section ends at the latest
 
 
 @dataclass
 class GeneratedReports:
-    """Reports of a batch, and what they were written from.
+    """The reports of a batch, with what they were written from.
 
     Attributes:
         reports: B pairs of findings and impression.
@@ -63,7 +63,7 @@ class ReportGenerator:
         max_time: float | None = None,
         findings: Mapping[str, str] | None = None,
     ) -> GeneratedReports:
-        """Images of both views, as `XR2Text.encode_image` takes them, -> reports; see `write`."""
+        """Writes reports from images of both views, given as to `XR2Text.encode_image`; see `write`."""
         with torch.inference_mode():
             visual = self.model.encode_image(pixel_values, box, lateral)
             head_logits = self.model.predict_findings(visual)
@@ -77,7 +77,7 @@ class ReportGenerator:
         max_time: float | None = None,
         findings: Mapping[str, str] | None = None,
     ) -> GeneratedReports:
-        """Reports of studies that the model has seen.
+        """Writes the reports of encoded studies.
 
         Args:
             head_logits: the finding head's [B, F]; None without one.
@@ -115,7 +115,7 @@ class ReportGenerator:
 
 @contextmanager
 def one_thread(device: torch.device) -> Iterator[None]:
-    """On a CPU, a step of the search is so small that a second thread costs more than it saves."""
+    """Limits a CPU to one thread: a step of the search is so small that a second one costs more than it saves."""
     threads = torch.get_num_threads()
     if device.type == "cpu":
         torch.set_num_threads(1)
@@ -154,7 +154,7 @@ class SectionLayout(LogitsProcessor):
 
 
 class NoRepeatedSentence(LogitsProcessor):
-    """Keeps a search from ending a sentence as an earlier one of the same report.
+    """Keeps a search from repeating a sentence within a report.
 
     Args:
         openers: ids of the tokens that open a section.
@@ -171,7 +171,7 @@ class NoRepeatedSentence(LogitsProcessor):
         return scores
 
     def _repeating(self, ids: list[int]) -> list[int]:
-        """The tokens that would close the sentence under way as one that is there already."""
+        """The tokens that would close the current sentence as a copy of an earlier one."""
         said, current = set(), []
         for token, following in zip(ids, [*ids[1:], None], strict=True):
             if token in self.openers:

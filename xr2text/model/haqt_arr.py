@@ -16,15 +16,15 @@ from xr2text.anatomy import REGIONS
 from xr2text.config import ModelConfig
 from xr2text.model.lateral import LateralTokens
 
-MAX_SHIFT = 0.1  # of a refined prior's centre, in image fractions
-MAX_LOG_SCALE = math.log(2)  # of a refined prior's spread
+MAX_SHIFT = 0.1  # largest shift of a prior's centre, in image fractions
+MAX_LOG_SCALE = math.log(2)  # largest log factor of a prior's spread
 K = len(REGIONS)
 L = max(len(region.lobes) for region in REGIONS)
 
 
 @dataclass
 class VisualTokens:
-    """What the projection gives: tokens for the text model, and where they came from.
+    """The output of the projection: visual tokens, and where in the image they come from.
 
     Attributes:
         tokens: [B, Q, D] (projection "linear": [B, N, D]).
@@ -45,7 +45,7 @@ class VisualTokens:
     lateral: LateralTokens | None = None
 
     def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "VisualTokens":
-        """The same with every tensor changed, such as to some rows of the batch or to another device."""
+        """Applies `change` to every tensor: a choice of rows, another device, another type."""
         parts = {
             name: value if value is None else value.each(change) if name == "lateral" else change(value)
             for name, value in vars(self).items()
@@ -54,7 +54,8 @@ class VisualTokens:
 
 
 def patch_coordinates(grid: tuple[int, int], box: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where each patch's centre lies in a radiograph whose place on the canvas is `box` [B, 4], see `Geometry.box`.
+    """The centre of each patch in image fractions, for a radiograph that lies at `box` [B, 4] on the canvas, see
+    `Geometry.box`.
 
     Returns:
         [B, N, 2] (x, y) as fractions of the radiograph's width and height, and [B, N] bool, False in its padding.
@@ -69,14 +70,14 @@ def patch_coordinates(grid: tuple[int, int], box: torch.Tensor) -> tuple[torch.T
 
 
 class SpatialPriors(nn.Module):
-    """Learnable Gaussians, one or two per region, moved for each image within bounds."""
+    """Learnable Gaussians, one or two per region, shifted for each image within bounds."""
 
     def __init__(self, width: int, refine: bool):
         super().__init__()
         lobes = [region.lobes + region.lobes[:1] * (L - len(region.lobes)) for region in REGIONS]
         self.centre = nn.Parameter(torch.tensor([[lobe.centre for lobe in pair] for pair in lobes]))  # [K, L, 2]
         self.log_spread = nn.Parameter(torch.tensor([[lobe.spread for lobe in pair] for pair in lobes]).log())
-        # Added to each lobe's log density: -inf silences the second lobe of a region that has one only.
+        # Added to each lobe's log density: -inf removes the second lobe of regions that have only one.
         present = torch.tensor([[index < len(region.lobes) for index in range(L)] for region in REGIONS])
         self.register_buffer("lobe_mask", torch.where(present, 0.0, -torch.inf), persistent=False)  # [K, L]
         self.refiners = nn.ModuleList()
@@ -140,7 +141,8 @@ class HaqtArr(nn.Module):
         self.token_proj, self.token_norm = nn.Linear(width, width), nn.LayerNorm(width)
 
     def prior_parameters(self) -> list[nn.Parameter]:
-        """Centres, spreads and strengths of the priors: few, in image fractions, and to be learned slowly."""
+        """Centres, spreads and strengths of the priors. They are few and in image fractions, so they are learned
+        slowly."""
         if self.priors is None:
             return []
         return [self.priors.centre, self.priors.log_spread, self.prior_strength]
@@ -196,7 +198,7 @@ class HaqtArr(nn.Module):
 
 
 class LinearProjection(nn.Module):
-    """The comparison: every patch is a token, with no regions. Takes and gives what `HaqtArr` does."""
+    """For comparison: every patch is a token and there are no regions. Same input and output as `HaqtArr`."""
 
     def __init__(self, config: ModelConfig, encoder_width: int, grid: tuple[int, int]):
         super().__init__()

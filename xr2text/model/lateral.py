@@ -15,7 +15,7 @@ from xr2text.config import ModelConfig
 
 @dataclass
 class LateralImages:
-    """The lateral radiographs of a batch of studies, of which some have none.
+    """The lateral radiographs of a batch; some of its studies may have none.
 
     Attributes:
         pixel_values: [M, 3, S, S].
@@ -29,7 +29,7 @@ class LateralImages:
 
     @classmethod
     def of(cls, batch: dict[str, torch.Tensor]) -> "LateralImages | None":
-        """Those of a batch that `data.dataset.collate` made; None where it has none."""
+        """Takes them from a batch of `data.dataset.collate`; None where it has none."""
         if "lateral_pixel_values" not in batch:
             return None
         return cls(batch["lateral_pixel_values"], batch["lateral_box"], batch["lateral_rows"])
@@ -40,7 +40,7 @@ class LateralImages:
 
 @dataclass
 class LateralTokens:
-    """What the lateral views of a batch give.
+    """The encoded lateral views of a batch.
 
     Attributes:
         tokens: [B, L, D]; zero where a study has no lateral view.
@@ -55,7 +55,7 @@ class LateralTokens:
     map: torch.Tensor
 
     def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "LateralTokens":
-        """The same with every tensor changed."""
+        """Applies `change` to every tensor."""
         return LateralTokens(**{name: value if value is None else change(value) for name, value in vars(self).items()})
 
 
@@ -83,8 +83,8 @@ class LateralQueries(nn.Module):
         rows: torch.Tensor,
         studies: int,
     ) -> LateralTokens:
-        """Encoder features [M, N, C], where they lie in the radiograph [M, N] bool, and their summaries [M, P]; `rows`
-        as in `LateralImages` -> the tokens of all B `studies`."""
+        """Encodes the lateral views: features [M, N, C], which patches lie in the radiograph [M, N] bool, and summaries
+        [M, P]. `rows` as in `LateralImages`. Returns tokens for all B `studies`."""
         patches = self.patch_norm(self.patch_proj(features))  # [M, N, D]
         queries = self.queries.expand(len(features), -1, -1)
         mixed, attention = self.attention(self.query_norm(queries), patches, patches, key_padding_mask=~inside)

@@ -14,7 +14,7 @@ BART_VOCAB_SIZE = 50_267  # BART's and the two section tokens
 
 
 def describe(source: Path) -> str:
-    """A table of the parameters of each part, for a YAML config or a checkpoint folder."""
+    """A table of the parameters of each part of a model, given by a YAML config or a checkpoint folder."""
     if source.is_dir():
         checkpoint = Checkpoint.from_pretrained(source)
         name, model = checkpoint.name, checkpoint.model
@@ -29,7 +29,7 @@ def describe(source: Path) -> str:
 
 
 def unweighted_model(config: ModelConfig) -> XR2Text:
-    """A model of sizes without contents; nothing is fetched."""
+    """A model on torch's meta device: sizes without contents. Nothing is downloaded."""
     with torch.device("meta"):
         return XR2Text(config, BART_VOCAB_SIZE if config.decoder.weights else VOCAB_SIZE)
 
@@ -43,7 +43,7 @@ def parameter_table(model: XR2Text) -> str:
 
 
 def parameters_by_part(model: XR2Text) -> dict[str, int]:
-    """Parameters of each part, shared ones counted once, where they are met first."""
+    """The number of parameters of each part; shared ones are counted once, in the first part that has them."""
     projection, bart = model.projection, model.decoder.bart.model
     parts: dict[str, nn.Module | None] = {
         "image encoder": model.encoder,

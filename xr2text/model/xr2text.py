@@ -20,7 +20,7 @@ from xr2text.model.lateral import LateralImages, LateralQueries
 
 @dataclass
 class XR2TextOutput(VisualTokens):
-    """One forward pass: the visual tokens and what is made of them.
+    """The output of one forward pass.
 
     Attributes:
         finding_logits: [B, F] in the order of `config.findings`; None where it is empty.
@@ -54,13 +54,13 @@ class XR2Text(nn.Module):
         self.frozen: list[nn.Module] = []
 
     def freeze(self, modules: Iterable[nn.Module]) -> None:
-        """These parts of the model are not trained any more."""
+        """Excludes these parts of the model from training."""
         for module in modules:
             module.requires_grad_(False).eval()
             self.frozen.append(module)
 
     def train(self, mode: bool = True) -> "XR2Text":
-        """What is frozen stays in evaluation mode: no dropout, and statistics of normalisation as they are."""
+        """Keeps frozen parts in evaluation mode: no dropout, and unchanged statistics of normalisation."""
         super().train(mode)
         for module in self.frozen:
             module.eval()
@@ -73,8 +73,8 @@ class XR2Text(nn.Module):
         labels: torch.Tensor | None = None,
         lateral: LateralImages | None = None,
     ) -> XR2TextOutput:
-        """Images [B, 3, S, S], `box` and `lateral` as `encode_image` takes them, and labels [B, T], token ids that are
-        IGNORED where padded -> the output, with logits under teacher forcing."""
+        """Teacher forcing: images [B, 3, S, S] and labels [B, T] (token ids, IGNORED where padded) -> logits of the
+        report. `box` and `lateral` as for `encode_image`."""
         visual = self.encode_image(pixel_values, box, lateral)
         finding_logits = self.predict_findings(visual)
         logits = None if labels is None else self.decoder(self.decoder_context(visual, finding_logits), labels)
@@ -83,7 +83,7 @@ class XR2Text(nn.Module):
     def encode_image(
         self, pixel_values: torch.Tensor, box: torch.Tensor | None = None, lateral: LateralImages | None = None
     ) -> VisualTokens:
-        """Frontal images [B, 3, S, S] -> visual tokens. Both views pass the encoder together.
+        """Frontal images [B, 3, S, S] -> visual tokens. Both views pass through the encoder in one batch.
 
         Args:
             box: [B, 4] each radiograph's place on its canvas (`Geometry.box`); None where it fills the canvas.
@@ -112,14 +112,13 @@ class XR2Text(nn.Module):
         return self.calibration.probabilities(logits, self.config.findings)
 
     def findings_present(self, logits: torch.Tensor) -> torch.Tensor:
-        """Which findings count as present, [B, F] bool."""
+        """Which findings count as present: logits [B, F] -> [B, F] bool."""
         return self.calibration.present(logits, self.config.findings)
 
     def decoder_context(
         self, visual: VisualTokens, finding_logits: torch.Tensor | None, finding_labels: torch.Tensor | None = None
     ) -> Context:
-        """What the decoder reads: the visual tokens, those of the lateral view, then a token for each finding that is
-        present.
+        """The decoder's input: visual tokens, lateral tokens, then a token for each finding that is present.
 
         Args:
             finding_labels: [B, F], 1 present, 0 absent, NaN where not known. They take the place of what the head sees,
@@ -138,7 +137,7 @@ class XR2Text(nn.Module):
         return Context(torch.cat(tokens, dim=1), torch.cat(masks, dim=1))
 
     def enable_gradient_checkpointing(self, text: bool = True) -> None:
-        """Computes activations within the encoder's stages twice and, with `text`, BART's, to hold fewer at a time.
+        """Computes activations within the encoder's stages twice and, with `text`, also BART's, which saves memory.
 
         Raises:
             ConfigError: timm's model cannot do it.

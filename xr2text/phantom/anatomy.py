@@ -206,7 +206,7 @@ Disease = dict[str, Pleural | Opacity]  # the shapes by finding; cardiomegaly ha
 
 
 def by_side(disease: Disease, condition: str) -> dict[str, Pleural | Opacity]:
-    """The shapes of one condition, by the side of the patient."""
+    """The shapes of one condition, grouped by side."""
     return {side: disease[f"{side} {condition}"] for side in SIGN if f"{side} {condition}" in disease}
 
 
@@ -265,7 +265,7 @@ def _consolidation(anatomy: Anatomy, side: str, present: frozenset[str], rng: np
 def _nodule(
     anatomy: Anatomy, side: str, rng: np.random.Generator, avoid: list[np.ndarray], patch: Opacity | None
 ) -> Opacity:
-    """The first place of a fixed row of tries that nothing else drawn on this side covers."""
+    """The first position, out of a fixed number of tries, where nothing else drawn on this side covers the nodule."""
     radius = rng.uniform(0.025, 0.043)  # 17 to 30 mm on a detector of 35 cm
     for _ in range(40):
         detail = ("upper", "lower")[rng.integers(2)]

@@ -39,7 +39,7 @@ ENLARGED_RATIO = (0.56, 0.65)
 
 @dataclass(frozen=True, eq=False)
 class Phantom:
-    """A drawn patient and what is true of it. Its images are drawn when they are asked for, and once.
+    """A drawn patient and its findings. Its images are drawn on first use.
 
     Attributes:
         findings: what is drawn, a subset of FINDINGS.

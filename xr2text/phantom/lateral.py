@@ -80,7 +80,7 @@ def _lung(lung: Lung, deep: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def _walls(outline: np.ndarray, y: float) -> tuple[float, float]:
-    """Where a lung begins in front and ends at the back, at a height above its dome."""
+    """Where a lung begins in front and ends at the back, at a given height above its dome."""
     x = outline[np.abs(outline[:, 1] - y) < 0.03, 0]
     return x.min(), x.max()
 

@@ -10,7 +10,7 @@ SIDES = ("right", "left")
 
 @dataclass(frozen=True)
 class Topic:
-    """What a report says about one thing. `{side}` and `{detail}` in a sentence are filled in.
+    """What a report says about one subject. `{side}` and `{detail}` in a sentence are filled in.
 
     Attributes:
         condition: the finding's name without its side; None for a topic that is always normal.

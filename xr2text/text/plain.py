@@ -34,7 +34,8 @@ _ITEM = re.compile(
 
 
 def plain_text(text: str) -> str:
-    """One kind of apostrophe, dash and line break, no ligatures, no markup, and each item of a list a paragraph."""
+    """Unifies apostrophes, dashes and line breaks, removes ligatures and markup, and makes each item of a list a
+    paragraph."""
     text = html.unescape(text.replace("\r\n", "\n"))
     text = _TAG.sub("", _PARAGRAPH_TAG.sub("\n\n", _ESCAPED_BREAK.sub("\n", text)))
     text = unicodedata.normalize("NFKC", text.translate(_SAME)).translate(_SAME)
@@ -42,7 +43,7 @@ def plain_text(text: str) -> str:
 
 
 def _part_items(text: str) -> str:
-    """Numbers or letters that follow each other, "1) ... 2) ...", begin the items of a list; a lone one is a word."""
+    """Starts a paragraph at each item of a list "1) ... 2) ...". A single number or letter is a word."""
     marks = list(_ITEM.finditer(text))
     places = [_place(*mark.groups()) for mark in marks]
     listed, expected = [], None
@@ -56,7 +57,7 @@ def _part_items(text: str) -> str:
 
 
 def _place(number: str | None, letter: str | None, roman: str | None, after_sharp: str | None) -> int:
-    """A mark's place in its list, from 1."""
+    """The number of a list's mark, from 1."""
     if letter:
         return ord(letter) - ord("a") + 1
     return _ROMAN.index(roman) + 1 if roman else int(number or after_sharp)
@@ -86,7 +87,7 @@ _HARDLY = re.compile(
     r"\b(?:(?:little|minimal|trace|tiny|small|mild)(?: to| or|/) no|no (?:or|to) (?:minimal|trace|tiny|small|mild)|"
     r"(?:no more than|at most)(?: a)?(?= (?:minimal|trace|tiny|small|mild)))\b"
 )
-# "Cannot confidently be excluded", "hard to exclude": how surely is not asked.
+# "Cannot confidently be excluded", "hard to exclude": both mean that it cannot be excluded.
 _NOT_SURELY = (
     (re.compile(r"\b(cannot|not|to)( be)? (?:\w+ly|with certainty)( be)? (excluded?|ruled? out)\b"), r"\1\2\3 \4"),
     (re.compile(r"\b(?:hard|impossible|not possible) to (?=exclude|rule out)"), "difficult to "),
@@ -96,12 +97,13 @@ _IF_ANY = re.compile(r",?\s+if (?:any|present|at all)\b,?")
 
 
 def join_questions(text: str) -> str:
-    """A question mark before a word stands at the word, "? pneumonia", so that it ends no sentence."""
+    """Joins a question mark to the word after it, "? pneumonia", so that it does not end the sentence."""
     return _QUESTION_BEFORE.sub("?", text)
 
 
 def plain_sentence(sentence: str) -> str:
-    """A sentence in lower case, without contractions, its marks of doubt and of another statement as words or ";"."""
+    """A sentence in lower case without contractions. Marks of doubt become words; marks that begin another statement
+    become ";"."""
     text = sentence.lower()
     for pattern, words in (*_CONTRACTIONS, *_NOT_SURELY):
         text = pattern.sub(words, text)

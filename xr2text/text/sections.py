@@ -26,7 +26,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 def _unnumber(text: str) -> str:
-    """Takes the numbers out of a list "1. ... 2. ..." and ends each of its items with a full stop."""
+    """Removes the numbers of a list "1. ... 2. ..." and ends each of its items with a full stop."""
     items, number = [], 1
     while mark := re.search(rf"(?:^|(?<=\s)){number}[.)]\s+(?=\S)", text):
         if number == 1 and mark.start():
@@ -38,7 +38,7 @@ def _unnumber(text: str) -> str:
 
 
 def clean_section(text: str | None) -> str:
-    """Makes a section fit to learn from.
+    """Prepares a section for training.
 
     White space and runs of full stops are collapsed, list numbers are dropped, every sentence ends in a mark, and a
     sentence with a de-identified word is left out whole, since what it said is not known.
@@ -53,8 +53,8 @@ def clean_section(text: str | None) -> str:
     return " ".join(kept)
 
 
-REPORT = "report"  # the heading of a whole report: text right below it is a title, unless nothing else follows
-# Headings of a report's free text by the section that each begins; None: one that is of no use here. The names and the
+REPORT = "report"  # heading of a whole report; the text below it is a title, unless nothing else follows
+# Headings of a report's free text, by section; None: not used here. The names and the
 # parts of names below are those of MIMIC-CXR's own parser (github.com/MIT-LCP/mimic-cxr, txt/section_parser.py), and
 # more of the same meaning.
 _HEADINGS = {
@@ -75,14 +75,14 @@ _HEADINGS = {
     }.items()
     for name in names.split("; ")
 }
-_MISSPELT = [name for name in _HEADINGS if len(name) > 6]  # what a heading of nearly these letters is taken for
+_MISSPELT = [name for name in _HEADINGS if len(name) > 6]  # names that similar headings are matched with
 _HELD = {"findings": "findings", "impression": "impression", "history": "indication", "comparison": "comparison"}
-# Of what a title consists, such as "FRONTAL AND LATERAL CHEST RADIOGRAPHS:", under which the findings stand.
+# Words of a title such as "FRONTAL AND LATERAL CHEST RADIOGRAPHS:", which is followed by the findings.
 _TITLE = re.compile(
     "chest|portable|pa and lat|lateral and pa|ap and lat|lateral and ap|frontal and|two views|frontal view|pa view|"
     "ap view|one view|lateral view|bone window|frontal upright|frontal semi-upright|ribs"
 )
-_ORGAN = re.compile(  # of a heading within the findings
+_ORGAN = re.compile(  # words of a heading within the findings
     r"\b(?:lungs?|pleura\w*|heart|cardi\w+|mediastin\w+|hil\w+|vascul\w+|aorta|airways?|trachea|bon[ey]s?|osseous|"
     r"skelet\w+|spine|soft tissues?|diaphragms?|abdomen|lines?|tubes?|devices?|hardware|other)\b"
 )
@@ -100,7 +100,7 @@ _MARKS_ALONE = re.compile(r"^[\s_.*-]*$")
 
 
 def find_sections(text: str) -> dict[str, str]:
-    """The sections of a report's free text, as MIMIC-CXR's own parser finds them, and in a few more forms.
+    """The sections of a report's free text, found as MIMIC-CXR's own parser does, and in a few more forms.
 
     Findings and impression under one heading are findings, and so is what stands under the title of an examination
     where there are no others. A text without a heading of either is, from the second paragraph behind its last heading
@@ -114,17 +114,17 @@ def find_sections(text: str) -> dict[str, str]:
 
 
 def asserted_text(text: str) -> str:
-    """Findings and impression of a whole report, lines as written; of a text without any heading all of it."""
+    """Findings and impression of a whole report, with its line breaks; the whole text where it has no heading."""
     found = _bodies(plain_text(text))
     return f"{found['findings']}\n\n{found['impression']}".strip()
 
 
 def _bodies(text: str) -> dict[str, str]:
-    """The sections of `find_sections`, lines as written."""
+    """The sections of `find_sections`, with their line breaks."""
     found: dict[str | None, list[str]] = {}
     marks = _marks(text)
     ends = [start for _, start, _ in marks[1:]] + [len(text)]
-    for (section, _, start), end in zip(marks, ends, strict=False):  # of a text without marks there is nothing to pair
+    for (section, _, start), end in zip(marks, ends, strict=False):  # a text without marks has no pairs
         if not _MARKS_ALONE.match(text[start:end]):
             found.setdefault(section, []).append(text[start:end].strip())
     if "findings" not in found and "title" in found:
@@ -146,7 +146,7 @@ def _bodies(text: str) -> dict[str, str]:
 
 
 def _marks(text: str) -> list[tuple[str | None, int, int]]:
-    """Of each heading its section, where it begins, and where its body does."""
+    """The headings of a text: section, start of the heading and start of its body."""
     marks: list[tuple[str | None, int, int]] = []
     for mark in _HEADING.finditer(text):
         heading = " ".join(mark[mark.lastgroup].lower().split())
@@ -164,7 +164,7 @@ def _marks(text: str) -> list[tuple[str | None, int, int]]:
 
 @lru_cache(maxsize=10_000)
 def _section_of(heading: str) -> str | None:
-    """A section's name, or "title", "organ" (a part of the findings), REPORT or None."""
+    """The section that a heading names, or "title", "organ" (a part of the findings), REPORT or None."""
     name = next(iter(get_close_matches(heading, _MISSPELT, 1, 0.82)), heading) if heading not in _HEADINGS else heading
     if name in _HEADINGS:
         return _HEADINGS[name]

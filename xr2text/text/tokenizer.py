@@ -16,8 +16,8 @@ from xr2text.text.sections import ReportText, split_sentences
 BOS, PAD, EOS, UNK = 0, 1, 2, 3  # ids, as in BART
 BASE_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
 FINDINGS_TOKEN, IMPRESSION_TOKEN = "<findings>", "<impression>"
-IGNORED = -100  # label of a token that the loss passes over
-VOCAB_SIZE = 2000  # of a learned vocabulary, at most
+IGNORED = -100  # label of a token that the loss ignores
+VOCAB_SIZE = 2000  # largest size of a learned vocabulary
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE) -> PreTrainedTokenizerFast:
@@ -83,7 +83,7 @@ def decode_report(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> Rep
 
 
 def locate_sentences(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> list[tuple[str, str, list[int]]]:
-    """The sentences of `decode_report`'s two texts with the tokens that they were decoded from.
+    """The sentences of the two texts of `decode_report`, each with the places of its tokens.
 
     Returns:
         (section, sentence, positions in `ids`) in reading order; the section is "findings" or "impression".
@@ -107,7 +107,7 @@ def locate_sentences(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> 
 
 
 def _sections(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> dict[int, list[tuple[int, int]]]:
-    """(position, token) of the findings and the impression, by the token that opens them."""
+    """(position, token) of the tokens of findings and impression, divided at the tokens that open them."""
     findings_id, impression_id = tokenizer.convert_tokens_to_ids([FINDINGS_TOKEN, IMPRESSION_TOKEN])
     sections: dict[int, list[tuple[int, int]]] = {findings_id: [], impression_id: []}
     current = findings_id
@@ -122,7 +122,7 @@ def _sections(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> dict[in
 
 
 class SentenceMarks(NamedTuple):
-    """What tells sentences apart among token ids."""
+    """The token ids that mark where sentences end."""
 
     ends: frozenset[int]  # tokens that close a sentence, unless one of `digits` follows, as in "2.5"
     digits: frozenset[int]  # tokens that begin with a digit, without a space
@@ -130,7 +130,7 @@ class SentenceMarks(NamedTuple):
 
 
 def sentence_marks(tokenizer: PreTrainedTokenizerBase) -> SentenceMarks:
-    """Of a byte-level tokenizer, whose entries have "Ġ" for a space."""
+    """Finds the marks of a byte-level tokenizer, whose entries have "Ġ" for a space."""
     vocabulary = tokenizer.get_vocab()
     return SentenceMarks(
         frozenset(token for text, token in vocabulary.items() if text.endswith((".", "?", "!"))),

@@ -29,15 +29,15 @@ _DATA = {
     "phantom": "synthetic phantoms drawn by the program: this checkpoint knows nothing of real patients",
 }
 _LICENCE = {"indiana": "cc-by-nc-nd-4.0", "openi": "cc-by-nc-nd-4.0", "phantom": "apache-2.0"}  # else "other"
-_FREE = "apache-2.0"  # a licence that gives way to that of what is trained on later
+_FREE = "apache-2.0"  # this licence is replaced by that of data used later
 
 
 def finish_run(config: Config, command: str, data: TrainingData, skipped: Skipped, accelerator: Accelerator) -> None:
-    """Writes RUN/checkpoint, the best weights with their model card, and their validation reports; `command` is that
-    which the run was started with."""
+    """Writes RUN/checkpoint, the best weights with their model card, and their validation reports. `command` is the
+    command that started the run."""
     output = Path(config.output)
     checkpoint = Checkpoint.from_pretrained(output / "best")
-    checkpoint.generation = config.generation  # a resumed run may search in another way
+    checkpoint.generation = config.generation  # a resumed run may have other search settings
     checkpoint.model.to(accelerator.device)
     reports = {}
     if config.training.losses.learn_reports:
@@ -55,7 +55,7 @@ def finish_run(config: Config, command: str, data: TrainingData, skipped: Skippe
 
 
 def _studies(data: TrainingData, skipped: int) -> str:
-    """What the model was trained and validated on."""
+    """A sentence on the training and validation studies."""
     reported = {study.id for study, _ in data.train.examples if study.findings or study.impression}
     replayed = {name for name in reported if name.startswith(REPLAYED)}
     masked = {study.id for study, _ in data.train.examples if study.masks is not None}
@@ -72,7 +72,7 @@ def _studies(data: TrainingData, skipped: int) -> str:
 
 
 def findings_table(calibration: FindingCalibration) -> str:
-    """How well each finding is known, as a Markdown table; empty where nobody has measured."""
+    """How well the head knows each finding, as a Markdown table; empty where nothing was measured."""
     if not calibration.measures:
         return ""
 
@@ -92,7 +92,7 @@ def findings_table(calibration: FindingCalibration) -> str:
 
 
 def card_head(config: Config, given: Checkpoint | None) -> str:
-    """How README.md of a run's checkpoints begins: licence, name, data and first weights.
+    """The beginning of the model card of a run's checkpoints: licence, name, data and first weights.
 
     Args:
         given: the checkpoint whose weights are the start. Its licence, unless it is a free one, and its data are kept.
@@ -135,7 +135,7 @@ def model_card(
     config: Config, command: str, studies: str, history: pd.DataFrame, reports: list[ReportText],
     calibration: FindingCalibration,
 ) -> str:  # fmt: skip
-    """The rest of a checkpoint's README.md, after `card_head`.
+    """The rest of the model card, after `card_head`.
 
     Args:
         studies: that the model was trained and validated on, in words.

@@ -29,10 +29,13 @@ WATCHED_STUDIES = 200  # validation studies of an epoch whose scores choose noth
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """Attributes:
-    train, val: examples; of `val` each study once.
-    scored: the validation examples whose reports are written and scored after each epoch.
-    watched: those that are enough after an epoch whose scores choose nothing.
+    """The data of a run.
+
+    Attributes:
+        train, val: examples; `val` has each study once.
+        scored: the validation examples whose reports are written and scored after each epoch.
+        watched: the validation examples that are used after an epoch whose scores choose nothing.
+        curriculum: the stages over `train`.
     """
 
     train: ReportDataset
@@ -55,7 +58,7 @@ def load_split_studies(config: Config) -> dict[str, StudyTable]:
 
 
 def build_curriculum(config: Config, studies: StudyTable) -> Curriculum:
-    """The stages over the training examples, in the order of `examples_of`."""
+    """The stages of the curriculum over the training examples, in the order of `examples_of`."""
     rows = examples_of(studies, True, config.generation.impression).rows
     return Curriculum(config.training.curriculum, studies.difficulty()[rows], rows, config.training.total_epochs)
 
@@ -63,7 +66,7 @@ def build_curriculum(config: Config, studies: StudyTable) -> Curriculum:
 def prepare_data(
     config: Config, studies: dict[str, StudyTable], tokenizer: PreTrainedTokenizerBase, transform: ImageTransform
 ) -> TrainingData:
-    """Examples of the studies, as this tokenizer writes and this transform shows them."""
+    """The examples of all studies, with reports as token ids and radiographs as model input."""
     settings, image_size = config.training, config.model.image_size
     cache = ImageCache(Path(config.data.cache), image_size) if config.data.cache is not None else None
     grid = (image_size // config.model.encoder.stride,) * 2
@@ -95,7 +98,7 @@ def stage_loaders(config: Config, data: TrainingData, skipped: Skipped, accelera
 def make_loader(
     data: Dataset, config: Config, accelerator: Accelerator, shuffle: bool = False, spread: bool = True
 ) -> DataLoader:
-    """Batches of each process's share; without `spread`, of everything on each process and on no device."""
+    """A loader of batches, shared among the processes; without `spread`, each process gets all batches, on the CPU."""
     settings, sampler = config.training, None
     if shuffle and settings.group_by_length:
         together = settings.batch_size * accelerator.num_processes
@@ -112,12 +115,12 @@ def make_loader(
 
 
 def progress_bar(loader: DataLoader, what: str, accelerator: Accelerator) -> tqdm:
-    """Over a loader's batches, shown by each machine's first process."""
+    """A progress bar over a loader, shown by the first process of each machine."""
     return tqdm(loader, desc=what, disable=not accelerator.is_local_main_process, leave=False, mininterval=2)
 
 
 class LengthGroups(LengthGroupedSampler):
-    """transformers' sampler: a random order in which neighbours have reports of like length; another each epoch.
+    """transformers' sampler that groups reports of similar length, with another random order in each epoch.
 
     Args:
         lengths: of the examples' reports.

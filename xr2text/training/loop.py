@@ -18,9 +18,9 @@ from xr2text.training.optim import StageSpan
 from xr2text.training.skipped import SkippingSubset
 from xr2text.training.state import Progress, StopRequest
 
-SAVE_SECONDS = 600  # between two saved states of an epoch
+SAVE_SECONDS = 600  # seconds between two saved states within an epoch
 MAX_GRAD_NORM = 1.0  # gradients are clipped to it
-FIRST_PROJECTION = 50  # updates of a session before its duration is projected
+FIRST_PROJECTION = 50  # updates after which the duration is projected
 
 
 class NonFiniteLossError(XR2TextError):
@@ -37,7 +37,7 @@ def train_one_epoch(
     config: TrainingConfig,
     after_update: Callable[[], bool],
 ) -> dict[str, float] | None:
-    """Trains on what is left of the current epoch.
+    """Trains on the rest of the current epoch.
 
     Args:
         loader: of a SkippingSubset.
@@ -90,7 +90,7 @@ def train_one_epoch(
 def _require_finite(
     output: ObjectiveOutput, batch: Batch, examples: SkippingSubset, progress: Progress, accelerator: Accelerator
 ) -> None:
-    """Stops all processes where one of them has a loss that is not finite."""
+    """Stops all processes where the loss of any of them is not finite."""
     finite = torch.isfinite(output.loss.detach()).float()
     if accelerator.reduce(finite, "mean") == 1:
         return
@@ -138,7 +138,7 @@ class Clock:
         self._saved, self._updates = time.monotonic(), 0
 
     def after_update(self) -> bool:
-        """Whether the run is to stop; its state is then saved. All processes do the same."""
+        """Saves the state where it is time. Returns whether the run is to stop, on all processes alike."""
         now, self._updates = time.monotonic(), self._updates + 1
         if self._updates == 1:
             self._first = now

@@ -14,9 +14,9 @@ from xr2text.text.tokenizer import IGNORED
 
 Term = tuple[torch.Tensor, torch.Tensor]
 
-VOCABULARY_CHUNK = 256  # tokens whose logits over the vocabulary are held at a time
+VOCABULARY_CHUNK = 256  # tokens whose logits are in memory at a time
 CUT_SLOPE = 12.0  # steepness of the soft cut of a map, per fraction of its maximum
-HIDDEN, TOUCHED = 0.7, 0.3  # fractions of a region in black from which it is not seen, or not wholly
+HIDDEN, TOUCHED = 0.7, 0.3  # black fraction of a region from which it is hidden, or partly hidden
 
 
 def vocabulary_terms(
@@ -27,7 +27,7 @@ def vocabulary_terms(
     label_smoothing: float,
     gamma: float,
 ) -> dict[str, Term]:
-    """Terms of the report's tokens, mean over passes, from logits that are never held whole.
+    """The terms of the report's tokens, averaged over passes; the logits of all tokens are never in memory together.
 
     "ce": cross-entropy with label smoothing, as F.cross_entropy has it. "focal": (1 - p)^gamma * cross-entropy (Lin et
     al., ICCV 2017). "rdrop": symmetric Kullback-Leibler divergence of the two passes, half the sum of both directions
@@ -56,8 +56,9 @@ def vocabulary_terms(
 
 
 def _in_chunks(function: Callable[..., torch.Tensor], states: torch.Tensor, *per_token: torch.Tensor) -> torch.Tensor:
-    """Sums `function` over chunks of the tokens in states [..., M, D]; each is computed again in the backward pass."""
-    total = 0.0 * states.float().sum()  # a graph for a batch without tokens
+    """Sums `function` over chunks of the tokens in states [..., M, D]. Each chunk is computed again in the backward
+    pass."""
+    total = 0.0 * states.float().sum()  # keeps the graph for a batch without tokens
     for start in range(0, states.shape[-2], VOCABULARY_CHUNK):
         part = slice(start, start + VOCABULARY_CHUNK)
         chunk = (states[..., part, :], *(values[part] for values in per_token))
@@ -66,13 +67,14 @@ def _in_chunks(function: Callable[..., torch.Tensor], states: torch.Tensor, *per
 
 
 def reported_rows(labels: torch.Tensor) -> torch.Tensor:
-    """Which rows of labels [B, T] hold a token; the first where none does, so that there is something to compute."""
+    """The rows of labels [B, T] that hold a token; the first row where none does, so that there is something to
+    compute."""
     rows = (labels != IGNORED).any(1).nonzero().squeeze(1)
     return rows if len(rows) else rows.new_zeros(1)
 
 
 def known_tokens(labels: torch.Tensor) -> torch.Tensor:
-    """[M] places in the flattened labels [B*T] that are not padding."""
+    """[M] positions of the tokens that are not padding, in the flattened labels [B*T]."""
     return (labels.flatten() != IGNORED).nonzero().squeeze(1)
 
 
@@ -105,8 +107,8 @@ def mask_kl_term(maps: torch.Tensor, masks: torch.Tensor) -> Term:
 
 
 def soft_iou_term(maps: torch.Tensor, masks: torch.Tensor) -> Term:
-    """1 - intersection over union of mask and attention (Rahman and Wang, ISVC 2016), which is cut at half its maximum,
-    softly: this cut is what is shown and measured. Arguments as of `mask_kl_term`."""
+    """1 - intersection over union of mask and attention (Rahman and Wang, ISVC 2016). Attention is cut softly at half
+    its maximum, where it is cut to be shown and measured. Arguments as of `mask_kl_term`."""
     known = ~masks.isnan().any(-1).any(-1)  # [B, K]
     cut, mask = maps.float().flatten(2), masks.nan_to_num().float().flatten(2)  # [B, K, H*W]
     cut = (CUT_SLOPE * (cut / cut.amax(-1, keepdim=True) - 0.5)).sigmoid()
@@ -117,15 +119,15 @@ def soft_iou_term(maps: torch.Tensor, masks: torch.Tensor) -> Term:
 
 
 def findings_term(answers: torch.Tensor, given: torch.Tensor, labels: torch.Tensor) -> Term:
-    """Binary cross-entropy of logits [A, B, F], those that are `given` [A, B], with labels [B, F]: 1 present, 0 absent,
-    NaN not known."""
+    """Binary cross-entropy of logits [A, B, F], where `given` [A, B], with labels [B, F]: 1 present, 0 absent, NaN
+    unknown."""
     known, labels = ~labels.isnan() & given[..., None], labels.nan_to_num().expand_as(answers)
     total = F.binary_cross_entropy_with_logits(answers.float(), labels, weight=known.float(), reduction="sum")
     return total, known.sum()
 
 
 def occluded_labels(labels: torch.Tensor, regions: torch.Tensor, covered: torch.Tensor) -> torch.Tensor:
-    """The labels of findings where a part of the image is black.
+    """The labels of findings in an image of which a part is black.
 
     A finding whose regions are all black is not seen. Of a finding that lies in a black region and in another nothing
     is known.

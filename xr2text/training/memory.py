@@ -19,13 +19,13 @@ class OutOfMemoryError(XR2TextError):
 
 
 def fit_batch(objective: Objective, data: ReportDataset, settings: TrainingConfig, accelerator: Accelerator) -> None:
-    """Halves `settings.batch_size` and doubles `gradient_accumulation_steps` until the longest batch fits: an update
-    sees the same studies.
+    """Halves `settings.batch_size` and doubles `gradient_accumulation_steps` until the longest batch fits. The studies
+    of each update stay the same.
 
     Raises:
         OutOfMemoryError: not even a batch that cannot be halved fits.
     """
-    if accelerator.distributed_type == DistributedType.FSDP:  # one process alone cannot hold what they share
+    if accelerator.distributed_type == DistributedType.FSDP:  # a single process cannot hold the sharded model
         accelerator.print("the longest batch is not tried beforehand under FSDP")
         return
     asked = settings.batch_size
@@ -45,11 +45,10 @@ def fit_batch(objective: Objective, data: ReportDataset, settings: TrainingConfi
 
 
 def _fits(objective: Objective, data: ReportDataset, settings: TrainingConfig, accelerator: Accelerator) -> bool:
-    """Whether whole steps on the longest batch fit on every process. Weights, buffers and the random state are
-    afterwards as they were."""
+    """Whether two updates on the longest batch fit on every process. Weights, buffers and random state are restored."""
     batch = collate(data.longest_examples(settings.batch_size))
     before = {name: value.clone() for name, value in objective.named_buffers()}
-    objective.alone, failed = True, 0.0  # other processes, which may have failed, are not waited for
+    objective.alone, failed = True, 0.0  # does not wait for other processes, which may have failed
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         try:
             _steps(objective, batch, settings, accelerator)
@@ -66,13 +65,14 @@ def _fits(objective: Objective, data: ReportDataset, settings: TrainingConfig, a
 
 
 def _is_full(error: Exception) -> bool:
-    """Whether it says that memory is full, of the GPU or of the machine."""
+    """Whether the error means that memory is full, on the GPU or the machine."""
     full = isinstance(error, MemoryError | torch.OutOfMemoryError) or should_reduce_batch_size(error)
     return full or any(words in str(error) for words in FULL)
 
 
 def _steps(objective: Objective, batch: Batch, settings: TrainingConfig, accelerator: Accelerator) -> None:
-    """Two updates with rates of 0, which change no weight; the second finds the optimiser's states there."""
+    """Two updates with learning rates of 0, which change no weight. The second one has the optimiser's states in
+    memory."""
     frozen = settings.model_copy(update=dict.fromkeys(("lr_encoder", "lr_projection", "lr_decoder"), 0.0))
     optimizer = build_optimizer(objective.model, frozen)
     batch = {name: value.to(accelerator.device) for name, value in batch.items()}

@@ -33,8 +33,8 @@ Batch = dict[str, torch.Tensor]  # as `data.dataset.collate` gives it
 
 @dataclass
 class ObjectiveOutput:
-    """A batch's `loss`, the sum of its weighted `losses` (by name, without their weights), and the router's
-    `region_weights` [B, K] (None without regions)."""
+    """The weighted sum `loss`, its terms `losses` by name without their weights, and the router's `region_weights` [B,
+    K] (None without regions)."""
 
     loss: torch.Tensor
     losses: dict[str, torch.Tensor]
@@ -42,7 +42,7 @@ class ObjectiveOutput:
 
 
 class Objective(nn.Module):
-    """The model and its loss in one module: what wraps it for several processes then sees every parameter in use.
+    """The model and its loss in one module, so that wrappers for several processes see every parameter in use.
 
     Parts of the model that no term reaches are taken out of training.
 
@@ -53,8 +53,8 @@ class Objective(nn.Module):
     def __init__(self, model: XR2Text, weights: LossConfig):
         super().__init__()
         self.model, self.weights = model, weights
-        self.alone = False  # True: terms are this process's, and nothing waits for the others
-        self.seen: VisualTokens | None = None  # of all examples, where a frozen model has seen them, see `see_all`
+        self.alone = False  # True: the terms are of this process only, and it does not wait for others
+        self.seen: VisualTokens | None = None  # of all examples, where the image part is frozen, see `see_all`
         untrained = []
         if not weights.learn_reports:
             untrained += [self.model.decoder, self.model.finding_tokens]
@@ -65,7 +65,7 @@ class Objective(nn.Module):
                 part.requires_grad_(False)
 
     def forward(self, batch: Batch, progress: float) -> ObjectiveOutput:
-        """The loss of a batch; `progress` is the fraction of all updates done."""
+        """The loss of a batch. `progress` is the fraction of all updates done."""
         visual = self._see(batch)
         terms = (
             self._text_terms(visual, batch, progress)
@@ -93,11 +93,11 @@ class Objective(nn.Module):
         return visual
 
     def _text_terms(self, visual: VisualTokens, batch: Batch, progress: float) -> dict[str, Term]:
-        """Those of the reference report, from one pass of the decoder over it, or two."""
+        """The terms of the reference report: one teacher-forced pass, or two for R-Drop."""
         weights, decoder, labels = self.weights, self.model.decoder, batch["labels"]
         if not weights.learn_reports:
             return {}
-        rows = losses.reported_rows(labels)  # the decoder computes these alone
+        rows = losses.reported_rows(labels)  # only these go through the decoder
         visual, labels = visual.each(lambda values: values[rows]), labels[rows]
         context = self._context(visual, self.model.predict_findings(visual), batch["reported_findings"][rows])
         passes = torch.stack([decoder.hidden_states(context, labels) for _ in range(2 if weights.rdrop else 1)])
@@ -106,8 +106,9 @@ class Objective(nn.Module):
         return {name: term for name, term in terms.items() if getattr(weights, name)}
 
     def _context(self, visual: VisualTokens, logits: torch.Tensor | None, labels: torch.Tensor) -> Context:
-        """The decoder's, with true findings. In training visual tokens are hidden at random, of some reports all: it
-        learns to say what the finding tokens say, and does not learn reports by heart."""
+        """The decoder's input, with the true findings. In training visual tokens are hidden at random, and all of them
+        for some reports. So the decoder learns to say what the finding tokens say, and does not learn reports by
+        heart."""
         context = self.model.decoder_context(visual, logits, labels)
         if logits is None or not self.training:
             return context
@@ -138,7 +139,8 @@ class Objective(nn.Module):
         return terms
 
     def _occlusion_term(self, batch: Batch, maps: torch.Tensor) -> Term:
-        """`findings` on copies of some images, each with one region's map [B, K, H, W], cut at half, in black."""
+        """`findings` on copies of some images in which one region is black: its map [B, K, H, W], cut at half its
+        maximum."""
         images, device = batch["pixel_values"], maps.device
         count, side = max(1, round(OCCLUDED * len(images))), images.shape[-1]
         rows = torch.randperm(len(images), device=device)[:count]
@@ -156,7 +158,8 @@ class Objective(nn.Module):
         return losses.findings_term(*self.model.finding_head.answers(visual), labels)
 
     def _unused(self, visual: VisualTokens) -> torch.Tensor | float:
-        """0, with a gradient of 0 for what no term of this batch reaches: DDP waits for every parameter's gradient."""
+        """0, with a gradient of 0 for parameters that this batch does not use: DDP waits for every parameter's
+        gradient."""
         reached = 0.0 * visual.tokens.sum()
         if visual.pooled is not None:
             reached = reached + 0.0 * visual.pooled.sum()
@@ -169,7 +172,8 @@ class Objective(nn.Module):
         return reached + sum(0.0 * parameter.sum() for parameter in parameters if parameter.requires_grad)
 
     def _means(self, terms: dict[str, Term]) -> dict[str, torch.Tensor]:
-        """Sums over counts; over their mean over processes, since these average their gradients."""
+        """Each term's sum divided by its count. The count is averaged over processes, since gradients are averaged
+        too."""
         counts = torch.stack([count.detach().float() for _, count in terms.values()])
         if self._processes() > 1:
             distributed.all_reduce(counts)
@@ -177,5 +181,5 @@ class Objective(nn.Module):
         return {name: total / count for (name, (total, _)), count in zip(terms.items(), counts, strict=True)}
 
     def _processes(self) -> int:
-        """How many share the batch."""
+        """The number of processes that share the batch."""
         return distributed.get_world_size() if distributed.is_initialized() and not self.alone else 1

@@ -16,13 +16,13 @@ from xr2text.data.curriculum import Stage
 from xr2text.model.xr2text import XR2Text
 
 WEIGHT_DECAY = 0.01
-LR_PRIORS = 0.2  # of lr_projection, for the spatial priors, which start on the anatomy
-WARMUP = 0.05  # of all updates, over which the learning rates rise
+LR_PRIORS = 0.2  # factor of lr_projection for the spatial priors, which start at the anatomy
+WARMUP = 0.05  # fraction of all updates over which the learning rates rise
 LR_FLOOR = 0.02  # the cosine ends at this fraction of each learning rate
 
 
 def build_optimizer(model: XR2Text, config: TrainingConfig) -> Optimizer:
-    """AdamW with a learning rate for each part of the model; biases, normalisation and priors are not decayed.
+    """AdamW with a learning rate for each part of the model. Biases, normalisation and priors have no weight decay.
 
     Raises:
         ConfigError: 8-bit states are asked for and torchao is not installed.
@@ -54,7 +54,7 @@ def build_optimizer(model: XR2Text, config: TrainingConfig) -> Optimizer:
 
 
 def parts_by_rate(model: XR2Text) -> dict[str, list[nn.Module]]:
-    """The model's parts by the learning rate that trains them: lr_encoder, lr_projection or lr_decoder."""
+    """The parts of the model, grouped by their learning rate: lr_encoder, lr_projection or lr_decoder."""
     parts = {
         "encoder": [model.encoder],
         "projection": [model.projection, model.lateral, model.finding_head],
@@ -64,7 +64,7 @@ def parts_by_rate(model: XR2Text) -> dict[str, list[nn.Module]]:
 
 
 def prepare_model(model: XR2Text, settings: TrainingConfig) -> None:
-    """What a model does not train, and how it saves time and memory in training; it is changed in place."""
+    """Freezes parts and sets up what saves time and memory in training. Changes the model in place."""
     for name, modules in parts_by_rate(model).items():
         if not getattr(settings, f"lr_{name}"):
             model.freeze(modules)
@@ -78,7 +78,7 @@ def prepare_model(model: XR2Text, settings: TrainingConfig) -> None:
 
 
 def matrices_to_bf16(model: XR2Text) -> None:
-    """Trained matrices in bfloat16; biases, normalisation and priors, few, stay in float32."""
+    """Converts trained matrices to bfloat16. Biases, normalisation and priors, which are small, stay in float32."""
     kept = {id(parameter) for parameter in model.projection.prior_parameters()}
     for parameter in model.parameters():
         if parameter.ndim > 1 and parameter.requires_grad and id(parameter) not in kept:
@@ -87,7 +87,7 @@ def matrices_to_bf16(model: XR2Text) -> None:
 
 @dataclass(frozen=True)
 class StageSpan:
-    """How many updates a stage makes, and what it multiplies every learning rate by."""
+    """The number of updates of a stage, and the factor of its learning rates."""
 
     name: str
     updates: int
@@ -95,7 +95,7 @@ class StageSpan:
 
 
 def stage_spans(stages: Sequence[Stage], loaders: Sequence[DataLoader], accumulation: int) -> list[StageSpan]:
-    """The real updates of all stages, with the loaders of their batches."""
+    """The updates of all stages, counted from the loaders of their batches."""
     return [
         StageSpan(stage.name, stage.epochs * -(-len(loader) // accumulation), stage.config.lr_factor)
         for stage, loader in zip(stages, loaders, strict=True)
@@ -104,7 +104,7 @@ def stage_spans(stages: Sequence[Stage], loaders: Sequence[DataLoader], accumula
 
 def build_schedule(optimizer: Optimizer, spans: Sequence[StageSpan]) -> LambdaLR:
     """Linear warm-up, then a cosine down to LR_FLOOR of each rate at the last update of all stages."""
-    factors = [span.lr_factor for span in spans for _ in range(span.updates)]  # of each update
+    factors = [span.lr_factor for span in spans for _ in range(span.updates)]  # the factor of each update
     updates, warmup = len(factors), max(1, round(WARMUP * len(factors)))
 
     def factor(step: int) -> float:
@@ -119,12 +119,12 @@ def build_schedule(optimizer: Optimizer, spans: Sequence[StageSpan]) -> LambdaLR
 
 
 def average_weights(model: nn.Module, decay: float | None, optimizer: Optimizer) -> AveragedModel | None:
-    """The exponential moving average of a model's weights and statistics after each step of the optimiser; `.module` is
-    a whole model. None without a decay."""
+    """The exponential moving average of a model's weights and statistics, updated after each step of the optimiser.
+    `.module` is a whole model. None without a decay."""
     if decay is None:
         return None
 
-    # Not torch's get_ema_multi_avg_fn, which makes NaN of infinities and rounds whole numbers down: both are constants.
+    # torch's get_ema_multi_avg_fn turns infinities into NaN and rounds whole numbers down; both occur as constants.
     def mean(average: torch.Tensor, weight: torch.Tensor, _: int) -> torch.Tensor:
         return decay * average + (1 - decay) * weight if weight.is_floating_point() else weight
 

@@ -25,7 +25,7 @@ from xr2text.files import atomic_write
 from xr2text.inference.overlay import Canvas, draw_grey, paint
 from xr2text.text.sections import ReportText
 
-BANDS = ("#EEF2F6", "#FFFFFF")  # behind the curves, by turns for each stage
+BANDS = ("#EEF2F6", "#FFFFFF")  # background of the curves, alternating by stage
 SCORES = {
     "combined": "Combined", "bleu_4": "BLEU-4", "rouge_l": "ROUGE-L", "findings_f1": "findings F1",
     "finding_auc": "mean AUC of the head",
@@ -37,8 +37,8 @@ Panel = tuple[str, dict[str, str]]  # a title, and the columns of history.csv th
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A validation study, its radiograph [S, S] in [0, 1], the regions' attention [K, H, W] (None without regions) and
-    the report that the model writes of it now, None where it does not learn to."""
+    """A validation study: its radiograph [S, S] in [0, 1], the regions' attention [K, H, W] (None without regions), and
+    the model's report of it (None where no reports are learned)."""
 
     study: Study
     radiograph: np.ndarray
@@ -49,7 +49,7 @@ class Sample:
 def write_epoch(
     config: Config, stages: Sequence[Stage], figures: dict, samples: Sequence[Sample], accelerator: Accelerator
 ) -> None:
-    """Log, trackers, history.csv and training_report.md of an epoch.
+    """Writes an epoch to the log, the trackers, history.csv and training_report.md.
 
     Args:
         stages: of the whole run, also those not yet reached.
@@ -67,7 +67,7 @@ def write_epoch(
 
 
 def peak_memory() -> float:
-    """GiB that this process has held at most: of the GPU where there is one, else of the machine."""
+    """Peak memory of this process in GiB, on the GPU where there is one, else on the machine."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
     if sys.platform == "win32":
@@ -78,7 +78,8 @@ def peak_memory() -> float:
 
 
 def append_history(path: Path, row: dict) -> pd.DataFrame:
-    """Adds an epoch to history.csv, and gives it all; a resumed run that repeats an epoch replaces its row."""
+    """Adds an epoch to history.csv and returns the whole table. A resumed run that repeats an epoch replaces its
+    row."""
     rows = pd.DataFrame([row])
     if path.is_file():
         before = pd.read_csv(path)
@@ -89,14 +90,14 @@ def append_history(path: Path, row: dict) -> pd.DataFrame:
 
 
 def best_epoch(history: pd.DataFrame) -> pd.Series:
-    """The row of history.csv whose weights were kept: the highest score, and of equal ones the lowest loss, if there is
-    one, else the first."""
+    """The row of history.csv whose weights were kept: highest score, then lowest validation loss where there is one,
+    then the earliest."""
     order = {"score": False} | ({"validation ce": True} if "validation ce" in history else {})
     return history.sort_values([*order], ascending=[*order.values()], kind="stable").iloc[0]
 
 
 def write_table(path: Path, data: ReportDataset, reports: dict[int, ReportText]) -> None:
-    """validation_reports.csv: each study's reference and generated sections."""
+    """Writes validation_reports.csv: the reference and generated sections of each study."""
     columns = ("id", "reference_findings", "reference_impression", "findings", "impression")
     pairs = [(data.examples[index][0], report) for index, report in sorted(reports.items())]
     rows = [(study.id, study.findings, study.impression, report.findings, report.impression) for study, report in pairs]
@@ -141,7 +142,7 @@ def write_training_report(
 
 
 def _transitions(history: pd.DataFrame) -> str:
-    """What the first epoch of each stage changed against the last one before it."""
+    """How the scores changed from the last epoch of each stage to the first of the next."""
     changes = {column: label for column, label in CHANGES.items() if column in history}
     lines = [f"| from | to | epoch | {' | '.join(changes.values())} |", "|---|---|---:|" + "---:|" * len(changes)]
     for (_, before), (_, after) in zip(history.iloc[:-1].iterrows(), history.iloc[1:].iterrows(), strict=True):
@@ -152,7 +153,7 @@ def _transitions(history: pd.DataFrame) -> str:
 
 
 def _pictures(history: pd.DataFrame) -> dict[str, list[Panel]]:
-    """Heading: panels."""
+    """The panels of each picture, by heading."""
     terms = [column for column in history if column.startswith("train ")]
     return {
         "Curves": [
@@ -193,7 +194,7 @@ def _draw(history: pd.DataFrame, stages: Sequence[Stage], panels: Sequence[Panel
 
 
 def _overlaid(sample: Sample, side: int = 512) -> np.ndarray:
-    """[side, side or 2 * side, 3] uint8, the radiograph, and beside it the regions' attention over it."""
+    """[side, side or 2 * side, 3] uint8: the radiograph, with the regions' attention over it to its right."""
     grey = draw_grey(sample.radiograph, side)
     plain = np.repeat(grey[..., None], 3, axis=2)
     if sample.maps is None:

@@ -22,8 +22,8 @@ from xr2text.training.skipped import Skipped, SkippingSubset
 def see_all(
     model: XR2Text, data: ReportDataset, skipped: Skipped, config: Config, accelerator: Accelerator
 ) -> VisualTokens:
-    """The visual tokens of all examples, [E, ...] in 16 bits, about 40 kB each, from radiographs as validation shows
-    them: without augmentation. `data` then gives its examples without radiographs.
+    """The visual tokens of all examples, [E, ...] in 16 bits, about 40 kB each. Radiographs are not augmented.
+    Afterwards `data` gives its examples without radiographs.
 
     Raises:
         DataError: as `Skipped.add` does.
@@ -47,7 +47,7 @@ def see_all(
 
 
 def _fill(store: dict[str, torch.Tensor], found: VisualTokens | LateralTokens, rows: torch.Tensor, count: int) -> None:
-    """Writes a batch's tensors [B, ...] into `rows` of those of all examples [E, ...], zero where nothing is seen."""
+    """Writes a batch's tensors [B, ...] into `rows` of the store's [E, ...]; rows that are never written stay zero."""
     for field in fields(found):
         value = getattr(found, field.name)
         if isinstance(value, torch.Tensor):

@@ -36,9 +36,9 @@ PLACES = {
     "training.init_from",
     "model.encoder.weights",
     "model.decoder.weights",
-}  # settings that tell of this machine's folders
+}  # settings that contain paths of this machine
 SEVERAL = "several on CPUs are started by ACCELERATE_USE_CPU=true torchrun --nproc_per_node N train.py ..."
-CARD = "card.md"  # of a run: how the model cards of its checkpoints begin
+CARD = "card.md"  # in a run's folder: the beginning of its checkpoints' model cards
 MAY_CHANGE = PLACES - {"data.replay"} | {
     "name",
     "data.workers",
@@ -49,12 +49,12 @@ MAY_CHANGE = PLACES - {"data.replay"} | {
     "training.hourly_rate",
     "generation.num_beams",
     "generation.length_penalty",
-}  # when a run is resumed; a folder of data may move, but none may come or go, and see `_check_resumed`
+}  # in a resumed run; a data folder may move, but none may be added or removed, see `_check_resumed`
 
 
 def make_accelerator(config: Config) -> Accelerator:
-    """Raises ConfigError for a precision that this machine does not have, a tracker that is not installed, and a launch
-    that does not fit. Writes the precision that "auto" has become into the config."""
+    """Sets up accelerate, and writes the precision that "auto" stands for into the config. Raises ConfigError for a
+    precision that this machine lacks, a tracker that is not installed, and a launch that does not fit."""
     settings = config.training
     for tracker in settings.report_to:
         if importlib.util.find_spec(tracker) is None:
@@ -88,14 +88,15 @@ def make_accelerator(config: Config) -> Accelerator:
 
 
 def _use_cores(processes: int) -> None:
-    """Launchers leave a process a single thread; it takes its share of the cores."""
+    """Gives the process its share of the cores; launchers limit it to one thread."""
     if LAUNCHERS.isdisjoint(os.environ) or os.environ.get("OMP_NUM_THREADS") != "1":
         return
     torch.set_num_threads(max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", processes))))
 
 
 def _precision(choice: str) -> str:
-    """The mixed precision of this run: as chosen, else as accelerate was launched, else as the hardware allows."""
+    """The mixed precision of this run: as configured, else as given to `accelerate launch`, else the best of this
+    hardware."""
     if choice == "fp16" and not torch.cuda.is_available():
         raise ConfigError("training.mixed_precision fp16 needs a GPU; a CPU takes no or bf16")
     if choice != "auto":
@@ -107,16 +108,16 @@ def _precision(choice: str) -> str:
 
 
 def started_command(config_files: list[str], overrides: list[str]) -> str:
-    """The command that started the run, without the places on this machine that it read from and wrote to."""
+    """The command that started the run, without paths of this machine."""
     files = " ".join(Path(file).name if Path(file).is_absolute() else file for file in config_files)
     kept = [override for override in overrides if override.split("=")[0] not in PLACES]
     return f"accelerate launch train.py --config {files}" + (f" --set {' '.join(kept)}" if kept else "")
 
 
 def first_checkpoint(config: Config, train_studies: Iterable[Study], resumed: bool) -> Checkpoint:
-    """The model, tokenizer and beginning of the model card that the run starts from: those of `init_from`, the
-    pretrained parts that the config names, or new ones. A resumed run's weights come later, with its state. What the
-    config does not say of the search is as `init_from` has it, and as the resumed run had it.
+    """The model, tokenizer and beginning of the model card that the run starts from: those of `init_from`, pretrained
+    parts named in the config, or new ones. The weights of a resumed run are loaded later, with its state. Search
+    settings that the config leaves out are those of `init_from`, or of the resumed run.
 
     Raises:
         ConfigError: the settings do not fit the resumed run, or the model of `init_from`.
@@ -146,7 +147,8 @@ def first_checkpoint(config: Config, train_studies: Iterable[Study], resumed: bo
 
 
 def _held_out(config: Config, given: Checkpoint | None) -> list[str] | None:
-    """Keys of the radiographs with masks that neither this run nor, as far as it says, `given` is trained on."""
+    """Keys of the radiographs with masks that this run is not trained on and that `given`, as far as it says, was not
+    trained on."""
     before = None if given is None else given.held_out
     if config.data.segmentation is None:
         return before
@@ -155,7 +157,7 @@ def _held_out(config: Config, given: Checkpoint | None) -> list[str] | None:
 
 
 def _copy_weights(given: XR2Text, model: XR2Text, start: str) -> None:
-    """Weights and calibration. Raises ConfigError where `model` is another than that of the checkpoint `start`."""
+    """Copies weights and calibration. Raises ConfigError where `model` does not fit the checkpoint `start`."""
     if given.config.findings != model.config.findings:
         raise ConfigError(f"training.init_from: {start} predicts other findings than model.findings names")
     try:
@@ -168,14 +170,14 @@ def _copy_weights(given: XR2Text, model: XR2Text, start: str) -> None:
 
 
 def _keep_search(config: Config, before: GenerationConfig) -> None:
-    """What the config does not say of the search is as it was before."""
+    """Takes search settings that the config leaves out from `before`."""
     for name in GenerationConfig.model_fields.keys() - config.generation.model_fields_set:
         setattr(config.generation, name, getattr(before, name))
 
 
 def _check_resumed(config: Config) -> None:
-    """What decides the model, its loss and the order of the studies must be as it was, MAY_CHANGE aside. A batch that
-    was halved stays so."""
+    """Refuses changes of what decides the model, its loss or the order of the studies; see MAY_CHANGE. A batch that was
+    halved stays halved."""
     file, settings = Path(config.output) / "config.yaml", config.training
     before = load_config(file)
     _keep_search(config, before.generation)
@@ -195,14 +197,14 @@ def _check_resumed(config: Config) -> None:
 
 
 def _changes(before: Settings, now: Settings) -> dict[str, tuple[Any, Any]]:
-    """Settings that differ, by their dotted names: before and now."""
+    """The settings that differ, by dotted name: (before, now)."""
     old, new = (pd.json_normalize(settings.model_dump()).to_dict("records")[0] for settings in (before, now))
     return {name: (old.get(name), value) for name, value in new.items() if old.get(name) != value}
 
 
 def start_output(config: Config, checkpoint: Checkpoint, resumed: bool, accelerator: Accelerator) -> None:
-    """The run's folder with its resolved settings and tokenizer; opens the trackers. Of a resumed run, the settings
-    begin with a line for each that was another before."""
+    """Writes settings and tokenizer into the run's folder, and opens the trackers. In a resumed run, the settings begin
+    with a comment for each changed one."""
     output = Path(config.output)
     if accelerator.is_main_process:
         file, lines = output / "config.yaml", []
@@ -222,7 +224,8 @@ def start_output(config: Config, checkpoint: Checkpoint, resumed: bool, accelera
 
 
 def describe_run(config: Config) -> str:
-    """What a run of this config would be: parameters, stages and updates (of one process). Fetches no weights."""
+    """A description of what the config would train: parameters, stages and updates (of one process). No weights are
+    downloaded."""
     curriculum = build_curriculum(config, load_split_studies(config)["train"])
     studies = config.training.studies_per_update
     updates = {stage.name: stage.epochs * -(-len(stage.indices) // studies) for stage in curriculum.stages}

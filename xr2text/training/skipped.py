@@ -14,12 +14,12 @@ from xr2text.data.study import DataError, UnreadableImageError
 from xr2text.files import atomic_write
 
 FILE = "skipped.csv"
-NAMED = 20  # in the log, at a time
+NAMED = 20  # studies named in the log at a time
 
 
 class Skipped:
-    """What a run skips: listed in `FILE`, the first of each time also named in the log, too many an error. Saved with
-    the run's state.
+    """The radiographs that a run skips. They are listed in `FILE`, and up to `NAMED` of each time in the log; too many
+    are an error. Saved with the run's state.
 
     Args:
         fraction: of the training radiographs, that may be skipped.
@@ -32,11 +32,11 @@ class Skipped:
         self.reasons: dict[tuple[str, str], None] = {}  # study and reason, in the order of their discovery
 
     def add_empty(self) -> None:
-        """The studies without a report. Raises DataError as `add` does."""
+        """Adds the studies without a report. Raises DataError as `add` does."""
         self._add([(study, "it has no report") for study in self.data.examples.empty])
 
     def add(self, skipped: dict[int, str]) -> None:
-        """Those that a batch's examples stand in for (index: reason).
+        """Adds skipped examples (index: reason).
 
         Raises:
             DataError: more than the configured fraction is skipped.
@@ -44,14 +44,15 @@ class Skipped:
         self._add([(self.data.examples[index][0].id, reason) for index, reason in skipped.items()])
 
     def gather(self, output: Path) -> None:
-        """Makes it known to all processes and writes the list; to be called by all together. Raises as `add` does."""
+        """Shares the list among all processes, which call this together, and writes it. Raises DataError as `add`
+        does."""
         self._add(pair for reasons in gather_object([list(self.reasons)]) for pair in reasons)
         if PartialState().is_main_process and self.reasons:
             with atomic_write(output / FILE) as draft, draft.open("w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows([("study", "reason"), *self.reasons])
 
     def summary(self, output: Path) -> str:
-        """A sentence for the end of a run."""
+        """A sentence for the end of the run."""
         return f"{len(self.reasons):,} of {self.total:,} training radiographs were skipped: {output / FILE}"
 
     def _add(self, found: Iterable[tuple[str, str]]) -> None:
@@ -76,8 +77,8 @@ class Skipped:
 
 
 class SkippingSubset(Subset):
-    """A stage's share of the training examples. For one that cannot be read the next one that can stands in, so that
-    batches keep their size, and "skipped" says why (index: reason)."""
+    """The training examples of a stage. For a radiograph that cannot be read the next readable one takes its place, so
+    that batches keep their size; "skipped" has the reason (index: reason)."""
 
     def __init__(self, data: ReportDataset, indices: Sequence[int], skipped: Skipped):
         super().__init__(data, indices)

@@ -29,14 +29,14 @@ from xr2text.config import ConfigError
 from xr2text.errors import XR2TextError
 from xr2text.model.findings import FindingCalibration
 
-KEPT = 2  # states, the last ones
-DIGESTS = "digests.json"  # of a state: file, SHA-256 of its content
-RANDOM = "random_states"  # files whose names begin so are not needed to resume, only to reach the same bits
-# Variables by which accelerate's and torch's launchers are known.
+KEPT = 2  # number of states that are kept
+DIGESTS = "digests.json"  # a state's SHA-256 of each of its files
+RANDOM = "random_states"  # files with this prefix are only needed to resume bit for bit
+# Environment variables set by accelerate's and torch's launchers.
 LAUNCHERS = {"ACCELERATE_DYNAMO_BACKEND", "TORCHELASTIC_RUN_ID"}
-PARENT = os.getppid()  # as this process began
+PARENT = os.getppid()  # parent process at the start
 
-# BART's embedding is shared with its output; accelerate warns of that, which it restores rightly, at every saved state.
+# accelerate warns at every saved state that BART's embedding is shared with its output; it restores that correctly.
 logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
 
 
@@ -46,7 +46,7 @@ class StateError(XR2TextError):
 
 @dataclass
 class Progress:
-    """Where a run stands; saved and restored with the training state.
+    """The progress of a run, saved and restored with its state.
 
     Attributes:
         total_updates: of the weights, in the whole run.
@@ -75,7 +75,7 @@ class Progress:
 
     @property
     def fraction(self) -> float:
-        """Of all updates, done."""
+        """The fraction of all updates that is done."""
         return self.updates / self.total_updates
 
     def state_dict(self) -> dict:
@@ -97,9 +97,9 @@ class Progress:
 
 
 class StopRequest:
-    """Turns SIGTERM and Ctrl-C into a request that the loop answers by saving and stopping; a second Ctrl-C interrupts.
-    The end of the launcher that started this process is such a request, too, since it hands no signals on. A context
-    manager, which gives the signals back their former handlers."""
+    """Turns SIGTERM and Ctrl-C into a request, which the loop answers by saving and stopping; a second Ctrl-C
+    interrupts. The end of the launcher also counts as a request, since launchers pass no signals on. A context manager,
+    which restores the former signal handlers."""
 
     def __init__(self):
         self.asked = False
@@ -130,7 +130,7 @@ def saved_states(output: Path) -> list[Path]:
 
 @contextmanager
 def only_run(output: Path, cache: str | None = None) -> Iterator[None]:
-    """Within, no other run may write the folder `output`; of several processes the first holds it for all.
+    """Holds a lock on the run's folder `output`; with several processes, the first one holds it for all.
 
     Raises:
         ConfigError: another run does, or it or the folder `cache` cannot be written.
@@ -159,7 +159,7 @@ def only_run(output: Path, cache: str | None = None) -> Iterator[None]:
 
 
 def state_to_resume(output: Path, resume: bool) -> tuple[Path | None, list[str]]:
-    """The newest state that is whole, None where the run starts from the beginning, and what is to be said of it.
+    """The newest undamaged state, None where the run starts from the beginning, and notes about it for the user.
 
     Raises:
         ConfigError: there are states, and `resume` is not asked for.
@@ -186,7 +186,7 @@ def _digest(file: Path) -> str:
 
 
 def _damaged_files(state: Path) -> list[str]:
-    """Files of a state that are missing or not what was written."""
+    """The files of a state that are missing or changed."""
     try:
         digests = json.loads((state / DIGESTS).read_text())
     except (OSError, ValueError):
@@ -224,12 +224,12 @@ def save_state(accelerator: Accelerator, output: Path, progress: Progress) -> No
 
 
 @contextmanager
-def full_disk_told() -> Iterator[None]:
-    """Within, a file that cannot be written for want of space is a StateError."""
+def full_disk_as_error() -> Iterator[None]:
+    """Turns errors of a full disk into a StateError."""
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     try:
         yield
-    except (OSError, SafetensorError) as error:  # safetensors says so in words only
+    except (OSError, SafetensorError) as error:  # safetensors gives only the message
         if not any(getattr(error, "errno", None) == number or os.strerror(number) in str(error) for number in full):
             raise
         raise StateError(f"{error}; the states saved before are whole, and --resume goes on from the last") from error

@@ -33,10 +33,10 @@ from xr2text.training.data import TrainingData, make_loader, progress_bar
 from xr2text.training.report import Sample
 from xr2text.training.state import Progress
 
-SAMPLES = 3  # of the scored studies, shown in the training report
-LEAST_POSITIVES = 20  # below, a finding's own scaling would be chance: it takes the one that suits all together
+SAMPLES = 3  # scored studies in the training report
+LEAST_POSITIVES = 20  # below, a finding takes the common scaling, since its own would be chance
 SCORE_DIGITS = 3  # of the score: where two epochs differ by less, the one with the lower validation loss is kept
-LIKELY = 0.5  # threshold of a finding that is not assessed: more likely there than not
+LIKELY = 0.5  # threshold of a finding that is not assessed
 THRESHOLDS = torch.linspace(0.02, 0.8, 79)
 
 
@@ -73,7 +73,8 @@ class Validator:
         )
 
     def __call__(self, progress: Progress) -> tuple[dict[str, float], list[Sample]]:
-        """Scores by name, of which "score" decides the best epoch, and on the main process the first scored studies."""
+        """Returns scores by name, of which "score" decides the best epoch, and on the main process the first scored
+        studies."""
         model, settings = self._evaluated_model(), self.config.training
         model.calibration = progress.calibration
         chooses = settings.metric_for_best_model != ["epoch"] or progress.epoch == settings.total_epochs
@@ -106,7 +107,8 @@ class Validator:
         return scores, samples
 
     def _evaluated_model(self) -> XR2Text:
-        """The model as it is validated and kept: the average, or gathered where processes share its weights."""
+        """The model that is validated and kept: the average of the weights, or the whole model where processes share
+        its weights."""
         if self.average is not None:
             return self.average.module
         if self.accelerator.distributed_type != DistributedType.FSDP:
@@ -117,7 +119,8 @@ class Validator:
         return whole.to(self.accelerator.device)
 
     def _score(self, reports: dict[int, ReportText]) -> dict[str, float]:
-        """Language of the findings sections, protocol `full`, and micro-F1 of the findings that they assert."""
+        """Scores of written reports: language of the findings sections, protocol `full`, and micro-F1 of their
+        findings."""
         references = [self.data.val.examples[index][0].source_findings for index in sorted(reports)]
         written = [reports[index].findings for index in sorted(reports)]
         language = score_language(references, written, "full", meteor=False).scores
@@ -129,7 +132,7 @@ class Validator:
 
     @torch.inference_mode()
     def _samples(self, model: XR2Text, reports: dict[int, ReportText]) -> list[Sample]:
-        """The first scored studies with what the model makes of them now."""
+        """The first scored studies with the model's maps and reports."""
         indices = sorted(self.data.scored.indices)[:SAMPLES]
         batch = collate([self.data.val[index] for index in indices])
         radiographs = self.data.val.transform.denormalise(batch["pixel_values"])  # [B, S, S]
@@ -147,8 +150,8 @@ class Validator:
 def predict(
     model: XR2Text, loader: DataLoader, accelerator: Accelerator, read_reports: bool
 ) -> tuple[float | None, torch.Tensor | None, torch.Tensor]:
-    """The validation studies, each counted once: mean cross-entropy per token where `read_reports`, and the finding
-    head's logits [N, F] (None without one) beside the labels [N, F]."""
+    """Runs the model over the validation studies. Returns the mean cross-entropy per token where `read_reports`, the
+    finding head's logits [N, F] (None without a head) and the labels [N, F]."""
     model.eval()
     sums, logits, finding_labels = [], [], []
     for batch in progress_bar(loader, "validation", accelerator):
@@ -179,7 +182,7 @@ def predict(
 
 @torch.inference_mode()
 def write_reports(generator: ReportGenerator, loader: DataLoader, accelerator: Accelerator) -> dict[int, ReportText]:
-    """Generated reports by example index, on every process; each study once."""
+    """Generates the reports of all studies. Returns them by example index, on every process."""
     generator.model.eval()
     reports: dict[int, ReportText] = {}
     for batch in progress_bar(loader, "writing reports", accelerator):
@@ -193,7 +196,8 @@ def write_reports(generator: ReportGenerator, loader: DataLoader, accelerator: A
 def fit_calibration(
     logits: torch.Tensor, labels: torch.Tensor, findings: list[str], kept: FindingCalibration | None = None
 ) -> FindingCalibration:
-    """Of a finding head with logits [N, F], on labels [N, F], NaN where not known; see LEAST_POSITIVES and LIKELY.
+    """Fits scaling and thresholds of a finding head with logits [N, F] and labels [N, F], NaN where unknown; see
+    LEAST_POSITIVES and LIKELY.
 
     Args:
         kept: an earlier calibration, of which stays what there are too few positives to fit anew.
@@ -223,8 +227,8 @@ def fit_calibration(
 
 
 def measure_finding(probabilities: torch.Tensor, labels: torch.Tensor, threshold: float) -> FindingMeasure:
-    """How well a head knows a finding: probabilities and labels [N], NaN where not known. Wilson's intervals of the two
-    proportions; of the area under the ROC curve that of Hanley and McNeil, Radiology 1982."""
+    """How well a head knows a finding, from probabilities and labels [N], NaN where unknown. Intervals of the
+    proportions are Wilson's, that of the AUC Hanley and McNeil's (Radiology 1982)."""
     positive, negative = probabilities[labels == 1], probabilities[labels == 0]
 
     def proportion(right: torch.Tensor) -> list[float] | None:
@@ -250,8 +254,8 @@ def _rounded(*values: float) -> list[float]:
 
 
 def fit_scaling(logits: torch.Tensor, labels: torch.Tensor) -> list[float]:
-    """Slope and intercept that make probabilities of logits, by labels of the same shape, NaN where not known; 1 and 0
-    where all that is known is alike."""
+    """Slope and intercept that turn logits into probabilities, fitted on labels of the same shape, NaN where unknown; 1
+    and 0 where all known labels are equal."""
     known = ~labels.isnan()
     if len(labels[known].unique()) < 2:
         return list(UNSCALED)
@@ -260,9 +264,8 @@ def fit_scaling(logits: torch.Tensor, labels: torch.Tensor) -> list[float]:
 
 
 def fit_threshold(probabilities: torch.Tensor, labels: torch.Tensor) -> float:
-    """The probability [N, F] from which a finding is called present, the same for all: that with the best F0.5, in
-    which precision weighs twice as much as recall (van Rijsbergen, Information Retrieval, 1979); of equals the
-    highest."""
+    """The common threshold of probabilities [N, F] with the best F0.5, in which precision weighs twice as much as
+    recall (van Rijsbergen, Information Retrieval, 1979); of equals the highest."""
     known, positive = ~labels.isnan(), labels == 1
     called = (probabilities[None] >= THRESHOLDS[:, None, None]) & known  # [thresholds, N, F]
     right, called = (called & positive).sum((1, 2)), called.sum((1, 2))  # [thresholds]

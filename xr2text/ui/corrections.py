@@ -28,21 +28,21 @@ class CorrectionError(XR2TextError):
 
 
 def corrections_folder() -> Path | None:
-    """Where corrections are kept; None: none are."""
+    """The folder for corrections; None where the page keeps none."""
     folder = os.environ.get(VARIABLE)
     return Path(folder) if folder else None
 
 
 def notice(folder: Path | None) -> str:
-    """What a reader is told of it; empty where nothing is kept."""
+    """What the page tells its readers about corrections; empty where none are kept."""
     if folder is None:
         return ""
     return "This page keeps a radiograph's pixels and your report, to train on, when you press Keep as correction."
 
 
 def keep_correction(folder: Path, opened: Opened) -> None:
-    """Adds a study, or replaces what was kept of the same radiograph. Raises CorrectionError where the folder cannot be
-    written."""
+    """Adds a study, or replaces an earlier correction of the same radiograph. Raises CorrectionError where the folder
+    cannot be written."""
     name = hashlib.sha256(opened.grey.tobytes()).hexdigest()[:16]
     images = [(f"images/{name}.png", opened.grey, "frontal")]
     if opened.lateral:
@@ -71,7 +71,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _write(path: Path, rows: Sequence[dict[str, str]]) -> None:
-    """The table with its own columns, and those that somebody has added."""
+    """Writes the table with its own columns, and with columns that somebody has added."""
     content = StringIO()
     table = csv.DictWriter(content, dict.fromkeys([*_COLUMNS, *(column for row in rows for column in row if column)]))
     table.writeheader()

@@ -21,7 +21,7 @@ MAX_FILE_SIZE = "64mb"
 
 
 def about(reporter: Reporter) -> dict[str, Any]:
-    """What the model is and what it takes."""
+    """What the model is and what input it takes."""
     config, thresholds = reporter.model.config, reporter.model.calibration.thresholds
     return {
         "model": reporter.model_name,
@@ -38,14 +38,14 @@ def about(reporter: Reporter) -> dict[str, Any]:
 
 
 def refusal(text: str) -> gr.Error:
-    """What a program is answered; nothing of it goes to the server's log."""
+    """An error for the calling program; nothing of it is written to the server's log."""
     return gr.Error(text, print_exception=False)
 
 
 def write_report(
     reporter: Reporter, file: str, force: bool, findings: dict[str, str] | None = None, lateral: str | None = None
 ) -> dict:
-    """What a program is told of a file, and of its lateral view where there is one. Raises ImageError, FindingError."""
+    """The report of a file, and of its lateral view where given, as plain data. Raises ImageError and FindingError."""
     content = read_once(file)
     radiograph, side = read_radiograph(content), None
     source = source_of(content, radiograph)
@@ -59,7 +59,7 @@ def write_report(
 
 
 def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
-    """Ties /report, /report_batch and /info to the page that is being built.
+    """Adds /report, /report_batch and /info to the page that is being built.
 
     Args:
         in_turn: the queue that all who use the model share.
@@ -100,7 +100,7 @@ def add_endpoints(reporter: Reporter, in_turn: dict[str, Any]) -> None:
     many, answer = upload(visible=False, file_count="multiple"), gr.JSON(visible=False)
     force = gr.Checkbox(False, label="force", visible=False)
     findings = gr.JSON(None, label="findings", visible=False)
-    # JSON may be anything, which the schemas of MCP's tools cannot say.
+    # MCP's tool schemas cannot describe arbitrary JSON.
     findings.api_info = lambda: {"type": "object", "additionalProperties": {"type": "string"}}
     gr.Button(visible=False).click(
         report, [single, force, findings, lateral], answer, api_name="report", **in_turn,

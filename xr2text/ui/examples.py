@@ -15,7 +15,7 @@ from xr2text.phantom.drawing import draw_phantom
 
 log = logging.getLogger(__name__)
 
-# Two radiographs of NIH ChestX-ray14, whose use NIH does not restrict, as they stand among torchxrayvision's tests.
+# Two radiographs of NIH ChestX-ray14 (free of restrictions), from torchxrayvision's tests.
 URL = "https://raw.githubusercontent.com/mlmed/torchxrayvision/f4087a0b0d0cdc6a5877fb5456965b6d29adb1e5/tests/"
 PUBLIC = {
     "00000001_000.png": "sha256:c8cbe59e6b9b186060dc68e63965658fa6b5b3ada6648d25c189b8b69b43cd4c",
@@ -28,7 +28,7 @@ CREDIT = "NIH Clinical Center, ChestX-ray14 (Wang et al., CVPR 2017)."
 
 @dataclass(frozen=True)
 class Example:
-    """A file to try the page with, and where it is from."""
+    """A file to try the page with, and its origin."""
 
     content: bytes
     about: str
@@ -39,7 +39,8 @@ class Example:
 
 
 class Examples:
-    """`offered` has them by name: the phantom at once, the others as soon as a thread has fetched them.
+    """The examples of the page, by name in `offered`: the phantom at once, the others as soon as a thread has fetched
+    them.
 
     Args:
         cache: where these are kept; None for the user's own place ("~/.cache/xr2text" on Linux, $XDG_CACHE_HOME is
@@ -52,7 +53,7 @@ class Examples:
         pixels = draw_phantom(PHANTOM_SEED, PHANTOM_SIZE, PHANTOM_FINDINGS).pixels
         phantom = cv2.imencode(".png", np.round(pixels * 255).astype(np.uint8))[1].tobytes()
         self.offered = {"Synthetic phantom": Example(phantom, DRAWN)}
-        # A daemon, so that a connection that trickles cannot hold up the end of the process.
+        # A daemon, so that a slow connection does not delay the end of the process.
         self.fetching = threading.Thread(target=self._fetch_all, args=(cache, url, timeout), daemon=True)
         self.fetching.start()
 
@@ -64,7 +65,7 @@ class Examples:
 
 
 def fetch(name: str, cache: Path, url: str = URL, timeout: float = 3.0) -> bytes | None:
-    """The content of one of PUBLIC out of the cache, where it is fetched to the first time.
+    """The content of one of PUBLIC, from the cache; it is downloaded on first use.
 
     Args:
         url: where they lie, ending in "/".

@@ -40,11 +40,11 @@ EXPORTS = {"txt": "Text", "pdf": "PDF", "json": "JSON", "png": "Picture", "fhir"
 GONE = "That study is no longer kept: after an hour without use nothing is. Please open the radiograph again."
 NO_PAIR = "Two files that are no frontal and lateral view of one study are a batch."
 UNREAD_LATERAL = "The lateral view stands beside it; this checkpoint reads the frontal one alone."
-Answer = dict[str, Any]  # by the names of the page's parts
+Answer = dict[str, Any]  # new values by the name of the page's part
 
 
 def status(text: str, tone: str = "", details: Iterable[str] = (), ask: str = "") -> dict[str, Any]:
-    """A line that stays, unlike a toast.
+    """A status line, which stays on the page unlike a toast.
 
     Args:
         tone: "", "good" or "bad".
@@ -53,18 +53,18 @@ def status(text: str, tone: str = "", details: Iterable[str] = (), ask: str = ""
     return {"text": text, "tone": tone, "details": list(details), "ask": ask}
 
 
-def reader_value(session: Session, said: dict[str, Any] | None = None, busy: str = "") -> dict[str, Any]:
-    """The report that is open and what is said of it.
+def reader_value(session: Session, message: dict[str, Any] | None = None, busy: str = "") -> dict[str, Any]:
+    """The open report and the status line, as the viewer takes them.
 
     Args:
-        said: a `status`; None: what was said before still stands.
+        message: a `status`; None: the former one stays.
         busy: what is being done meanwhile.
     """
     opened = session.opened
-    value = {"label": "", "status": said, "busy": busy, "history": [study.label for study in session.studies]}
+    value = {"label": "", "status": message, "busy": busy, "history": [study.label for study in session.studies]}
     value["adds"] = opened is not None and opened.decoded is not None
-    value["own"] = any(study.is_edited for study in session.everything)  # what a reader would lose with the page
-    value["turn"] = time.monotonic()  # so that the browser sees every answer, also one that changes nothing
+    value["own"] = any(study.is_edited for study in session.everything)  # lost if the page is closed
+    value["turn"] = time.monotonic()  # a new value, so that the browser notices every answer
     if opened and opened.bare:
         value |= report_view(opened.bare, opened.changed)
         value |= {
@@ -75,7 +75,8 @@ def reader_value(session: Session, said: dict[str, Any] | None = None, busy: str
 
 
 def _sided(opened: Opened) -> bool:
-    """Whether the patient's right is known to be on the left: once the gate has put the radiograph right."""
+    """Whether the patient's right is known to be on the left of the image, as in every frontal radiograph that passed
+    the gate."""
     return opened.bare.radiograph.view != "lateral"
 
 
@@ -88,12 +89,12 @@ def _maps(opened: Opened | None) -> list[dict[str, Any]]:
 
 
 def saves(opened: Opened) -> dict[str, tuple[str, bool]]:
-    """The label of each file, and whether it can be made."""
+    """The label of each file that can be saved, and whether it can be made for this study."""
     return {name: (text, name != "dicom-sr" or opened.source.header is not None) for name, text in EXPORTS.items()}
 
 
 def edits(opened: Opened) -> str:
-    """What a person has done to the report, in a sentence."""
+    """A sentence that says what a person has changed in the report."""
     version = opened.versions[-1]
     drafted, stands = (
         {(sentence.section, sentence.text) for sentence in report.sentences}
@@ -106,8 +107,8 @@ def edits(opened: Opened) -> str:
 
 
 def open_files(reporter: Reporter, session: Session, paths: list[str], where: str, write: bool) -> Iterator[Answer]:
-    """One or two uploads were opened: their radiograph at once, then, with `write`, its report. Two that are no pair
-    are read as a batch. Their files are gone from then on.
+    """Opens one or two uploads: shows the radiograph at once and then, with `write`, its report. Two files that are no
+    frontal and lateral pair are read as a batch. The uploads are deleted.
 
     Args:
         where: "lateral": the file is the lateral view of the study that is open.
@@ -122,7 +123,7 @@ def open_files(reporter: Reporter, session: Session, paths: list[str], where: st
         if former is not None:
             opened = [with_lateral(former, opened[0])]
     except ImageError as error:
-        yield shown(session.show(former), status(str(error), "bad"))
+        yield reader_answer(session.show(former), status(str(error), "bad"))
         return
     finally:
         delete(paths)
@@ -139,12 +140,12 @@ def open_files(reporter: Reporter, session: Session, paths: list[str], where: st
 
 
 def open_study(reporter: Reporter, session: Session, opened: Opened, write: bool) -> Iterator[Answer]:
-    """The radiograph at once, then, with `write`, its report."""
+    """Shows the radiograph at once and then, with `write`, its report."""
     opened = replace(opened, versions=(), label="")
     session = session.show(opened)
     height, width = opened.decoded.pixels.shape
-    said = status(f"Radiograph of {width} × {height} pixels.", "", _about(reporter, opened))
-    yield shown(session, said, "Writing the report …" if write else "")
+    message = status(f"Radiograph of {width} × {height} pixels.", "", _about(reporter, opened))
+    yield reader_answer(session, message, "Writing the report …" if write else "")
     if write:
         yield write_open(reporter, session)
 
@@ -153,42 +154,42 @@ def _about(reporter: Reporter, opened: Opened) -> tuple[str, ...]:
     return (UNREAD_LATERAL,) if opened.lateral and not reporter.takes_lateral else ()
 
 
-def shown(session: Session, said: dict[str, Any], busy: str = "") -> Answer:
-    """Another radiograph on the page, or none."""
+def reader_answer(session: Session, message: dict[str, Any], busy: str = "") -> Answer:
+    """The answer that puts another radiograph on the page, or none."""
     opened = session.opened
-    room = gr.HTML(value=reader_value(session, said, busy), film=_film(opened), maps=_maps(opened))
+    room = gr.HTML(value=reader_value(session, message, busy), film=_film(opened), maps=_maps(opened))
     return {"session": session, "reader": room}
 
 
 def write_open(reporter: Reporter, session: Session, force: bool = False) -> Answer:
-    """The report of the radiograph that is open, or why there is none.
+    """Writes the report of the open radiograph, or says why there is none.
 
     Args:
         force: the reader wants the report of doubtful images all the same.
     """
     opened = session.opened
     if opened is None or opened.decoded is None:
-        return shown(session.show(None), status(CHOOSE, "bad"))
+        return reader_answer(session.show(None), status(CHOOSE, "bad"))
     start = time.perf_counter()
     label = f"{time.strftime('%H:%M:%S')} · report {len(session.studies) + 1}"
     try:
         opened = write_report(reporter, opened, label, force)
     except DoubtfulImageError as error:
-        said = status(str(error), "bad", ask="Write the report all the same")
-        return {"reader": gr.HTML(value=reader_value(session, said))}
+        message = status(str(error), "bad", ask="Write the report all the same")
+        return {"reader": gr.HTML(value=reader_value(session, message))}
     except ImageError as error:
-        return shown(session.show(None), status(str(error), "bad"))
+        return reader_answer(session.show(None), status(str(error), "bad"))
     took = f"Report written by {opened.bare.model} in {time.perf_counter() - start:.1f} s."
-    said = status(took, "good", (*opened.bare.warnings, *_about(reporter, opened)))
+    message = status(took, "good", (*opened.bare.warnings, *_about(reporter, opened)))
     turned = opened.grey.shape != session.opened.grey.shape or (opened.grey != session.opened.grey).any()
     session = session.show(opened)
     film = {"film": _film(opened)} if turned else {}
-    return {"session": session, "reader": gr.HTML(value=reader_value(session, said), maps=_maps(opened), **film)}
+    return {"session": session, "reader": gr.HTML(value=reader_value(session, message), maps=_maps(opened), **film)}
 
 
-def changed(session: Session, label: str, change: Any, words: str) -> Answer:
-    """The study of `label` after `change`, a function of it. Where another has been opened since the reader typed, that
-    one stays on the page, and what is said there."""
+def change_study(session: Session, label: str, change: Any, words: str) -> Answer:
+    """Applies `change` to the study of `label`. If another study has been opened meanwhile, it stays on the page with
+    its status line."""
     opened, front = session.find(label), session.opened
     if opened is None or opened.bare is None:
         return {"reader": gr.HTML(value=reader_value(session, status(GONE, "bad")))}
@@ -200,21 +201,22 @@ def changed(session: Session, label: str, change: Any, words: str) -> Answer:
         return {"reader": gr.HTML(value=reader_value(session))}
     in_front = opened is front
     session = replace(session.show(after), opened=after if in_front else front)
-    said = status(words) if in_front else None
-    return {"session": session, "reader": gr.HTML(value=reader_value(session, said))} | listed(session)
+    message = status(words) if in_front else None
+    return {"session": session, "reader": gr.HTML(value=reader_value(session, message))} | worklist_answer(session)
 
 
 def edit(
     session: Session, label: str, findings: str, impression: str, former_findings: str, former_impression: str
 ) -> Answer:
-    """The former text was edited: sentences, warnings and files are those of the edited report from now on."""
+    """A person edited the former text; sentences, warnings and files follow."""
     words = "The text is edited. Every file says so, and by which model it was drafted."
     text, former = (findings, impression), (former_findings, former_impression)
-    return changed(session, label, lambda opened: opened.edited(text, former), words)
+    return change_study(session, label, lambda opened: opened.edited(text, former), words)
 
 
 def set_finding(reporter: Reporter, session: Session, label: str, finding: str, state: str) -> Answer:
-    """A finding was set to `state`, or, where that is empty, is again as the head sees it: the report follows."""
+    """A person set a finding to `state`, or back to what the head sees where `state` is empty; the report is written
+    anew."""
 
     def change(opened: Opened) -> Opened:
         draft = opened.versions[-1].draft
@@ -225,15 +227,17 @@ def set_finding(reporter: Reporter, session: Session, label: str, finding: str, 
         return opened if setting == draft.set_findings else opened.rewritten(reporter, setting)
 
     words = f"{finding} is set to {state}" if state else f"{finding} is again as the model sees it"
-    return changed(session, label, change, f"{words[:1].upper()}{words[1:]}; the report is written anew from that.")
+    return change_study(
+        session, label, change, f"{words[:1].upper()}{words[1:]}; the report is written anew from that."
+    )
 
 
 def undo(session: Session, label: str) -> Answer:
-    return changed(session, label, Opened.undone, "The last change is undone.")
+    return change_study(session, label, Opened.undone, "The last change is undone.")
 
 
 def keep(folder: Path | None, session: Session, label: str) -> Answer:
-    """The report as it stands becomes a correction in `folder`."""
+    """Keeps the current report as a correction in `folder`."""
 
     def change(opened: Opened) -> Opened:
         if folder is None:
@@ -241,56 +245,60 @@ def keep(folder: Path | None, session: Session, label: str) -> Answer:
         keep_correction(folder, opened)
         return replace(opened, kept=True)
 
-    return changed(session, label, change, "Kept as a correction: the pixels, the text and the findings you set.")
+    return change_study(session, label, change, "Kept as a correction: the pixels, the text and the findings you set.")
 
 
-def carried(name: str, content: bytes) -> dict[str, str]:
-    """A file for the browser to save; there is none on the server."""
+def file_to_save(name: str, content: bytes) -> dict[str, str]:
+    """A file for the browser to save. It is never written on the server."""
     return {"name": name, "content": base64.b64encode(content).decode()}
 
 
 def save(session: Session, label: str, name: str) -> dict[str, str]:
-    """One of EXPORTS of the study of that label. Raises gr.Error where there is none."""
+    """One of EXPORTS for the study of `label`. Raises gr.Error where there is none."""
     opened = session.find(label)
     if opened is None or opened.bare is None or name not in EXPORTS:
         raise gr.Error(GONE, print_exception=False)
-    return carried(FILES[name], opened.document(name))
+    return file_to_save(FILES[name], opened.document(name))
 
 
 def save_batch(session: Session, name: str) -> dict[str, str]:
-    """The batch's "csv" or "zip". Raises gr.Error where there is none."""
+    """The batch as "csv" or "zip". Raises gr.Error where there is none."""
     if not any(row.opened for row in session.batch):
         raise gr.Error(GONE, print_exception=False)
     if name == "csv":
-        return carried("findings.csv", findings_table(session.batch))
-    return carried("reports.zip", zip_reports(session.batch))
+        return file_to_save("findings.csv", findings_table(session.batch))
+    return file_to_save("reports.zip", zip_reports(session.batch))
 
 
-def listed(session: Session, said: dict[str, Any] | None = None) -> Answer:
-    """The worklist as the session is; nothing where there is no batch."""
-    return {"worklist": gr.HTML(value=worklist_view(session.batch, said))} if session.batch or said else {}
+def worklist_answer(session: Session, message: dict[str, Any] | None = None) -> Answer:
+    """The worklist of the session; empty where there is no batch."""
+    return {"worklist": gr.HTML(value=worklist_view(session.batch, message))} if session.batch or message else {}
 
 
 def read_batch(reporter: Reporter, session: Session, paths: list[str]) -> Iterator[Answer]:
-    """Many uploads, one report after the other. No file is left at the end."""
+    """Reads many uploads, one report after the other. All uploads are deleted at the end."""
     try:
         if not 0 < len(paths) <= MAX_BATCH:
-            yield listed(session, status(f"Choose from 1 to {MAX_BATCH} files.", "bad"))
+            yield worklist_answer(session, status(f"Choose from 1 to {MAX_BATCH} files.", "bad"))
             return
-        yield listed(session, status(f"Reading {len(paths)} files …"))
+        yield worklist_answer(session, status(f"Reading {len(paths)} files …"))
         yield from run_batch(reporter, session, batch_rows(reporter, paths))
     finally:
         delete(paths)
 
 
 def run_batch(reporter: Reporter, session: Session, rows: list[Row]) -> Iterator[Answer]:
-    """Study after study, at the end of the worklist; one that is refused has its sentence there."""
+    """Adds the studies to the worklist and writes their reports one by one. A refused study shows the reason in its
+    row."""
     session = session.listing(rows)
     before = len(session.batch) - len(rows)
     for place, row in enumerate(rows, before):
         if row.opened is None:
             continue
-        yield {"session": session, **listed(session, status(f"Radiograph {place - before + 1} of {len(rows)} …"))}
+        yield {
+            "session": session,
+            **worklist_answer(session, status(f"Radiograph {place - before + 1} of {len(rows)} …")),
+        }
         label = f"{time.strftime('%H:%M:%S')} · batch {place + 1}"
         try:
             after = replace(row, opened=write_report(reporter, row.opened, label))
@@ -302,32 +310,32 @@ def run_batch(reporter: Reporter, session: Session, rows: list[Row]) -> Iterator
             after = replace(row, opened=None, refusal=f"{error}{hint}")
         session = replace(session, batch=(*session.batch[:place], after, *session.batch[place + 1 :]))
     written = sum(row.opened is not None for row in session.batch[before:])
-    said = status(f"{written} of {len(rows)} have a report. Open one, then ↓ and ↑ go through them.", "good")
-    yield {"session": session, "reader": gr.HTML(value=reader_value(session)), **listed(session, said)}
+    message = status(f"{written} of {len(rows)} have a report. Open one, then ↓ and ↑ go through them.", "good")
+    yield {"session": session, "reader": gr.HTML(value=reader_value(session)), **worklist_answer(session, message)}
 
 
 def open_row(session: Session, label: str) -> Answer:
-    """A study of the batch, which has a report, comes to the page."""
+    """Opens a study of the worklist that has a report."""
     row = next((row for row in session.batch if label and row.opened and row.opened.label == label), None)
     if row is None:
         return {"reader": gr.HTML(value=reader_value(session, status(GONE, "bad")))}
-    return shown(session.show(row.opened), status(f"From the worklist: {row.name}"))
+    return reader_answer(session.show(row.opened), status(f"From the worklist: {row.name}"))
 
 
 def reopen(session: Session, label: str) -> Answer:
-    """A study of the history comes back to the page."""
+    """Opens a study of the history."""
     study = session.find(label)
     if study is None:
         return {"reader": gr.HTML(value=reader_value(session, status(GONE, "bad")))}
-    return shown(session.show(study), status(f"Opened again: {label}."))
+    return reader_answer(session.show(study), status(f"Opened again: {label}."))
 
 
 def close(session: Session) -> Answer:
-    return shown(session.show(None), status(""))
+    return reader_answer(session.show(None), status(""))
 
 
-def compared(session: Session, label: str) -> gr.HTML:
-    """A study of the history, to be seen beside another."""
+def compare(session: Session, label: str) -> gr.HTML:
+    """A study of the history, to be shown beside another."""
     study = session.find(label)
     if study is None:
         value = {"label": "", "status": status(GONE, "bad")} if label else None

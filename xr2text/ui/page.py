@@ -26,7 +26,7 @@ from xr2text.ui.uploads import UNREADABLE, refuse_other_files, sent_paths
 from xr2text.ui.viewer.viewer import viewer
 
 SESSION_LIFE = 3600  # seconds that a session which nobody uses stays in memory
-WAITING = 32  # requests in the queue; those beyond are told to come back
+WAITING = 32  # longest queue; further requests are refused
 IN_TURN = {"concurrency_id": "radiograph", "concurrency_limit": 1}
 EDITED = ("label", "findings", "impression", "former_findings", "former_impression")
 QUIET = {"show_progress": "hidden", "api_visibility": "private", **IN_TURN}
@@ -48,7 +48,7 @@ THEME = gr.themes.Default(
 
 
 def build_page(reporter: Reporter, examples: Examples) -> gr.Blocks:
-    """Lays out the page and ties its events to the reporter."""
+    """Lays out the page and connects its events to the reporter."""
     folder = corrections_folder()
     with gr.Blocks(title="XR2Text", analytics_enabled=False, fill_width=True) as page:
         bar = _bar(reporter)
@@ -68,30 +68,30 @@ def build_page(reporter: Reporter, examples: Examples) -> gr.Blocks:
         parts = {
             "session": gr.State(Session(), time_to_live=SESSION_LIFE, delete_callback=_forgetting(page)),
             "reader": room, "worklist": worklist,
-            "carrier": gr.JSON(visible=False),  # of a file that the browser saves
+            "carrier": gr.JSON(visible=False),  # carries a file that the browser saves
         }  # fmt: skip
         _tie_room(parts, reporter, examples, folder)
         _tie_batch(parts, reporter)
         _tie(parts, bar, "reopened", handlers.reopen, label=str)
         for side in sides:
-            side.chosen(_using(handlers.compared, label=str), parts["session"], [side, parts["session"]], **QUIET)
+            side.chosen(_using(handlers.compare, label=str), parts["session"], [side, parts["session"]], **QUIET)
         page.load(
             lambda: gr.HTML(examples=handlers.example_cards(examples.offered)), None, room, queue=False,
             show_progress="hidden", api_visibility="private",
         )  # fmt: skip
         add_endpoints(reporter, IN_TURN)
     refuse_other_files(page)
-    return page.queue(max_size=WAITING, api_open=False)  # nobody passes the queue by
+    return page.queue(max_size=WAITING, api_open=False)  # without api_open, all requests go through the queue
 
 
 def _forgetting(page: gr.Blocks) -> Callable[[Session], None]:
-    """With a session's studies goes what gradio itself keeps of them: the last that each component was given."""
+    """A function that, when a session ends, also removes what gradio keeps of it: the last value of each component."""
 
     def forget(session: Session) -> None:
         page.state_holder.session_data.pop(session.key, None)
         page.state_holder.time_last_used.pop(session.key, None)
 
-    return forget  # gradio makes deep copies of it, which of a function alone are cheap
+    return forget  # a function, since gradio makes deep copies of the callback
 
 
 def _bar(reporter: Reporter) -> gr.HTML:
@@ -100,12 +100,12 @@ def _bar(reporter: Reporter) -> gr.HTML:
 
 
 def _fields(handler: Callable[..., Any], **fields: type) -> Callable[[Session, gr.EventData, gr.Request], Any]:
-    """The handler as gradio calls it: after the session come the event's `fields`, each of its type."""
+    """Wraps a handler as gradio calls it: it gets the session, then the event's `fields`, each checked for its type."""
 
     def answer(session: Session, event: gr.EventData, request: gr.Request) -> Any:
         try:
             values = [getattr(event, name, None) for name in fields]
-        except TypeError:  # an event that brings nothing
+        except TypeError:  # an event without data
             values = [None for _ in fields]
         if not all(isinstance(value, kind) for value, kind in zip(values, fields.values(), strict=True)):
             raise gr.Error(UNREADABLE, print_exception=False)
@@ -115,21 +115,21 @@ def _fields(handler: Callable[..., Any], **fields: type) -> Callable[[Session, g
 
 
 def _answering(parts: dict[str, Any], handler: Callable[..., Any], **fields: type) -> tuple:
-    """Function, inputs and outputs of an event; what the handler's answers do not name stays as it is."""
+    """Function, inputs and outputs of an event. Parts of the page that an answer does not name stay as they are."""
     shown = [parts[name] for name in ("session", "reader", "worklist")]
     call = _fields(handler, **fields)
 
     def answer(session: Session, event: gr.EventData, request: gr.Request) -> Iterator[dict]:
         answers = call(session, event, request)
         for named in answers if isgenerator(answers) else [answers]:
-            session = named.get("session", session)  # given back in any case, since that is its use
+            session = named.get("session", session)  # always returned, so that gradio counts it as used
             yield {parts[name]: value for name, value in {**named, "session": session}.items()}
 
     return answer, parts["session"], shown
 
 
 def _using(handler: Callable[..., Any], **fields: type) -> Callable[[Session, gr.EventData, gr.Request], tuple]:
-    """As `_fields`, with the session given back unchanged, since that is its use."""
+    """The same as `_fields`, but also returns the unchanged session, so that gradio counts it as used."""
     call = _fields(handler, **fields)
 
     def answer(session: Session, event: gr.EventData, request: gr.Request) -> tuple:
@@ -139,7 +139,7 @@ def _using(handler: Callable[..., Any], **fields: type) -> Callable[[Session, gr
 
 
 def _saves(parts: dict[str, Any], event: Callable[..., Any], handler: Callable[..., Any], **fields: type) -> None:
-    """A file is made when it is asked for, and the browser saves it."""
+    """Connects an event that makes a file, which the browser then saves."""
     outputs = [parts["carrier"], parts["session"]]
     made = event(_using(handler, **fields), parts["session"], outputs, trigger_mode="multiple", **QUIET)
     sent = made.success(None, parts["carrier"], None, js=SAVE, api_visibility="private")
@@ -147,7 +147,7 @@ def _saves(parts: dict[str, Any], event: Callable[..., Any], handler: Callable[.
 
 
 def _tie(parts: dict[str, Any], part: gr.HTML, name: str, handler: Callable[..., Any], **fields: type) -> None:
-    """An event of the page, of which the browser is told whether it arrived."""
+    """Connects an event of the page. The browser is told whether it arrived."""
     tied = getattr(part, name)(*_answering(parts, handler, **fields), trigger_mode="multiple", **QUIET)
     for end, arrived in ((tied.success, "true"), (tied.failure, "false")):
         script = ANSWERED.format(f"{{ name: '{name}', arrived: {arrived} }}")
@@ -155,7 +155,7 @@ def _tie(parts: dict[str, Any], part: gr.HTML, name: str, handler: Callable[...,
 
 
 def _tie_room(parts: dict[str, Any], reporter: Reporter, examples: Examples, folder: Path | None) -> None:
-    """The events of the reading room."""
+    """Connects the events of the reading room."""
     room = parts["reader"]
 
     def sent(session: Session, paths: list, where: str, write: bool) -> Iterator[handlers.Answer]:
@@ -191,7 +191,7 @@ def _tie_room(parts: dict[str, Any], reporter: Reporter, examples: Examples, fol
 
 
 def _tie_batch(parts: dict[str, Any], reporter: Reporter) -> None:
-    """The events of the worklist."""
+    """Connects the events of the worklist."""
 
     def many(session: Session, paths: list) -> Iterator[handlers.Answer]:
         return handlers.read_batch(reporter, session, sent_paths(paths))

@@ -20,20 +20,20 @@ from xr2text.inference.overlay import draw_grey
 from xr2text.inference.report import Report
 from xr2text.inference.reporter import Reporter
 
-LONG_SIDE = 1024  # pixels of a radiograph as it is shown and kept
+LONG_SIDE = 1024  # pixels of the longer side, as shown and kept
 THUMBNAIL = 112  # pixels
 KEPT = 8  # studies of the history
 LISTED = 60  # studies of the worklist
-VERSIONS = 30  # of a report, that can be gone back to
-REPORT_SECONDS = 60  # in which a report is written or given up
+VERSIONS = 30  # versions of a report for undo
+REPORT_SECONDS = 60  # time limit of a report
 ZIPPED = ("txt", "json", "png", "pdf", "fhir")
-LEVELS = 65535  # in 16 bits a radiograph that waits for its report takes half the memory, and no file has finer steps
+LEVELS = 65535  # 16 bits take half the memory of float32, and no file has finer steps
 NO_PIXELS = np.empty((0, 0), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class Version:
-    """A report without pixels: the model's draft, and what stands there now; the same where nobody has edited it."""
+    """A report without pixels: the model's draft and the current text. Both are the same where nobody has edited it."""
 
     draft: Report
     report: Report
@@ -41,7 +41,7 @@ class Version:
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """A radiograph on the page, and its report once there is one.
+    """A radiograph on the page, with its report once it is written.
 
     Attributes:
         grey: [h, w] uint8, the radiograph as it is drawn, LONG_SIDE on its longer side.
@@ -71,7 +71,7 @@ class Opened:
 
     @property
     def bare(self) -> Report | None:
-        """The report as it stands, without pixels."""
+        """The current report, without pixels."""
         return self.versions[-1].report if self.versions else None
 
     @property
@@ -81,7 +81,7 @@ class Opened:
 
     @property
     def report(self) -> Report | None:
-        """The report, on the radiograph as it is drawn."""
+        """The current report with the radiograph as it is drawn."""
         if self.bare is None:
             return None
         radiograph, geometry = _drawn(self.grey, self.bare.radiograph, self.bare.geometry)
@@ -92,7 +92,7 @@ class Opened:
         return replace(report, lateral=lateral, lateral_geometry=geometry)
 
     def document(self, name: str) -> bytes:
-        """One of FILES of the report, see `export.files.document`."""
+        """One of FILES for the report, see `export.files.document`."""
         return document(self.report, name, self.source, self.bare.lateral and self.lateral.source)
 
     @property
@@ -107,7 +107,7 @@ class Opened:
         return now - before
 
     def edited(self, text: tuple[str, str], former: tuple[str, str] | None = None) -> "Opened":
-        """The same with a person's text, findings and impression; itself where that is the text that stands there.
+        """The study with a person's text (findings, impression); itself where the text is unchanged.
 
         Args:
             former: the text that was edited; where another stands there by now, what was changed is carried over.
@@ -123,15 +123,15 @@ class Opened:
         return self._with(Version(draft, report))
 
     def undone(self) -> "Opened":
-        """As it was before the last change of text or findings; itself where there was none."""
+        """The study before the last change of text or findings; itself where there was none."""
         return replace(self, versions=self.versions[:-1], kept=False) if len(self.versions) > 1 else self
 
     def _with(self, version: Version) -> "Opened":
         return replace(self, versions=(*self.versions, version)[-VERSIONS:], kept=False)
 
     def rewritten(self, reporter: Reporter, findings: Mapping[str, str]) -> "Opened":
-        """The same, written anew with these findings set; a person's sentences stay. Raises ImageError where it takes
-        too long, FindingError for what this model does not have."""
+        """The study with a report written anew for these set findings; a person's sentences stay. Raises ImageError
+        where it takes too long, FindingError for an unknown finding."""
         former = self.versions[-1]
         try:
             draft = reporter.rewrite(former.draft, findings, REPORT_SECONDS)
@@ -144,8 +144,8 @@ GIVEN_UP = f"The report was given up after {REPORT_SECONDS} seconds; please try 
 
 
 def carry_over(former: Version, draft: Report) -> tuple[str, str]:
-    """A new draft's two sections with what a person had changed in the former one: what was deleted stays away, and
-    what was written follows the sentence that it followed, or ends the section."""
+    """Applies a person's changes of the former draft to a new draft's two sections. Deleted sentences stay deleted.
+    Written sentences follow the same sentence as before, or end the section."""
     sections = []
     for section in ("findings", "impression"):
         before, after, text = (
@@ -163,7 +163,7 @@ def carry_over(former: Version, draft: Report) -> tuple[str, str]:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A study of a batch: its file's name, and its report or why there is none."""
+    """A study of a batch: its file's name, and its report or the reason why there is none."""
 
     name: str
     opened: Opened | None = None
@@ -176,16 +176,16 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Session:
-    """What a reader has open: one study, those read before, and the worklist of all batches."""
+    """What a reader has open: the current study, the history, and the worklist."""
 
     opened: Opened | None = None
     studies: tuple[Opened, ...] = ()
     batch: tuple[Row, ...] = field(default=())
-    key: str = ""  # gradio's
+    key: str = ""  # gradio's session hash
 
     def show(self, opened: Opened | None) -> "Session":
-        """With this study on the page; one that has a report is remembered, in place of its former self, and others
-        leave as `_newest` says."""
+        """Puts a study on the page. One with a report also enters the history, in place of its older version; see
+        `_newest` for which studies leave."""
         if opened is None or not opened.label:
             return replace(self, opened=opened)
         small = replace(opened, decoded=None, lateral=opened.lateral and replace(opened.lateral, decoded=None))
@@ -197,30 +197,31 @@ class Session:
         return replace(self, opened=opened, studies=(*kept, small), batch=tuple(rows))
 
     def listing(self, rows: Sequence[Row]) -> "Session":
-        """With these rows at the worklist's end; others leave as `_newest` says, and those whose turn never came."""
+        """Adds rows to the end of the worklist. Rows of an earlier batch that were never read leave, and others as
+        `_newest` says."""
         read = [row for row in self.batch if row.refusal or row.opened.bare]
         kept = _newest(read, LISTED - len(rows), [row.is_edited for row in read])
         return replace(self, batch=(*kept, *rows))
 
     @property
     def everything(self) -> list[Opened]:
-        """All that is kept, that which is on the page first; a study may stand there more than once."""
+        """All studies of the session, the one on the page first; a study may occur more than once."""
         rows = (row.opened for row in self.batch)
         return [study for study in (self.opened, *self.studies, *rows) if study]
 
     def find(self, label: str) -> Opened | None:
-        """The study of that label; None where there is no report of it."""
+        """The study with this label; None where there is none."""
         return next((study for study in self.everything if label and study.label == label), None)
 
 
 def _newest(things: Sequence[Any], count: int, edited: Sequence[bool]) -> list[Any]:
-    """So many of them, in their order: the oldest leave, of those first that nobody has edited."""
+    """The newest `count` things, in their order. The oldest leave, those that nobody has edited first."""
     leaving = sorted(range(len(things)), key=lambda place: (edited[place], place))[: max(0, len(things) - count)]
     return [thing for place, thing in enumerate(things) if place not in leaving]
 
 
 def _drawn(grey: np.ndarray, radiograph: Radiograph, geometry: Geometry) -> tuple[Radiograph, Geometry]:
-    """A radiograph of the pixels that are drawn, and its geometry."""
+    """The radiograph with the pixels that are drawn, and its geometry."""
     pixels = grey.astype(np.float32) / 255
     return replace(radiograph, pixels=pixels), Geometry.fit(*pixels.shape, geometry.size)
 
@@ -229,7 +230,7 @@ def report_in_time(
     reporter: Reporter, radiograph: Radiograph, force: bool = False, findings: Mapping[str, str] | None = None,
     lateral: Radiograph | None = None,
 ) -> Report:  # fmt: skip
-    """`Reporter.report`, with an ImageError also where it takes longer than REPORT_SECONDS."""
+    """`Reporter.report`, with an ImageError where it takes longer than REPORT_SECONDS."""
     try:
         return reporter.report(radiograph, lateral, force=force, max_time=REPORT_SECONDS, findings=findings)
     except TimeoutError:
@@ -237,7 +238,7 @@ def report_in_time(
 
 
 def open_radiograph(content: bytes, credit: str = "") -> Opened:
-    """A file's radiograph, without a report. Raises ImageError."""
+    """Reads a file's radiograph. Raises ImageError."""
     radiograph = read_radiograph(content)
     pixels = np.round(radiograph.pixels * LEVELS).astype(np.uint16)
     grey, source = draw_grey(radiograph.pixels, LONG_SIDE), source_of(content, radiograph)
@@ -245,8 +246,8 @@ def open_radiograph(content: bytes, credit: str = "") -> Opened:
 
 
 def pair(reporter: Reporter, first: Opened, second: Opened) -> Opened | None:
-    """Two radiographs as one study, the lateral beside the frontal: exactly one of them is lateral, by its header or to
-    the gate, and no headers speak of two studies. Else None."""
+    """Two radiographs as one study of a frontal and a lateral view. None unless exactly one of them is lateral, by its
+    header or the gate, and the headers do not name two studies."""
     views = [reporter.is_lateral(_floats(opened.decoded)) for opened in (first, second)]
     if not of_one_study(first.source, second.source) or sum(views) != 1:
         return None
@@ -254,7 +255,7 @@ def pair(reporter: Reporter, first: Opened, second: Opened) -> Opened | None:
 
 
 def with_lateral(opened: Opened, lateral: Opened) -> Opened:
-    """The same with that lateral view. Raises ImageError where a header says that it is none, or of another study."""
+    """Adds a lateral view to a study. Raises ImageError where its header says that it is none, or of another study."""
     if not of_one_study(opened.source, lateral.source) or lateral.decoded.view in ("PA", "AP"):
         raise ImageError("By its header that is no lateral view of this study; the study is as it was.")
     return replace(opened, lateral=lateral)
@@ -265,7 +266,7 @@ def _floats(radiograph: Radiograph) -> Radiograph:
 
 
 def write_report(reporter: Reporter, opened: Opened, label: str, force: bool = False) -> Opened:
-    """The same with a report of its decoded radiographs. `force` and errors as `report_in_time` has them."""
+    """Writes the report of an opened study from its decoded radiographs. `force` and errors as for `report_in_time`."""
     lateral = opened.lateral and reporter.takes_lateral and _floats(opened.lateral.decoded)
     report = report_in_time(reporter, _floats(opened.decoded), force, lateral=lateral or None)
     side = report.lateral and replace(report.lateral, pixels=NO_PIXELS)
@@ -275,7 +276,7 @@ def write_report(reporter: Reporter, opened: Opened, label: str, force: bool = F
 
 
 def zip_reports(rows: tuple[Row, ...]) -> bytes:
-    """A ZIP with a folder for each report, named by its place in the batch, and the batch's findings."""
+    """A ZIP archive with a folder for each report, named by its place in the batch, and the table of all findings."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("findings.csv", findings_table(rows))
@@ -286,7 +287,7 @@ def zip_reports(rows: tuple[Row, ...]) -> bytes:
 
 
 def findings_table(rows: tuple[Row, ...]) -> bytes:
-    """A CSV file: of each study of the batch, by its number and its file's SHA-256, a row for each finding."""
+    """A CSV file with a row for each finding of each study; studies are named by number and their file's SHA-256."""
     content = io.StringIO()
     table = csv.writer(content)
     table.writerow(

@@ -18,25 +18,25 @@ from gradio.exceptions import InvalidPathError
 
 from xr2text.imaging.radiograph import MAX_BYTES, ImageError
 
-LIFE = 900  # seconds after which an upload goes that nobody has read
+LIFE = 900  # seconds after which an unread upload is deleted
 NOT_SENT = "Only a file that was sent to this page is read; please send it first."
 UNREADABLE = "The request cannot be read; a file is uploaded first, then named by the path that the upload answers."
 
 
-class _OwnFolder(route_utils.GradioUploadFile):
-    """A folder per upload. gradio's is named by the content: of two readers who send the same file, the second would be
-    told that it is no longer there, because the first one's report has deleted it."""
+class _FolderPerUpload(route_utils.GradioUploadFile):
+    """Gives each upload a folder of its own. gradio names folders by content: if two readers sent the same file, the
+    first report would delete it for the second."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.sha.update(secrets.token_bytes(16))
 
 
-route_utils.GradioUploadFile = _OwnFolder
+route_utils.GradioUploadFile = _FolderPerUpload
 
 
 def upload(**settings: Any) -> gr.File:
-    """A file input that gives its handler the paths of files that were sent; it fetches none from an address.
+    """A file input whose handler gets the paths of the uploaded files. It never fetches a file from an address.
 
     Its methods are the instance's own, because gradio writes a .pyi file beside every subclass of a component.
     """
@@ -51,7 +51,7 @@ def upload(**settings: Any) -> gr.File:
         return await to_cache(path)
 
     def paths_of(payload: Any) -> str | list[str] | None:
-        # gradio's own leaves an empty file behind with each call.
+        # gradio's preprocess leaves an empty file behind with each call.
         if payload is None:
             return None
         paths = [sent.path for sent in (payload if isinstance(payload, ListFiles) else [payload])]
@@ -62,8 +62,9 @@ def upload(**settings: Any) -> gr.File:
 
 
 def refuse_other_files(page: gr.Blocks) -> None:
-    """Who names a file that was not sent to the page, or sends what is no request, is told so in a sentence. gradio's
-    own errors say nothing to the caller, and write the path into the server's log. The last inputs may be left out."""
+    """Answers requests that name a file which was not sent to the page, or that are malformed, with a sentence.
+    gradio's own errors tell the caller nothing and write the path into the server's log. Trailing inputs may be
+    omitted."""
     preprocess = page.preprocess_data
 
     async def preprocess_in_words(called: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> list[Any]:
@@ -74,14 +75,14 @@ def refuse_other_files(page: gr.Blocks) -> None:
             raise
         except (InvalidPathError, OSError):
             raise gr.Error(NOT_SENT, print_exception=False) from None
-        except ValueError:  # pydantic's are such, and repeat what was sent
+        except ValueError:  # also pydantic's errors, which repeat the request
             raise gr.Error(UNREADABLE, print_exception=False) from None
 
     page.preprocess_data = preprocess_in_words
 
 
 def sent_paths(paths: Any) -> list[str]:
-    """The paths of an event, each of which must be an upload of this page. Raises gr.Error where one is not."""
+    """Checks that the paths of an event are uploads of this page. Raises gr.Error where one is not."""
     folder = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir(), "gradio")).resolve()
     if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
         raise gr.Error(UNREADABLE, print_exception=False)
@@ -92,7 +93,7 @@ def sent_paths(paths: Any) -> list[str]:
 
 
 def read_once(path: str) -> bytes:
-    """The content of an upload, whose file is then deleted. Raises ImageError where it is not there any more."""
+    """Reads an upload and deletes its file. Raises ImageError where the file is gone."""
     try:
         with open(path, "rb") as file:
             return file.read(MAX_BYTES + 1)
@@ -103,7 +104,7 @@ def read_once(path: str) -> bytes:
 
 
 def delete(paths: Iterable[str]) -> None:
-    """Deletes uploads, and the folders that each had to itself."""
+    """Deletes uploads and their folders."""
     for path in map(Path, paths):
         with suppress(OSError, ValueError):
             path.unlink()
@@ -112,12 +113,13 @@ def delete(paths: Iterable[str]) -> None:
 
 @contextmanager
 def upload_folder() -> Iterator[Path]:
-    """A folder for the uploads of this process, which goes with it. What lies there for LIFE seconds is deleted."""
+    """A folder for the uploads of this process, removed at its end. Files that lie there for LIFE seconds are
+    deleted."""
     parent = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="xr2text-uploads-", dir=parent, ignore_cleanup_errors=True) as name:
         os.environ["GRADIO_TEMP_DIR"] = name
-        if server := sys.modules.get("gradio.mcp"):  # which has read the variable already
+        if server := sys.modules.get("gradio.mcp"):  # it has read the variable already
             server.DEFAULT_TEMP_DIR = name
         ended = threading.Event()
         threading.Thread(target=_sweep_until, args=[ended, Path(name)], daemon=True).start()
@@ -131,8 +133,8 @@ def _sweep_until(ended: threading.Event, folder: Path) -> None:
 
 
 def sweep(folder: Path, age: float) -> None:
-    """Deletes what lies in `folder` for more than `age` seconds: broken transfers, and what nobody came to read."""
-    for parent, _, names in os.walk(folder):  # which goes on where a folder has gone meanwhile
+    """Deletes files older than `age` seconds: broken transfers, and uploads that nobody came to read."""
+    for parent, _, names in os.walk(folder):  # os.walk ignores folders that vanish meanwhile
         for path in (Path(parent, name) for name in names):
             with suppress(OSError):
                 if time.time() - path.stat().st_mtime > age:

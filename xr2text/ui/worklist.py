@@ -9,11 +9,11 @@ from xr2text.ui.session import Opened, Row, open_radiograph, pair
 from xr2text.ui.uploads import read_once
 from xr2text.ui.viewer.viewer import picture
 
-SHOWN = 3  # findings of a study in the list
+SHOWN = 3  # findings shown in each row
 
 
 def batch_rows(reporter: Reporter, paths: Iterable[str]) -> list[Row]:
-    """A row for each study: of DICOM files of one study, the lateral view stands beside the frontal."""
+    """A row for each study. DICOM files of the two views of one study share a row."""
     rows: list[Row] = []
     for path in paths:
         name = str(path).replace("\\", "/").rsplit("/", 1)[-1]
@@ -32,14 +32,14 @@ def batch_rows(reporter: Reporter, paths: Iterable[str]) -> list[Row]:
 
 
 def _same_study(first: Opened, second: Opened) -> bool:
-    """Whether two files are of one study, by their headers, and the first is one view alone."""
+    """Whether the headers of two files name the same study, and the first has no lateral view yet."""
     headers = first.source.header, second.source.header
     return None not in headers and not first.lateral and headers[0].StudyInstanceUID == headers[1].StudyInstanceUID
 
 
-def worklist_view(rows: Sequence[Row], said: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The list as plain data."""
-    return {"status": said, "rows": [_row_view(number, row) for number, row in enumerate(rows)]}
+def worklist_view(rows: Sequence[Row], message: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The worklist as plain data."""
+    return {"status": message, "rows": [_row_view(number, row) for number, row in enumerate(rows)]}
 
 
 def _row_view(number: int, row: Row) -> dict[str, Any]:
@@ -63,8 +63,8 @@ def _row_view(number: int, row: Row) -> dict[str, Any]:
 
 
 def _need(row: Row) -> float:
-    """How much a study needs a look: what was refused, then by warnings and by how far findings are above their
-    thresholds."""
+    """How urgently a study should be looked at: refused ones first, then by warnings and by how far findings exceed
+    their thresholds."""
     if row.refusal:
         return 1000.0
     if row.opened is None or row.opened.bare is None:

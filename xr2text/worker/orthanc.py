@@ -12,20 +12,21 @@ import httpx
 from xr2text.errors import XR2TextError
 from xr2text.imaging.radiograph import MAX_BYTES, ImageError
 
-PAGE = 1000  # changes that are asked for at once
+PAGE = 1000  # changes in one request
 _TIME = "%Y%m%dT%H%M%S"
 
 
 class OrthancError(XR2TextError):
-    """Orthanc is not as the worker needs it, or refuses what it asks."""
+    """Orthanc is not set up as the worker needs it, or refuses a request."""
 
 
 class UnavailableError(OrthancError):
-    """Orthanc cannot be reached, or cannot do now what it is asked: a later time may be better."""
+    """Orthanc cannot be reached, or cannot do something now; it may be tried again later."""
 
 
 class Orthanc:
-    """
+    """A client of Orthanc's REST API: what the worker needs of it.
+
     Args:
         url: with its port.
         auth: user and password.
@@ -52,7 +53,7 @@ class Orthanc:
         self._metadata = metadata
 
     def check(self, send_to: str | None = None) -> None:
-        """Raises OrthancError where this Orthanc checks no revisions, or does not know `send_to`."""
+        """Raises OrthancError where this Orthanc does not check revisions, or does not know `send_to`."""
         system = _json(self._ask("GET", "/system"))
         if not system.get("CheckRevisions"):
             raise OrthancError('Orthanc must check revisions: set "CheckRevisions": true in its configuration.')
@@ -64,7 +65,7 @@ class Orthanc:
         return _json(self._ask("GET", "/changes?last"))["Last"]
 
     def stable_studies(self, since: int) -> tuple[list[str], int]:
-        """The studies that became stable after the change `since`, and the number of the newest change."""
+        """The studies that became stable after the change number `since`, and the number of the newest change."""
         found: dict[str, None] = {}
         done = False
         while not done:
@@ -78,17 +79,17 @@ class Orthanc:
         return _json(self._ask("GET", "/studies"))
 
     def study(self, study: str) -> dict[str, Any] | None:
-        """What Orthanc says of a study; None where it has gone."""
+        """Orthanc's description of a study; None where it was deleted."""
         answer = self._ask("GET", f"/studies/{study}", also=(404,))
         return None if answer.status_code == 404 else _json(answer)
 
     def series(self, study: str) -> list[dict[str, Any]]:
-        """The study's series with their main tags and the ids of their instances; empty where it has gone."""
+        """The study's series with their main tags and the ids of their instances; empty where it was deleted."""
         answer = self._ask("GET", f"/studies/{study}/series", also=(404,))
         return [] if answer.status_code == 404 else _json(answer)
 
     def file(self, instance: str) -> bytes:
-        """The DICOM file of an instance. Raises ImageError for one above MAX_BYTES, or that has gone."""
+        """The DICOM file of an instance. Raises ImageError where it is larger than MAX_BYTES or was deleted."""
         facts = self._ask("GET", f"/instances/{instance}", also=(404,))
         if facts.status_code == 404:
             raise ImageError("The image has been deleted from Orthanc.")
@@ -97,12 +98,12 @@ class Orthanc:
         return self._ask("GET", f"/instances/{instance}/file").content
 
     def record(self, study: str) -> tuple[str | None, str | None]:
-        """The study's record, and the tag of its state for `write_record`; None and None where it has none."""
+        """The study's record, and its revision tag for `write_record`; None and None where it has none."""
         answer = self._ask("GET", f"/studies/{study}/metadata/{self._metadata}", also=(404,))
         return (None, None) if answer.status_code == 404 else (answer.text, answer.headers["ETag"])
 
     def write_record(self, study: str, record: str, tag: str | None) -> str | None:
-        """Writes the record where its state is still that of `tag`.
+        """Writes the record if its revision is still `tag`.
 
         Returns:
             the tag of the new state; None where another has written since, or the study has gone.
@@ -112,12 +113,12 @@ class Orthanc:
         answer = self._ask("PUT", path, also=(404, 409), content=record.encode(), headers=headers)
         if not answer.is_success:
             return None
-        # The tag of the answer itself is wrong where the database counts no revisions.
+        # The tag of this response is wrong where the database has no revisions.
         written, tag = self.record(study)
         return tag if written == record else None
 
     def store(self, content: bytes) -> tuple[str, str]:
-        """Stores a DICOM file; where the same object is there, it stays. Returns the ids of instance and study."""
+        """Stores a DICOM file; an object that is there already stays. Returns the ids of instance and study."""
         answer = _json(self._ask("POST", "/instances", content=content))
         return answer["ID"], answer["ParentStudy"]
 
@@ -125,11 +126,11 @@ class Orthanc:
         self._ask("DELETE", f"/instances/{instance}", also=(404,))
 
     def send(self, instances: list[str], name: str) -> None:
-        """Has Orthanc send instances to a modality or DICOMweb server, and waits until it has."""
+        """Makes Orthanc send instances to a modality or DICOMweb server, and waits until they are sent."""
         self._ask("POST", self._destination(name), json={"Resources": instances, "Synchronous": True})
 
     def seconds_since(self, then: str) -> float:
-        """By Orthanc's clock, which is told in whole seconds."""
+        """Seconds since `then` by Orthanc's clock, which has whole seconds."""
         now = self._ask("GET", "/tools/now").text
         return (datetime.strptime(now, _TIME) - datetime.strptime(then, _TIME)).total_seconds()
 
@@ -139,7 +140,7 @@ class Orthanc:
             ("/modalities", "/modalities/{}/store"),
             ("/dicom-web/servers", "/dicom-web/servers/{}/stow"),
         ):
-            answer = self._ask("GET", listed, also=(404,))  # without its plugin there is no dicom-web
+            answer = self._ask("GET", listed, also=(404,))  # without its plugin there is no /dicom-web
             names = _json(answer) if answer.is_success else []
             if name in names:
                 return path.format(name)
@@ -149,7 +150,7 @@ class Orthanc:
         )
 
     def _ask(self, method: str, path: str, also: tuple[int, ...] = (), **arguments: Any) -> httpx.Response:
-        """An answer of success, or of one of the codes in `also`."""
+        """Makes a request. Returns the response if it is a success or has one of the codes in `also`."""
         try:
             answer = self._http.request(method, path, **arguments)
         except httpx.TransportError as error:

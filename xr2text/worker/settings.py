@@ -12,7 +12,7 @@ from xr2text.imaging.radiograph import ImageError
 
 
 class Rules(Settings):
-    """An empty list takes any."""
+    """Which studies and series the worker reads. An empty list accepts any value."""
 
     modalities: list[str] = sorted(RADIOGRAPHY)  # add OT and SC for secondary captures
     # Body parts as the archive has them, such as CHEST; a known other part is refused in any case.
@@ -21,7 +21,7 @@ class Rules(Settings):
     max_age_days: int | None = Field(None, ge=0)  # since the study's date; a study without a date is then not taken
 
     def check_age(self, study_date: str, today: date) -> None:
-        """Raises ImageError for a study, whose date is "YYYYMMDD", that is too old."""
+        """Raises ImageError where the study's date "YYYYMMDD" is missing or too long ago."""
         if self.max_age_days is None:
             return
         oldest = (today - timedelta(days=self.max_age_days)).strftime("%Y%m%d")
@@ -29,7 +29,7 @@ class Rules(Settings):
             raise ImageError(f"The study has no date or is older than {self.max_age_days} days.")
 
     def taken(self, series: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Of a study's series, with their `MainDicomTags`, those that the rules take.
+        """The series, given with their `MainDicomTags`, that the rules accept.
 
         Raises:
             ImageError: they take none; the message names the rule.
@@ -49,10 +49,10 @@ class WorkerConfig(Settings):
     rules: Rules = Rules()
     # What is put back: sr (Structured Report), sc (Secondary Capture: overlays and sentences), pdf (encapsulated).
     documents: list[Literal["sr", "sc", "pdf"]] = Field(["sr", "sc"], min_length=1)
-    explain_refusals: bool = False  # an SR that says why there is no report
+    explain_refusals: bool = False  # store an SR that says why there is no report
     send_to: str | None = None  # a modality or DICOMweb server that Orthanc knows, to which the documents are sent
     metadata: int = Field(4242, ge=1024, le=65535)  # number of the study's metadata that holds the worker's record
-    lease_seconds: Count = 120  # after which a claim that has not changed is a dead worker's
-    poll_seconds: float = Field(1.0, gt=0)  # between two looks at Orthanc's changes
-    sweep_minutes: Count = 60  # between two looks at all studies
+    lease_seconds: Count = 120  # seconds after which an unchanged claim is taken as a dead worker's
+    poll_seconds: float = Field(1.0, gt=0)  # seconds between two requests for Orthanc's changes
+    sweep_minutes: Count = 60  # minutes between two searches of all studies
     port: int | None = Field(None, ge=1, le=65535)  # of /metrics (Prometheus) and /health

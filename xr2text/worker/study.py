@@ -17,10 +17,10 @@ from xr2text.imaging.read import read_chest_radiograph
 if TYPE_CHECKING:
     from xr2text.inference.reporter import Report, Reporter
 
-MAX_IMAGES = 8  # of a study that are looked at
-VIEWS = ("PA", "AP", None, "lateral")  # in the order in which a report is tried
+MAX_IMAGES = 8  # images of a study that are read at most
+VIEWS = ("PA", "AP", None, "lateral")  # in order of preference
 _TIMES = ("AcquisitionDate", "AcquisitionTime", "ContentTime", "InstanceNumber")
-_DICOM = Radiograph(np.zeros((1, 1), np.float32), "DICOM")  # stands for an image that was not decoded
+_DICOM = Radiograph(np.zeros((1, 1), np.float32), "DICOM")  # stands in for an image that was not decoded
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +30,9 @@ class Film:
 
     @cached_property
     def taken(self) -> tuple[str, ...]:
-        """When it was taken, to be compared."""
+        """Sort key of when the image was taken."""
         header = dcmread(BytesIO(self.content), stop_before_pixels=True, force=True, specific_tags=list(_TIMES))
-        raw = [header.get_item(name).value or b"" if name in header else b"" for name in _TIMES]  # as it stands there
+        raw = [header.get_item(name).value or b"" if name in header else b"" for name in _TIMES]  # without conversion
         *times, number = (value.decode("latin-1").strip() for value in raw)
         return (*times, number.zfill(12))
 
@@ -43,7 +43,7 @@ class Film:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a study has no report, with what a Structured Report asks of one."""
+    """Why a study has no report; has the fields of a report that a Structured Report needs."""
 
     reasons: tuple[str, ...]
     model: str
@@ -60,9 +60,12 @@ class Refusal:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """Attributes:
-    source, lateral: the images that it was written of; of a refusal `source` is the first, if it can be referred to.
-    reasons: why other images of the study were not read, a sentence each.
+    """The answer to a study: a report or a refusal.
+
+    Attributes:
+        source, lateral: the images that the report was written from. For a refusal, `source` is the first image, if it
+            can be referred to.
+        reasons: why other images of the study were not read, a sentence each.
     """
 
     report: Union["Report", Refusal]
@@ -72,7 +75,7 @@ class Answer:
 
 
 def answer(reporter: "Reporter", images: Sequence[str], fetch: Callable[[str], bytes]) -> Answer:
-    """Reads a study: of its newest frontal radiograph that the gate passes, PA before AP, with the newest lateral one.
+    """Reads a study: its newest frontal radiograph that passes the gate, PA before AP, with its newest lateral one.
 
     Args:
         images: their names.
@@ -115,7 +118,7 @@ def answer(reporter: "Reporter", images: Sequence[str], fetch: Callable[[str], b
 def documents(
     given: Answer, kinds: Iterable[str], images: str, number: int, previous: str | None
 ) -> Iterator[tuple[str, str, bytes]]:
-    """The DICOM files of an answer: of each its kind, its UID and its content.
+    """The DICOM files of an answer: kind, UID and content of each.
 
     Args:
         kinds: "sr", "sc", "pdf"; of a refusal "sr" alone.

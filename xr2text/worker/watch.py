@@ -12,7 +12,7 @@ from xr2text.errors import XR2TextError
 from xr2text.worker.orthanc import Orthanc
 from xr2text.worker.work import Record, Worker
 
-SILENCE = 300  # seconds without an answer of Orthanc after which a worker is not well
+SILENCE = 300  # seconds without a response of Orthanc after which /health fails
 STATES = {
     "waiting": "waiting", "claimed": "being read", "written": "waiting to be sent", "done": "done",
     "refused": "refused", "failed": "failed",
@@ -20,7 +20,7 @@ STATES = {
 
 
 def status(orthanc: Orthanc) -> str:
-    """Of all studies in Orthanc: how many are in which state, and the reasons of those without a report."""
+    """A summary of all studies in Orthanc: how many are in which state, and why some have no report."""
     states, reasons = Counter(), {state: Counter() for state in STATES}
     for study in orthanc.studies():
         record = Record.of(orthanc.record(study)[0])
@@ -35,7 +35,7 @@ def status(orthanc: Orthanc) -> str:
 
 
 class Metrics:
-    """Counts and latencies, for `Worker`'s `observe`, and the server that shows them. Raises XR2TextError."""
+    """Counts and latencies, filled by `Worker`'s `observe`, and their server. Raises XR2TextError."""
 
     def __init__(self) -> None:
         try:
@@ -60,7 +60,7 @@ class Metrics:
         self.latency.observe(latency)
 
     def serve(self, port: int, worker: Worker) -> None:
-        """Answers /metrics and /health on `port`, in a thread that ends with the process."""
+        """Serves /metrics and /health on `port`, in a thread that ends with the process."""
         from prometheus_client import make_wsgi_app
 
         metrics = make_wsgi_app(self.registry)

@@ -33,31 +33,32 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FAULTS, DEATHS = 3, 20  # attempts after which a study failed: that ended in an error, that ended with the worker
-UNSTABLE = 10.0  # seconds until a study that still grows is looked at again
-AWAY = (1.0, 30.0)  # seconds between two calls to an Orthanc that is away: at first, at most
+FAULTS, DEATHS = 3, 20  # attempts after which a study has failed: after errors, after deaths of workers
+UNSTABLE = 10.0  # seconds until an unstable study is looked at again
+AWAY = (1.0, 30.0)  # first and longest pause between calls to an unreachable Orthanc, in seconds
 
 
 class ClaimLostError(XR2TextError):
-    """A study was deleted, or its claim ran out, while it was read."""
+    """A study was deleted, or this worker's claim expired, while it was being read."""
 
 
 class Record(BaseModel):
-    """Where a study stands: done, refused and failed ones have their answer; written ones have yet to be sent."""
+    """The state of a study. Done, refused and failed studies have their answer; written ones have yet to be sent."""
 
     state: Literal["waiting", "claimed", "written", "done", "refused", "failed"] = "waiting"
-    token: str = ""  # of who wrote this, new each time
-    images: str = ""  # hash of the images that the answer is of
+    token: str = ""  # random, new with each write
+    images: str = ""  # hash of the answered images
     attempts: int = 0
     version: int = 0  # of the documents; 0: there are none
     report: str = ""  # UID of the newest Structured Report
-    reported: bool = False  # they are of a report, not of a refusal; a study that has one has it for good
+    reported: bool = False  # the documents are of a report, not a refusal; never reset
     objects: list[str] = []  # Orthanc's ids of the newest documents
     reasons: list[str] = []
 
     @classmethod
     def of(cls, text: str | None) -> "Record":
-        """The record in a study's metadata; a new one where there is none, or another program's text."""
+        """Reads the record from a study's metadata; a new record where there is none, or where it is another program's
+        text."""
         try:
             return cls() if text is None else cls.model_validate_json(text)
         except ValidationError:
@@ -74,7 +75,7 @@ def _digest(images: list[str]) -> str:
 
 @dataclass
 class Task:
-    """A study that has no answer, or one that is not sent yet."""
+    """A study that has no answer yet, or one that is not sent yet."""
 
     study: str
     label: str  # hash of its UID, for the log
@@ -91,10 +92,11 @@ class Task:
 
 
 class Worker:
-    """
+    """Answers the studies of an Orthanc archive, see the module.
+
     Args:
         reporter: writes the reports.
-        observe: is told of each study that has its answer: its state, the seconds that the worker took, and those since
+        observe: called for each answered study with its state, the seconds that the worker took, and the seconds since
             its last image arrived.
     """
 
@@ -108,10 +110,10 @@ class Worker:
         self.orthanc, self.reporter, self.config, self.observe = orthanc, reporter, config, observe
         self.name = secrets.token_hex(6)
         self.heard = time.monotonic()  # when Orthanc last answered
-        self._due: list[tuple[float, str]] = []  # heap of when to look at a study
-        self._when: dict[str, float] = {}  # the same by study
-        self._all: deque[str] = deque()  # what is left of a look at all studies
-        self._claims: dict[str, tuple[str, float]] = {}  # of others: token, and when it was first seen
+        self._due: list[tuple[float, str]] = []  # heap of (time, study) to be looked at
+        self._when: dict[str, float] = {}  # the time by study
+        self._all: deque[str] = deque()  # studies left of the search of all studies
+        self._claims: dict[str, tuple[str, float]] = {}  # other workers' claims: token, and when it was first seen
         self._since, self._swept, self._send_after = 0, float("-inf"), 0.0
 
     def run(self, stop: Event) -> None:
@@ -120,19 +122,19 @@ class Worker:
         while not stop.is_set():
             looked = False
             try:
-                self.look()
+                self.poll()
                 looked, pause = True, AWAY[0]
-                if not self.work_off(stop):
+                if not self.work_through(stop):
                     stop.wait(self.config.poll_seconds)
             except UnavailableError as error:
                 log.warning("%s The next call is in %.0f s.", error, pause)
                 if not looked:
-                    self._swept = float("-inf")  # what became stable meanwhile may not be among the changes
+                    self._swept = float("-inf")  # search all studies again: changes may have been missed
                 stop.wait(pause)
                 pause = min(2 * pause, AWAY[1])
 
-    def look(self) -> None:
-        """Asks Orthanc what became stable; at times, for all studies."""
+    def poll(self) -> None:
+        """Asks Orthanc for studies that became stable and, from time to time, for all studies."""
         now = time.monotonic()
         if now - self._swept > 60 * self.config.sweep_minutes:
             self.orthanc.check(self.config.send_to)
@@ -144,8 +146,8 @@ class Worker:
             self._later(study, 0)
         self.heard = time.monotonic()
 
-    def work_off(self, stop: Event) -> bool:
-        """Does what is due, for a poll's time. Returns whether anything was."""
+    def work_through(self, stop: Event) -> bool:
+        """Handles the studies that are due, for at most a poll's time. Returns whether there was any."""
         until, study = time.monotonic() + self.config.poll_seconds, None
         while time.monotonic() < until and not stop.is_set() and (study := self._next()) is not None:
             try:
@@ -171,7 +173,7 @@ class Worker:
         return self._all.popleft() if self._all else None
 
     def _task(self, study: str) -> Task | None:
-        """What is to be done with a study, claimed; None where nothing is, or not now."""
+        """Claims a study and returns what is to be done; None where there is nothing to do now."""
         facts = self.orthanc.study(study)
         text, tag = self.orthanc.record(study)
         record = Record.of(text)
@@ -196,11 +198,11 @@ class Worker:
         elif self._write(task, state="claimed", attempts=attempts, reported=record.has_report):
             return task
         else:
-            self._later(study, 0)  # another was first, which is seen then
+            self._later(study, 0)  # another worker was first
         return None
 
     def _is_claimed(self, study: str, record: Record) -> bool:
-        """Whether another worker has the study; it is then looked at again when that claim has run out."""
+        """Whether another worker has claimed the study. It is then looked at again when that claim expires."""
         claim = self._claims.pop(study, ("", 0.0))
         if record.state != "claimed" or record.token.startswith(self.name):
             return False
@@ -225,7 +227,7 @@ class Worker:
         return Task(study, label, facts["LastUpdate"], images, _digest(images), reason, record, tag)
 
     def _write(self, task: Task, **changes: object) -> bool:
-        """Writes the task's record with `changes`. Returns whether it was still as the task knows it."""
+        """Writes the task's record with `changes`. Returns false where somebody else has changed it."""
         token = f"{self.name}-{secrets.token_hex(4)}"
         record = task.record.model_copy(update={**changes, "token": token})
         tag = self.orthanc.write_record(task.study, record.model_dump_json(), task.tag)
@@ -234,7 +236,7 @@ class Worker:
         return tag is not None
 
     def _do(self, task: Task) -> None:
-        """Makes what a claimed study lacks: its documents, their sending, or both."""
+        """Makes the documents of a claimed study, sends them, or both, as needed."""
         started, record = time.monotonic(), task.record
         try:
             answered = {} if task.answered else self._put_back(task)
@@ -260,7 +262,7 @@ class Worker:
             self.observe(state, seconds, self.orthanc.seconds_since(task.arrived))
 
     def _put_back(self, task: Task) -> dict[str, Any]:
-        """Reads a study and stores its documents in it. Returns what its record says of them. Raises ClaimLostError."""
+        """Reads a study and stores its documents in it. Returns the new values of its record. Raises ClaimLostError."""
         record, config = task.record, self.config
         if task.reason:
             given = Answer(Refusal((task.reason,), self.reporter.model_name))
@@ -287,7 +289,7 @@ class Worker:
         }  # fmt: skip
 
     def _send(self, objects: list[str]) -> bool:
-        """Has Orthanc send; False where it could not, in which case no other study is tried for a while."""
+        """Makes Orthanc send the documents. False where it could not; then no other study is sent for a while."""
         try:
             self.orthanc.send(objects, self.config.send_to)
         except UnavailableError:
@@ -297,17 +299,17 @@ class Worker:
         return True
 
     def _release(self, task: Task) -> None:
-        """Gives a claim back, as far as Orthanc can be reached; else it runs out."""
+        """Gives a claim back. Where Orthanc cannot be reached, the claim expires by itself."""
         try:
             self._write(task, state="waiting", attempts=task.record.attempts - 1)
         except OrthancError:
             log.warning("study %s: the claim could not be given back", task.label)
 
     def _failed(self, task: Task, error: Exception) -> None:
-        """Records a fault: for good, where it is one in words or came again; else the study is tried again."""
+        """Records a fault. It is final where it is a known error or came again; else the study is tried once more."""
         if isinstance(error, XR2TextError):
             reason, final = str(error), True
-        else:  # whose text may quote what the file says of the patient
+        else:  # its text may quote patient data
             place = traceback.extract_tb(error.__traceback__)[-1]
             reason = (
                 f"A fault of the program: {type(error).__name__} in {Path(place.filename).name}, line {place.lineno}."

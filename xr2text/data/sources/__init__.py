@@ -39,14 +39,14 @@ READERS = {
     "hub": hub_studies,
     "manifest": manifest_studies,
 }
-INDEXED = ("indiana", "openi", "r2gen")  # whose studies people have labelled
-ONE_FILE = ("hub", "manifest")  # whose root may be a file, too
+INDEXED = ("indiana", "openi", "r2gen")  # sources with labels made by people
+ONE_FILE = ("hub", "manifest")  # sources whose root may also be a single file
 _USED_LATER = {"workers", "cache", "max_skip_fraction", "augmentation", "tuning_fraction", "tuning_fold"}
 _RULES = [*sorted(Path(text.__file__).parent.rglob("*.py")), Path(anatomy.__file__), Path(curriculum.__file__)]
-VERSION = 5  # of the index's columns and of what the readers make of a source
+VERSION = 5  # increased when the index's columns or the readers' output change
 _TABLES = ("*.csv", "*.csv.gz", "*.json", "*.jsonl", "*.zip", "*.parquet", "*.arrow", "*/*.parquet", "*/*.arrow",
            "*.xml", "ecgen-radiology/*.xml", "../mimic-cxr-reports.zip")  # fmt: skip
-# Folders that are changed where images or reports come or go; of MIMIC-CXR where patients do.
+# Folders whose time changes when images or reports come or go; in MIMIC-CXR, when patients do.
 _FOLDERS = ("*/", "images/*/", "files/*/", "mimic-cxr-reports/files/*/", "../mimic-cxr-reports/files/*/")
 
 
@@ -100,7 +100,7 @@ def _read(config: DataConfig, from_reports: bool, faults: Faults) -> Iterator[St
 
 
 def _earlier(config: DataConfig) -> DataConfig:
-    """Where the studies that are replayed come from."""
+    """The data settings of the earlier training whose studies are replayed."""
     earlier = load_config(config.replay).data
     return earlier.model_copy(
         update={"labelled_images": None, "segmentation": None, "replay": None, "cache": config.cache}
@@ -108,7 +108,7 @@ def _earlier(config: DataConfig) -> DataConfig:
 
 
 def _replayed(config: DataConfig, count: int, faults: Faults) -> Iterator[Study]:
-    """Up to `count` training studies with findings, the same each time."""
+    """Up to `count` training studies of the earlier training that have findings; always the same ones."""
     try:
         studies = load_studies(_earlier(config), faults=None if faults.strict else faults)["train"]
     except DataError as error:
@@ -130,7 +130,8 @@ def _root(config: DataConfig) -> Path:
 
 
 def _each_in_one_split(config: DataConfig, studies: Iterable[Study], faults: Faults) -> Iterator[Study]:
-    """The studies as they come, each seen once, and each patient in one split."""
+    """Passes the studies on and reports faults: a study that appears twice, a patient in two splits, an image listed
+    twice."""
     source = f"data.source {config.source!r}"
     seen: dict[str, str] = {}
     patients: dict[str, tuple[str, str]] = {}

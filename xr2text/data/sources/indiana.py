@@ -52,7 +52,8 @@ def read_projections(path: Path) -> dict[str, list[tuple[str, str]]]:
 
 
 def mesh_labels(problems: pd.Series) -> dict[str, dict[str, int]]:
-    """By uid, each term that any study's "Problems" (parted by semicolons) name: 1 where this study's do, else 0.
+    """By uid, a label for each term that occurs in any study's "Problems" (separated by semicolons): 1 where this study
+    has it, else 0.
 
     Nothing is known of a study that nobody indexed.
     """

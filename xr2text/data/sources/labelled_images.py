@@ -11,7 +11,7 @@ from xr2text.data.study import FRONTAL, ImageFile, Study
 from xr2text.data.tables import read_table
 from xr2text.text.findings.table import SIDED_FINDINGS
 
-# NIH ChestX-ray14's words for what text.findings knows.
+# Our names of NIH ChestX-ray14's findings.
 FINDINGS = {
     "Atelectasis": ("atelectasis",), "Cardiomegaly": ("cardiomegaly",),
     "Consolidation": ("consolidation", "lung opacity"),

@@ -11,7 +11,7 @@ from xr2text.data.study import SPLITS, DataError
 from xr2text.data.study_table import StudyTable
 from xr2text.data.tables import read_json, text_value
 
-REPLAYED = "replayed-"  # how names of studies and patients of an earlier training begin, which are for training alone
+REPLAYED = "replayed-"  # prefix of replayed studies and patients, which are for training only
 
 
 def image_folder(root: Path) -> Path:
@@ -24,19 +24,21 @@ def image_folder(root: Path) -> Path:
 
 
 def hashed_split(patient: str) -> str:
-    """80 % train, 10 % val, 10 % test, decided by the patient alone, so that it holds on every machine."""
+    """Assigns 80 % of the patients to train, 10 % to val and 10 % to test by a hash of their names, on every machine
+    alike."""
     tenth = int(hashlib.sha256(f"0:{patient}".encode()).hexdigest(), 16) % 10
     return {0: "val", 1: "test"}.get(tenth, "train")
 
 
 def name_fraction(patient: str) -> float:
-    """A number in [0, 1) that depends on the patient's name alone, whatever split `hashed_split` gives."""
+    """A number in [0, 1) from a hash of the patient's name, independent of `hashed_split`."""
     return int(hashlib.sha256(f"tuning:{patient}".encode()).hexdigest()[:8], 16) / 16**8
 
 
 def set_apart(studies: StudyTable, fraction: float, fold: int = 0) -> dict[str, StudyTable]:
-    """ "train" and "val" out of training studies: `fraction` of the patients who have a study with findings is for
-    validation, decided by the patient's name; no patient is in two folds. Their other studies are in neither."""
+    """Splits training studies into "train" and "val". Validation takes `fraction` of the patients who have a study with
+    findings, by a hash of their names, and no patient is in two folds. The other studies of these patients are left
+    out."""
     patients, counts = np.array(studies.column("patient").to_pylist(), str), studies.text_lengths("findings")
     chosen = np.array([int(name_fraction(name) / fraction) == fold for name in patients], bool) & (counts > 0)
     chosen &= ~np.char.startswith(patients, REPLAYED)
@@ -44,7 +46,8 @@ def set_apart(studies: StudyTable, fraction: float, fold: int = 0) -> dict[str, 
 
 
 def listed_split(split_file: str | None) -> Callable[[str], str]:
-    """A function from a patient to the split: R2Gen's, which leaves what it does not list for training, or by hash."""
+    """A function from a patient to the split. With R2Gen's file, patients that it does not list are for training;
+    without it, the split is hashed."""
     if split_file is None:
         return hashed_split
     path = Path(split_file)
@@ -88,6 +91,7 @@ def _checked(item: dict, where: str) -> dict:
 
 
 def patient_of(item: dict) -> str:
-    """Indiana's study number out of an R2Gen entry, whose id is "CXR2384_IM-0942"; else its subject or its id."""
+    """The patient of an R2Gen entry: Indiana's study number in an id such as "CXR2384_IM-0942", else its subject or
+    id."""
     number = re.match(r"CXR(\d+)_", str(item["id"]))
     return str(item.get("uid") or (number and number[1]) or item.get("subject_id") or item["id"])

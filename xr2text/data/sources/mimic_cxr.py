@@ -21,7 +21,7 @@ from xr2text.data.tables import read_table
 from xr2text.text.sections import clean_section, find_sections
 
 VIEWS = {"PA": FRONTAL, "AP": FRONTAL, "LATERAL": LATERAL, "LL": LATERAL}  # ViewPosition; others are None
-_ORDER = {"PA": 0, "AP": 1, "LATERAL": 3, "LL": 3}  # within a study; a radiograph of unknown view stands between
+_ORDER = {"PA": 0, "AP": 1, "LATERAL": 3, "LL": 3}  # order within a study; a radiograph of unknown view has 2
 _SPLITS = {"train": "train", "validate": "val", "test": "test"}
 _KEYS = ("dicom_id", "subject_id", "study_id")
 
@@ -59,7 +59,7 @@ def _table(root: Path, name: str) -> Path:
 
 
 def _check_one_split(table: pd.DataFrame, faults: Faults) -> None:
-    """A study in two splits, which would become two studies."""
+    """Reports a study whose images stand in two splits; it would become two studies."""
     counts = table.groupby("study_id")["split"].nunique()
     for study in counts[counts > 1].index:
         names = sorted(_SPLITS[name] for name in set(table.loc[table["study_id"] == study, "split"]))

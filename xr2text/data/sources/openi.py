@@ -26,7 +26,7 @@ from xr2text.data.study import DataError, Faults, ImageFile, Study
 from xr2text.text.sections import clean_section
 
 OPENI = "https://openi.nlm.nih.gov/imgs/collections"
-ARCHIVES = {"NLMCXR_reports.tgz": "ecgen-radiology", "NLMCXR_png.tgz": "png"}  # and the folders that they become
+ARCHIVES = {"NLMCXR_reports.tgz": "ecgen-radiology", "NLMCXR_png.tgz": "png"}  # and the folders they are unpacked into
 RETRIES = 4
 
 
@@ -48,8 +48,9 @@ def download_openi(root: Path, address: str = OPENI, progress: bool = True) -> N
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpacks a gzipped tar archive into a folder, which is there whole or not at all. What the archive itself has in a
-    folder of that name comes to lie in it. Raises DataError for a damaged archive or one that leads elsewhere."""
+    """Unpacks a gzipped tar archive into a folder, whole or not at all. Where the archive has a top folder of that
+    name, this folder's content is taken. Raises DataError for a damaged archive or one with paths that lead
+    elsewhere."""
     draft = folder.with_name(f".{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)  # of a run that was stopped
     try:
@@ -94,8 +95,8 @@ def _images(root: Path) -> dict[str, Path]:
 
 
 def _spellings(name: str) -> tuple[str, ...]:
-    """An image's name as the archives have it: CXR1000_IM-0003-1001 is 1000_IM-0003-1001 among the DICOM files and in
-    Kaggle's tables, CXR1_1_IM-0001-3001 is 1_IM-0001-3001."""
+    """The names of one image in the different archives: CXR1000_IM-0003-1001 is 1000_IM-0003-1001 among the DICOM files
+    and in Kaggle's tables, CXR1_1_IM-0001-3001 is 1_IM-0001-3001."""
     return name, re.sub(r"^CXR\d+_(?=\d+_)", "", name), name.removeprefix("CXR")
 
 

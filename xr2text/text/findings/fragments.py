@@ -16,7 +16,7 @@ _STEP = (
 
 
 def near(first: str, then: str, reach: int = 60) -> str:
-    """`first`, and `then` within the same statement, at most `reach` characters later."""
+    """A pattern: `first`, then `then` within the same statement, at most `reach` characters later."""
     return rf"\b{first}\b{_STEP}{{0,{reach}}}?\b{then}\b"
 
 

@@ -21,7 +21,7 @@ from xr2text.text.sections import split_sentences
 if TYPE_CHECKING:
     import pandas as pd
 
-WORTH_PROCESSES = 50_000  # distinct sentences: fewer are read before another process has loaded spaCy
+WORTH_PROCESSES = 50_000  # least number of distinct sentences for which more processes pay off, since each loads spaCy
 NO_FINDING, SUPPORT_DEVICES = "no finding", "support devices"
 LABELS = {PRESENT: 1, ABSENT: 0, UNCERTAIN: -1}
 _WEIGHT = {0: 0, -1: 1, 1: 2}
@@ -45,12 +45,12 @@ class Mention:
 
 
 def find_mentions(text: str) -> list[Mention]:
-    """The findings that a report speaks of, sentence by sentence, in order."""
+    """The findings that a report names, sentence by sentence, in order."""
     return [mention for sentence in report_sentences(text) for mention in _read_sentence(sentence)]
 
 
 def contradictions(text: str) -> frozenset[str]:
-    """The findings that a report asserts as present in one place and denies in another, of the same side."""
+    """The findings that a report asserts as present in one place and denies in another, on the same side."""
     mentions = find_mentions(text)
     denied = [mention for mention in mentions if mention.status == ABSENT]
     return frozenset(
@@ -72,8 +72,8 @@ def label_report(text: str) -> dict[str, int]:
 
 
 def label_sides(text: str) -> dict[str, int]:
-    """The findings of one side, see `SIDED_FINDINGS`: 1 present, -1 uncertain, 0 where the report does not assert the
-    finding of that side; none where it asserts it without a side."""
+    """Labels of the findings of one side, see `SIDED_FINDINGS`: 1 present, -1 uncertain, 0 where the report does not
+    assert the finding on that side. Left out where the report asserts the finding without a side."""
     asserted = [mention for mention in find_mentions(text) if mention.status != ABSENT]
     labels = {}
     for name, (finding, side) in SIDED_FINDINGS.items():
@@ -100,7 +100,7 @@ def label_reports(texts: Sequence[str], processes: int = 1, progress: bool = Fal
     from tqdm.auto import tqdm
 
     reports = [report_sentences(text) for text in texts]
-    distinct = list(dict.fromkeys(sentence for report in reports for sentence in report))  # many come again and again
+    distinct = list(dict.fromkeys(sentence for report in reports for sentence in report))  # many recur
     with worker_map(processes if len(distinct) > WORTH_PROCESSES else 1) as each:
         answers = each(_sentence_labels, distinct)
         bar = tqdm(answers, "reading sentences", len(distinct), unit="sentence", disable=not progress, mininterval=1)
@@ -114,7 +114,7 @@ def _sentence_labels(sentence: str) -> dict[str, int]:
 
 
 def _strongest(labels: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """The label that outweighs the others, by finding."""
+    """The strongest label of each finding: present, then uncertain, then absent."""
     strongest: dict[str, int] = {}
     for name, label in labels:
         strongest[name] = max(strongest.get(name, 0), label, key=_WEIGHT.__getitem__)
@@ -131,22 +131,22 @@ def _combine(sentences: Iterable[dict[str, int]]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class _Match:
-    """Where a sentence speaks of a finding, by a pattern of its `says`, `denies` or `doubts`."""
+    """A place where a sentence names a finding, by one of its patterns `says`, `denies` or `doubts`."""
 
     finding: Finding
     claim: str  # "says", "denies" or "doubts"
     start: int
     end: int
-    hedged: bool  # it holds a word of doubt, as in "the heart is probably enlarged"
+    hedged: bool  # contains a word of doubt, as in "the heart is probably enlarged"
 
 
 _BREAK = re.compile(r"\n\s*\n|\n\s*(?=(?:[-*•]|\d{1,2}[.)])\s|[A-Z][a-z])")
-_CLOSED = re.compile(r"(?<=[.?!])[)\]>\"']+(?=\s+[A-Z])")  # a bracket or quotation that a sentence's mark stands within
+_CLOSED = re.compile(r"(?<=[.?!])[)\]>\"']+(?=\s+[A-Z])")  # a closing bracket or quotation mark after it
 _HEDGE = re.compile(rf"\b(?:{MAYBE}|borderline|questionabl[ey]|perhaps|suspected)\b")
 
 
 def report_sentences(text: str) -> list[str]:
-    """A report's sentences as they are read.
+    """Splits a report into sentences.
 
     A list's items, paragraphs and lines before a capital end like sentences, and so does a full stop that has lost its
     space; other line breaks are a page's, and "vs." ends nothing.
@@ -170,10 +170,11 @@ def _read_sentence(sentence: str) -> list[Mention]:
 
 @lru_cache(maxsize=100_000)
 def _assertions(sentence: str) -> tuple[tuple[_Match, str | None], ...]:
-    """What a sentence says of each finding that it names; None where it names one without asserting anything."""
+    """The findings that a sentence names, each with its status; None where it names a finding without asserting
+    anything."""
     text = plain_sentence(sentence)
     matches = _matches(text)
-    # A denial as a whole stands, whatever the words around it.
+    # A denial pattern holds whatever the words around it.
     open_spans = [(match.start, match.end) for match in matches if match.claim != "denies"]
     statuses = iter(read_statuses(text, open_spans) if open_spans else ())
     assertions = []
@@ -196,7 +197,8 @@ def _matches(text: str) -> list[_Match]:
 
 
 def _overrules(rival: _Match, match: _Match) -> bool:
-    """A doubt is more than the denial beside it; a denial as a whole is more than the words that it holds."""
+    """Whether `rival` replaces `match`: a doubt replaces a denial of the finding, and a denial the plain words that it
+    contains."""
     if rival.finding is not match.finding:
         return False
     if rival.claim == "doubts":
@@ -216,7 +218,7 @@ def _patterns() -> list[tuple[Finding, str, re.Pattern]]:
 
 
 def _careful(pattern: str) -> str:
-    """Keeps the free words of a pattern from being a negation or another verdict."""
+    """Excludes negations and other verdicts from the free words of a pattern."""
     word = rf"(?!(?:no|not|nor|without|normal|unremarkable|but|with|clear|{EXCEPT})\b)\w+"
     for loose in (r"(?: \w+)", r"(?:\w+ )", r"(?:,? \w+)"):
         pattern = pattern.replace(loose, loose.replace(r"\w+", word))

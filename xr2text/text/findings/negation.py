@@ -36,7 +36,7 @@ _BOUNDARIES = [
     *(f"{joint} {word}" for joint in (",", "and", ", and") for word in ("this is", "these are", "it is", *_IMPROBABLE)),
 ]
 
-_CAUSE = "§"  # stands for a word behind which the next statement begins
+_CAUSE = "§"  # stands for a word that begins the next statement
 _DENIED_BEFORE = _IMPROBABLE + _phrases("""
     no, not, without, negative for, free of, free from, clear of, absence of, absent, nor, neither, lack of, resolution
     of, resolved, removal of, removed, never, non, none, rather than, unremarkable for, clearing of, rules out,
@@ -249,7 +249,7 @@ _LIST = re.compile(
 
 
 def read_statuses(sentence: str, spans: Sequence[tuple[int, int]]) -> list[str | None]:
-    """What a sentence says of the findings in it.
+    """The status of each finding in a sentence.
 
     Args:
         sentence: in lower case.
@@ -281,17 +281,19 @@ def read_statuses(sentence: str, spans: Sequence[tuple[int, int]]) -> list[str |
 
 
 def _with_boundary(found: re.Match) -> str:
-    """A comma ends a statement; "and" ends a denial alone: a doubt is of both that it joins."""
+    """Marks the end of a statement. A comma ends any statement; "and" ends a denial only, since a doubt covers both
+    parts."""
     return _CAUSE.rjust(len(found[0])) if found[0] == " and" else found[0][:-1] + ";"
 
 
 def _without_cues(found: re.Match) -> str:
-    """The words between a doubled denial's cues, each at its place."""
+    """The words between the cues of a double denial, at their places."""
     return found["said"].rjust(found.end("said") - found.start()).ljust(len(found[0]))
 
 
 def _excepted(sentence: str, span: tuple[int, int], spans: Sequence[tuple[int, int]], status: str | None) -> str | None:
-    """ "No effusion except for a trace on the left": an exception that names no finding is of the one before it."""
+    """Handles "no effusion except for a trace on the left": an exception without a finding is about the finding before
+    it."""
     if status != ABSENT or any(start >= span[1] for start, _ in spans):
         return status
     found = _EXCEPTION.search(sentence, span[1])
@@ -310,7 +312,8 @@ def _status(answers) -> str | None:
 
 @cache
 def _negex() -> tuple:
-    """spaCy's English tokenizer, and NegEx once for each question, with the cues that make it worth asking."""
+    """spaCy's English tokenizer, and NegEx once for each question, with the cues that make the question worth
+    asking."""
     import spacy
     from negspacy.negation import Negex
 

@@ -43,7 +43,7 @@ _PLACES = [
 
 
 def place(sentence: str, index: int, spans: Sequence[Span], finding: Finding) -> Place:
-    """Places one of a sentence's findings.
+    """The side and the regions of one finding of a sentence.
 
     Args:
         sentence: in lower case.
@@ -53,19 +53,19 @@ def place(sentence: str, index: int, spans: Sequence[Span], finding: Finding) ->
     """
     span = spans[index]
     side = _side(sentence, span, spans)
-    before, inside, after = _own_words(sentence, span, spans)
+    before, inside, after = _nearby_words(sentence, span, spans)
     return side, _regions(before + inside + after, finding, side)
 
 
 def _zones(sentence: str, span: Span, spans: Sequence[Span]) -> tuple[str, str]:
-    """The words before a finding and after it, up to its neighbours."""
+    """The words before and after a finding, up to the neighbouring findings."""
     before = max((end for _, end in spans if end <= span[0]), default=0)
     after = min((start for start, _ in spans if start >= span[1]), default=len(sentence))
     return sentence[before : span[0]], sentence[span[1] : after]
 
 
-def _own_words(sentence: str, span: Span, spans: Sequence[Span]) -> tuple[str, str, str]:
-    """The words before a finding, in it and after it, as far as nothing parts them from it."""
+def _nearby_words(sentence: str, span: Span, spans: Sequence[Span]) -> tuple[str, str, str]:
+    """The words before, in and after a finding, up to the next "and", "with" or comma."""
     before, after = _zones(sentence, span, spans)
     return _JOINT.split(before)[-1], sentence[slice(*span)], _JOINT.split(after)[0]
 
@@ -81,7 +81,7 @@ def _side(sentence: str, span: Span, spans: Sequence[Span]) -> str | None:
     before, after = _zones(sentence, span, spans)
     if _BOTH_COMPARED.match(after):
         return "bilateral"
-    ahead, inside, behind = _own_words(sentence, span, spans)
+    ahead, inside, behind = _nearby_words(sentence, span, spans)
     joined = _TWO_SIDES.search(before + inside)
     if joined and joined.end() > len(before) - len(ahead) and not _PLACE_OF.search(before[: joined.start()]):
         return "bilateral"
@@ -91,7 +91,8 @@ def _side(sentence: str, span: Span, spans: Sequence[Span]) -> str | None:
 
 
 def _shared_side(sentence: str, span: Span, spans: Sequence[Span]) -> str | None:
-    """ "Right effusion and atelectasis", "consolidation or atelectasis of the right base": what is joined shares it."""
+    """The side of a joined finding: "right effusion and atelectasis", "consolidation or atelectasis of the right
+    base"."""
     rest = [neighbour for neighbour in spans if neighbour != span]
     earlier = [neighbour for neighbour in rest if neighbour[1] <= span[0]]
     if earlier and _ONLY_JOINED.fullmatch(sentence[earlier[-1][1] : span[0]]):

@@ -31,7 +31,7 @@ LUNGS = ("right lung", "left lung")
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of the table.
+    """A finding: one row of the table.
 
     Attributes:
         name: the field's term, in lower case; also the column's name in label tables.
@@ -282,7 +282,7 @@ FINDING_NAMES: tuple[str, ...] = tuple(finding.name for finding in FINDINGS)
 CHEXPERT_14: tuple[str, ...] = FINDING_NAMES[:14]
 CHEXPERT_5: tuple[str, ...] = ("atelectasis", "cardiomegaly", "consolidation", "edema", "pleural effusion")
 
-# What a finding of one side is called, the finding that it is of, and where it is seen beside that side's lung.
+# Findings of one side: name, general finding, and the regions besides that side's lung.
 _SIDED = (
     ("pleural effusion", "pleural effusion", ("costophrenic angles",)), ("lung opacity", "lung opacity", ()),
     ("lung consolidation", "consolidation", ()), ("pneumothorax", "pneumothorax", ()), ("lung nodule", "nodule", ()),

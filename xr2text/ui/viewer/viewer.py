@@ -23,9 +23,9 @@ from xr2text.inference.confidence import MODERATE, FindingReading
 from xr2text.inference.overlay import BLENDING, LATERAL_COLOUR
 from xr2text.inference.report import Report, Sentence
 
-MAP_SIDE = 384  # pixels of a region's map as it is sent
+MAP_SIDE = 384  # pixels of the longer side of a region's map for the browser
 NOT_MEASURED = "How well the model knows it has not been measured."
-FIRST_FINDINGS = 6  # shown before the others are asked for
+FIRST_FINDINGS = 6  # findings shown before "more" is pressed
 TEMPLATE, CSS, *SCRIPTS = (
     Path(__file__).with_name(name).read_text("utf-8")
     for name in ("room.html", "room.css", "film.js", "report.js", "room.js")
@@ -33,7 +33,7 @@ TEMPLATE, CSS, *SCRIPTS = (
 
 
 def viewer(elem_id: str, empty: str, title: str = "", **properties: Any) -> gr.HTML:
-    """The component.
+    """The viewer component of the page.
 
     Args:
         empty: shown where there is no radiograph.
@@ -55,13 +55,13 @@ def viewer(elem_id: str, empty: str, title: str = "", **properties: Any) -> gr.H
 
 
 def film_view(grey: np.ndarray, lateral: np.ndarray | None = None, credit: str = "") -> dict[str, Any]:
-    """`film`: the radiographs [h, w] uint8, and what is said of where they are from."""
+    """The value of `film`: the radiographs [h, w] uint8, and a credit line for examples."""
     return {"image": picture(grey), "lateral": None if lateral is None else picture(lateral), "credit": credit}
 
 
 def map_views(report: Report | None, shape: tuple[int, int]) -> list[dict[str, Any]]:
-    """`maps`: of each region its name, colour and attention, on a radiograph of `shape`; last, where it was read, the
-    lateral view's, which is marked so."""
+    """The value of `maps`: name, colour and attention of each region, for a radiograph of `shape`. Where a lateral view
+    was read, its map is the last, marked as such."""
     if report is None:
         return []
     scale = MAP_SIDE / max(shape)
@@ -82,7 +82,8 @@ def _map_view(name: str, colour: str, level: np.ndarray) -> dict[str, Any]:
 
 
 def report_view(report: Report, changed: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
-    """A report's part of the value; `changed` has (section, text) of the sentences that are to be marked so."""
+    """The report as plain data for the viewer. `changed` has (section, text) of the sentences to be marked as
+    changed."""
     readings = sorted(report.finding_readings, key=_rank)
     seen = sum(reading.probability >= reading.threshold for reading in readings)
     return {
@@ -105,7 +106,8 @@ def report_view(report: Report, changed: Sequence[tuple[str, str]] = ()) -> dict
 
 
 def _rank(reading: FindingReading) -> tuple:
-    """What the model sees, what is assessed; each by its probability. What a person sets stays in its place."""
+    """Sorts findings: those that the model sees first, then those that it assesses, each by probability. What a person
+    has set does not change the order."""
     seen = reading.probability >= reading.threshold
     return not (seen and reading.assessed), not reading.assessed, -reading.probability
 
@@ -127,5 +129,5 @@ def _sentence_view(sentence: Sentence) -> dict[str, Any]:
 
 
 def picture(pixels: np.ndarray) -> str:
-    """[h, w] uint8 as a data address."""
+    """A grey image [h, w] uint8 as a data URL."""
     return "data:image/png;base64," + base64.b64encode(cv2.imencode(".png", pixels)[1].tobytes()).decode()
