@@ -1,4 +1,4 @@
-"""Every setting of the project: its name, its default and its range, once.
+"""The settings: name, default and range of each, defined once.
 
 `load_config` merges YAML files and dotted overrides (OmegaConf) and checks the result (pydantic). Whatever is unknown,
 missing or out of range is a `ConfigError` that names the key and what is accepted.

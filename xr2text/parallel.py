@@ -1,4 +1,4 @@
-"""The same work on many items by several processes, which end with the one that started them."""
+"""Work shared by several processes, which end with the process that started them."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""Prints a model's parameters, part by part; a config's are counted without weights."""
+"""Prints the number of parameters of each part of a model, given by a checkpoint or, without weights, by a config."""
 
 import argparse
 from pathlib import Path

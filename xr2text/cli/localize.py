@@ -1,4 +1,4 @@
-"""Prints how well the region maps of lungs and heart lie on outlines of them, also on images that are moved."""
+"""Compares the region maps of lungs and heart with outlines of them, also on shifted and scaled images."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Builds the parser out of the commands, runs one, and prints an error that a person can mend as a sentence."""
+"""The command's parser. Errors that a person can mend are printed as a sentence."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Writes the report of each radiograph into a folder of its own. A file that is refused is named with the reason.
+"""Writes the report of each radiograph into a folder of its own. Refused files are named with the reason.
 
 Alone, or as a process of `torchrun` or `accelerate launch`, which share the files.
 """

@@ -1,10 +1,10 @@
-"""Radiographs at the model's size on disk, so that the originals are decoded, or phantoms drawn, once.
+"""The image cache: radiographs at the model's size on disk, so that originals are decoded (and phantoms drawn) only
+once.
 
     FOLDER/images-256px/3f/9a....png    the image on the model's canvas without its padding, grey, 8 bits, lossless
 
-An entry's name is made of the original's place. The entry itself says of which version of the original and by which
-recipe it was made, so one that is out of date is made anew, in its place. What is read from it is, to the bit, what
-would be read from the original.
+An entry is named by the path of the original. It records the original's version and the recipe by which it was made, so
+that an entry that is out of date is replaced. Its pixels are, bit for bit, those that the original would give.
 
 Shapes: S side of the canvas.
 """

@@ -1,4 +1,4 @@
-"""What a data set holds and what is wrong with it, before a training meets it.
+"""The check of a data set before training: what it holds, and what is wrong with it.
 
 Shapes: N studies.
 """

@@ -1,4 +1,4 @@
-"""Studies as training examples: a frontal radiograph, the lateral one beside it, and their report.
+"""The training dataset: a frontal radiograph, the lateral one beside it, and their report.
 
 Shapes: E examples, B batch, M of it with a lateral view, S image side, T tokens, F findings, K regions, H x W patch
 grid.

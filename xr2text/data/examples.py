@@ -1,4 +1,4 @@
-"""Which radiographs stand for which studies.
+"""The training examples: which radiographs represent which studies.
 
 Shapes: E examples, N studies.
 """

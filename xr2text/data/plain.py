@@ -1,4 +1,4 @@
-"""One plain sentence for each finding: that it is there, or on which side."""
+"""Plain sentences: one for each finding, with or without a side."""
 
 from collections import defaultdict
 

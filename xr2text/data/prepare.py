@@ -1,4 +1,4 @@
-"""Fills the cache of resized images, each process its share."""
+"""Fills the image cache; several processes share the work."""
 
 from pathlib import Path
 from typing import NamedTuple

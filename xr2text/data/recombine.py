@@ -1,9 +1,9 @@
-"""Training reports in one order, complete, in the words of several, and with findings of others.
+"""Augmentation of reports: training reports are sorted, completed, reworded, and given findings of other reports.
 
-A decoder that learns from a few thousand reports learns by heart which sentences go together, and heeds the findings
-little. In reports whose sentences come together by chance, only the findings tell which comes next. Their order is
-fixed: of a sentence that may stand anywhere, each place is improbable, and a search for the likeliest report leaves it
-out. Normal sentences are exchanged, since else the likeliest report is one that somebody dictated again and again.
+From a few thousand reports a decoder learns by heart which sentences go together, and ignores its finding tokens. In
+reports with sentences combined at random, only the finding tokens predict the next sentence. The order of sentences is
+fixed: if a sentence could stand anywhere, it would be improbable at each place, and beam search would leave it out.
+Normal sentences are exchanged: otherwise the most probable report is one that a radiologist dictated many times.
 """
 
 import math

@@ -1,9 +1,9 @@
-"""Where the seven regions lie on a radiograph whose lungs and heart are outlined.
+"""Segmentation masks of the seven regions, from outlines of lungs and heart.
 
     FOLDER/images/*                                     frontal radiographs
     FOLDER/masks/{right_lung,left_lung,heart}/*.png     of the same names and sizes, white where the organ is
 
-The outlined ones are taken as they are; the other four follow from them by rules of proportion, since no public
+The outlines are used as they are. The other four regions follow from them by rules of proportion, since no public
 collection outlines them.
 
 Shapes: S side of the canvas, K regions, H x W patch grid.

@@ -1,4 +1,4 @@
-"""Parquet and Arrow files whose rows hold images, as Hugging Face datasets are distributed: read where they lie."""
+"""Parquet and Arrow files whose rows hold images, as Hugging Face datasets are distributed; read without unpacking."""
 
 from bisect import bisect_right
 from collections.abc import Iterator

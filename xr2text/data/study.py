@@ -1,4 +1,4 @@
-"""The records of a data set: studies, their radiographs, and what is wrong with them."""
+"""The records of a data set: studies and their radiographs, and the errors of a source."""
 
 import os
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
-"""Files of rows as people hand them over: CSV, JSON lines and JSON, gzipped or not.
+"""Tables as people provide them: CSV, JSON lines and JSON, gzipped or not.
 
 Text is UTF-8, or UTF-16 where the file begins so or every second byte is zero. The cells of a CSV file are parted by
-commas, semicolons or tabs, whichever gives its first line the wanted columns. What is not the usual is said in the log,
-and what a file does not say beyond doubt is an error that names the line.
+commas, semicolons or tabs, whichever gives its first line the wanted columns. Unusual forms are mentioned in the log,
+and ambiguous ones are errors that name the line.
 """
 
 import codecs

@@ -1,4 +1,4 @@
-"""What any system has to beat: a constant report, and the report of the most similar image.
+"""The baselines: a constant report, and the report of the most similar image.
 
 On the Indiana collection language scores are nearly blind to the image: a constant report comes close to published
 systems.

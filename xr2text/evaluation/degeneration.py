@@ -1,4 +1,4 @@
-"""What is wrong with a generated text whatever the radiograph shows."""
+"""Degeneration: faults of a generated text that need no look at the radiograph."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A whole evaluation: reports of a split, scored beside two baselines and the published systems, and its pictures.
+"""The evaluation of a split: its reports scored beside two baselines and the published systems, with pictures.
 
 OUT/table.md           what people compare, also printed
 OUT/metrics.json       every number of it

@@ -1,4 +1,4 @@
-"""What a model makes of many studies, reports or image features, batch by batch in a folder.
+"""Predictions for many studies, reports or image features, stored batch by batch in a folder.
 
 Studies are cut into fixed batches, batch i holding studies i*B to (i+1)*B - 1 whatever the number of processes, and
 dealt out to the processes in turn. Each finished batch is one file, written whole or not at all:

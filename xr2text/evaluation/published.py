@@ -1,4 +1,4 @@
-"""What others have published on the two common data sets, to stand beside the project's scores.
+"""Published scores on the two common data sets, to stand beside the project's.
 
 All on the test split of R2Gen (Chen et al., EMNLP 2020) and, as far as the papers say, under its protocol: the findings
 alone, lower-cased, cut to its length and scored by pycocoevalcap. The protocol decides more than the model does, so

@@ -1,4 +1,4 @@
-"""The scores of an evaluation as tables for people, in Markdown that also lines up in a terminal.
+"""The tables of an evaluation, in Markdown that also lines up in a terminal.
 
 `metrics` is throughout what the evaluation writes to metrics.json: numbers as fractions, None where a score is not
 defined (no such finding, no Java for METEOR).

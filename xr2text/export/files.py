@@ -1,4 +1,4 @@
-"""Which documents there are of a report, and their writing into a folder.
+"""The documents of a report, and writing them into a folder.
 
 Nothing that names the patient is written, unless a DICOM Structured Report is asked to. report.json alone has the
 file's name.

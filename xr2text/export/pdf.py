@@ -1,4 +1,4 @@
-"""A report on paper: both sections, the picture of the regions, and its warnings, by fpdf2."""
+"""A report as a PDF, by fpdf2: both sections, the picture of the regions, and the warnings."""
 
 from datetime import date
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What documents say of the file that a report is written of."""
+"""The file that a report was written of, as documents refer to it."""
 
 import hashlib
 import re

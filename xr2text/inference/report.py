@@ -1,4 +1,4 @@
-"""What a report is: its text, the places that it was written from, and what is known of how far to rely on it.
+"""The report: its text, the regions that it was written from, and how far to rely on it.
 
 Shapes: H, W original height and width; h, w patch grid; K = 7 regions in the order of `anatomy.REGION_NAMES`; Q tokens,
 D width, F findings.

@@ -1,4 +1,4 @@
-"""What a model consists of, without its weights."""
+"""The parameters of a model, counted without its weights."""
 
 from pathlib import Path
 

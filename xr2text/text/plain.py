@@ -1,4 +1,4 @@
-"""Report text as people hand it over, from web pages, word processors and tables, as plain text."""
+"""Normalises report text from web pages, word processors and tables to plain text."""
 
 import html
 import re

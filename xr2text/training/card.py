@@ -1,4 +1,4 @@
-"""The end of a run: the best weights as a checkpoint with a model card, which says what the run knows and no more."""
+"""The checkpoint at the end of a run: the best weights, with a model card that states only what the run knows."""
 
 import re
 from pathlib import Path

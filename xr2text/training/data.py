@@ -1,4 +1,4 @@
-"""What a run trains on: its examples, the stages that show them, and the batches that they come in."""
+"""The training data: examples, the stages of the curriculum, and batches."""
 
 from dataclasses import dataclass
 from pathlib import Path

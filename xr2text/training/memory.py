@@ -1,4 +1,5 @@
-"""A step on the longest batch before the run: one that does not fit is halved, the accumulation doubled."""
+"""Tries a step on the longest batch before the run. A batch that does not fit is halved, and the accumulation
+doubled."""
 
 import torch
 from accelerate import Accelerator, DistributedType

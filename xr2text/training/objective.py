@@ -1,4 +1,4 @@
-"""What a training minimises: the model with the named terms of its loss, each times its weight.
+"""The training objective: the model with the named terms of its loss, each times its weight.
 
 Shapes: B batch, T tokens, Q tokens that the decoder reads, D width, K regions, H x W patch grid, F findings, S image
 side, C occluded copies.

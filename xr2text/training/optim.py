@@ -1,4 +1,4 @@
-"""The optimiser, its schedule over the stages, the average of the weights, and what saves memory."""
+"""The optimiser, its schedule over the stages, the average of the weights, and ways to save memory."""
 
 import math
 from collections.abc import Sequence

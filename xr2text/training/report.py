@@ -1,4 +1,4 @@
-"""What a run leaves to read: history.csv, the trackers, training_report.md with its pictures, the validation reports.
+"""The training report: history.csv, the trackers, training_report.md with its pictures, and the validation reports.
 
 Shapes: S image side, K regions, H x W patch grid.
 """

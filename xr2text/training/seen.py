@@ -1,4 +1,4 @@
-"""What a frozen model sees of the training radiographs, computed once: every epoch would find the same.
+"""Encodes all training radiographs once, for trainings in which the image part is frozen.
 
 Shapes: E examples.
 """

@@ -1,4 +1,4 @@
-"""What a run starts from: the accelerator, and the model with its first weights and its tokenizer."""
+"""The start of a run: the accelerator, and the model with its first weights and its tokenizer."""
 
 import importlib.util
 import os

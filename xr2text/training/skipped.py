@@ -1,4 +1,4 @@
-"""Training radiographs that a run skips: those that cannot be read, and those without a report."""
+"""The radiographs that a run skips: unreadable ones, and those without a report."""
 
 import csv
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What a run can be resumed from, and how it is asked to stop.
+"""The training state, from which a run can be resumed, and requests to stop.
 
 A state is a folder RUN/states/step-N with digests of its files. It gets its name only once it is whole, so a run that
 is killed at any moment leaves the state before.

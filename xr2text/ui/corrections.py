@@ -1,4 +1,4 @@
-"""Corrections: what readers have set right, kept as a data set to train on, where whoever runs the page asks for it.
+"""Corrections by readers, kept as a data set to train on. Only a page that is set up for it keeps them.
 
 ROOT/manifest.csv    a row for each image, see `xr2text.data.sources.manifest`, and what findings a person has set
 ROOT/images/         the radiographs' pixels, named by what they hold; nothing of a patient's identity

@@ -1,4 +1,4 @@
-"""For programs: what gradio_client, curl and MCP call."""
+"""The API for programs: gradio_client, curl and MCP."""
 
 from pathlib import Path
 from typing import Any

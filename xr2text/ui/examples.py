@@ -1,4 +1,4 @@
-"""Radiographs to try the page with: a drawn phantom, and two public ones once they could be fetched."""
+"""The examples of the page: a drawn phantom, and two public radiographs once they are downloaded."""
 
 import logging
 import threading

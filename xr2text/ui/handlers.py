@@ -1,5 +1,5 @@
-"""What the page's events do: the session in, and by name a value for each part that changes. The layout stands in
-`page`."""
+"""Event handlers of the page: each takes the session and returns new values by the name of the page's part. The layout
+is in `page`."""
 
 import base64
 import time

@@ -1,4 +1,4 @@
-"""What one session of the page keeps: the studies that were read in it, in memory and nowhere else."""
+"""A reader's session: the studies that were opened in it, in memory only."""
 
 import csv
 import io

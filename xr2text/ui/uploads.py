@@ -1,4 +1,4 @@
-"""Files on their way from a reader to the page: each in a folder of its own, and gone once its content is read."""
+"""Uploads: each file has a folder of its own, and is deleted once it is read."""
 
 import os
 import secrets

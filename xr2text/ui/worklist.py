@@ -1,4 +1,4 @@
-"""The batch as a worklist: which files are one study, and what the list shows of each."""
+"""The worklist of a batch: groups files into studies, and shows a row for each."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

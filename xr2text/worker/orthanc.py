@@ -1,4 +1,4 @@
-"""The part of Orthanc's REST interface that the worker uses, by httpx.
+"""A client for the part of Orthanc's REST API that the worker uses, by httpx.
 
 https://orthanc.uclouvain.be/api/. A study's record is kept in metadata, which Orthanc changes only for who knows its
 last state (`CheckRevisions` in its configuration).

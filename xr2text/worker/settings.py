@@ -1,4 +1,4 @@
-"""The worker's settings, and the rules by which it takes series."""
+"""The worker's settings, and its rules for which series it reads."""
 
 from datetime import date, timedelta
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""From the images of a study to the documents of its report."""
+"""Reads a study: from its images to the documents of its report."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace

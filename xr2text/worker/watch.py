@@ -1,4 +1,4 @@
-"""How the work stands: for a person, for Prometheus, and for whoever asks whether the worker is well."""
+"""Monitoring of the worker: a status summary, Prometheus metrics and a health check."""
 
 import threading
 import time

@@ -1,8 +1,8 @@
-"""The worker: takes what became stable in Orthanc, puts reports back, and keeps no state of its own.
+"""The worker: reads studies that became stable in Orthanc and stores reports. It keeps no state of its own.
 
-A study's record, in its metadata, says where it stands. It is written with Orthanc's revision check, so that of several
-workers one has a study. A claim that does not change for `lease_seconds` is a dead worker's. What is logged of a study
-is a hash of its UID.
+The state of a study is recorded in its metadata. Orthanc's revision check ensures that only one of several workers has
+a study. A claim that does not change for `lease_seconds` is taken as a dead worker's. The log names a study by a hash
+of its UID.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Radiographs with finding labels and without reports, for training alone, beside any source.
+"""Radiographs with finding labels and without reports, for training only, beside any source.
 
 FOLDER/labels.csv       image, findings (NIH ChestX-ray14's words, parted by |), view, patient
 FOLDER/images/*         frontal radiographs

@@ -1,4 +1,4 @@
-"""What the readers of several layouts share: image folders, R2Gen's annotation, splits by patient."""
+"""Shared by several readers: image folders, R2Gen's annotation, splits by patient."""
 
 import hashlib
 import re
