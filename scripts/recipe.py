@@ -52,7 +52,7 @@ class Launcher:
         run = [option.removeprefix("output=") for option in options if option.startswith("output=")][-1]
         environment = os.environ | {
             "OMP_NUM_THREADS": str(self.threads), "TQDM_POSITION": str(line),
-            "TQDM_BAR_FORMAT": f"{run}: {{l_bar}}{{bar}}{{r_bar}}",
+            "TQDM_BAR_FORMAT": run.replace("{", "{{").replace("}", "}}") + ": {l_bar}{bar}{r_bar}",
         }  # fmt: skip
         with subprocess.Popen([sys.executable, train.__file__, *options], env=environment) as process:
             self.running.add(process)

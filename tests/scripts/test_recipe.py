@@ -92,12 +92,14 @@ def stand_in(tmp_path, monkeypatch):
 
 
 def test_trainings_share_the_cores_and_the_terminal(stand_in, tmp_path):
-    recipe.train_together("tiny.yaml", {tmp_path / name: [] for name in ("a", "b", "c")}, 2)
-    assert all((tmp_path / name / "tiny" / "checkpoint").is_dir() for name in ("a", "b", "c"))
-    started = [(tmp_path / f"{name}.started").read_text() for name in ("a", "b", "c")]
+    names = ("a", "b", "{c}")
+    recipe.train_together("tiny.yaml", {tmp_path / name: [] for name in names}, 2)
+    assert all((tmp_path / name / "tiny" / "checkpoint").is_dir() for name in names)
+    started = [(tmp_path / f"{name}.started").read_text() for name in names]
     assert sorted(started[:2]) == ["3 0", "3 1"] and started[2] in started[:2]
-    bar = (tmp_path / "a.bar").read_text().format(l_bar="epoch 1/5 ", bar="", r_bar="")
-    assert bar == f"{tmp_path / 'a' / 'tiny'}: epoch 1/5 "
+    for name in names:
+        bar = (tmp_path / f"{name}.bar").read_text().format(l_bar="epoch 1/5 ", bar="", r_bar="")
+        assert bar == f"{tmp_path / name / 'tiny'}: epoch 1/5 "
 
 
 def test_where_one_training_fails_the_others_save_and_stop(stand_in, tmp_path):

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from xr2text.config import load_config
+from xr2text.config import LossConfig, load_config
 from xr2text.data.sources.layout import set_apart
 from xr2text.data.study import DataError, Study
 from xr2text.data.study_table import StudyTable
@@ -31,6 +33,21 @@ def test_examples_know_what_the_terms_of_the_loss_need(write_config, tiny):
     assert [stage.name for stage in data.curriculum.stages] == ["warmup", "easy", "hard"]
     for part, known in ((data.train, True), (data.val, False)):  # the places of findings, which `occlusion` asks for
         assert any(part[index]["finding_regions"].any() for index in range(len(part))) == known
+
+
+def test_fewer_validation_studies_still_have_reports_where_reports_are_learned(write_config, tiny, monkeypatch):
+    monkeypatch.setattr("xr2text.training.data.WATCHED_STUDIES", 1)
+    config = load_config(write_config())
+    studies = load_split_studies(config)
+    first, *others = studies["val"]
+    studies["val"] = StudyTable.of([replace(first, findings="", impression="", source_findings=""), *others], True)
+
+    def watched():
+        return prepare_data(config, studies, tiny.tokenizer, tiny.model.transform).watched.indices
+
+    assert list(watched()) == [1]
+    config.training.losses = LossConfig(ce=0, load_balance=1)
+    assert list(watched()) == [0]
 
 
 def test_augmentation_is_as_strong_as_the_config_says(write_config, tiny):
