@@ -58,6 +58,12 @@ VARIANTS = {
     "without load balance": ("training.losses.load_balance=0",),
     "with R-Drop": ("training.losses.rdrop=0.5", "model.dropout=0.1"),
     "reports as they are written": ("training.recombined=0",),
+    "reports in the same training": (
+        "training.losses.ce=1",
+        "training.losses.label_smoothing=0.05",
+        "training.lr_decoder=1.0e-3",
+        "training.recombined=0.7",
+    ),
 }
 Figure = tuple[float, tuple[float, float] | None]  # value, 95 % bootstrap interval
 

@@ -9,7 +9,7 @@ from xr2text.text.findings.labeler import ABSENT, LABELS, PRESENT, UNCERTAIN, fi
 from xr2text.text.findings.table import KINDS
 
 HIGH, MODERATE = 0.8, 0.5  # least confidence of these levels; below MODERATE it is low
-POSSIBLE = 2  # how many times its usual probability an absent finding needs to count as possible
+POSSIBLE = 2  # multiple of its usual probability from which an absent finding counts as possible
 _WRITTEN = {label: status for status, label in LABELS.items()}
 
 
@@ -35,7 +35,7 @@ class FindingReading:
 
     @property
     def assessed(self) -> bool:
-        """Whether the head was measured to know the finding well enough to rely on."""
+        """Whether the head knows the finding well enough to rely on; True where nobody has measured."""
         return self.measure is None or self.measure.assessed
 
     @property
@@ -45,15 +45,16 @@ class FindingReading:
 
     @property
     def disagrees(self) -> bool:
-        """Whether the report asserts a finding that counts as absent, or does not assert one that counts as present. A
-        head that does not know the finding well is not considered."""
+        """Whether the report asserts a finding that counts as absent, or leaves out or denies one that counts as
+        present. The latter only where a person has set the finding, or the head knows it."""
         if self.written in (PRESENT, UNCERTAIN):
             return not self.seen
         return self.seen and (self.assessed or self.set_to is not None)
 
 
 def with_finding(findings: Mapping[str, str], name: str, state: str, known: Collection[str]) -> dict[str, str]:
-    """Sets one more finding. Its general finding becomes present with it; its special kinds become absent with it."""
+    """The set findings with one more. With a present finding its general one is present, with an absent one its special
+    kinds are absent."""
     names = [name]
     pairs = list(KINDS.items())  # nodules of a side, then nodules
     for kind, general in pairs if state == PRESENT else pairs[::-1]:
@@ -64,7 +65,7 @@ def with_finding(findings: Mapping[str, str], name: str, state: str, known: Coll
 
 
 def without_finding(findings: Mapping[str, str], name: str, known: Collection[str]) -> dict[str, str]:
-    """Takes back one set finding, and what was set along with it."""
+    """The set findings without one of them, and without what was set along with it."""
     with_it = with_finding({}, name, findings[name], known) if name in findings else {}
     return {finding: state for finding, state in findings.items() if with_it.get(finding) != state}
 

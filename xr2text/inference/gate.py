@@ -57,7 +57,7 @@ class GateSettings:
     components: int = 192  # P
     sure: float = 0.5  # least probability to accept a frontal class
     refuses: float = 0.9  # least probability to refuse a lateral view or another image
-    far: float = 1.2  # largest distance from the fitted frontal radiographs; beyond it an image is doubtful
+    far: float = 1.2  # largest distance from the fit's frontal radiographs; beyond it an image is doubtful
     unusual: float = 0.83  # beyond this distance a radiograph passes with a warning, as about 1 % of real ones do
 
 
@@ -98,8 +98,8 @@ class Gate(nn.Module):
 
     @torch.inference_mode()
     def judge(self, pooled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features [B, D] -> probabilities of the classes [B, C], and distances [B] from the fitted frontal
-        radiographs. 99.5 % of frontal radiographs that were held out of the fit have a distance of at most 1."""
+        """Features [B, D] -> probabilities of the classes [B, C], and distances [B] from the frontal
+        radiographs of the fit. Of those held out of the fit, 99.5 % have a distance of at most 1."""
         components = (pooled - self.centre) @ self.axes
         away = (components - self.frontal_centre) @ self.frontal_whitening
         return self.classifier(components).softmax(1), away.norm(dim=1) / self.usual

@@ -38,9 +38,9 @@ class Sentence:
     region_weights: dict[str, float]  # attribution by region, summing to 1; empty: a person wrote it
     confidence: float | None = None  # probability that it is true, see `sentence_confidence`; None: a person wrote it
     not_assessed: tuple[str, ...] = ()  # findings of the sentence that the model does not know well enough
-    as_set: tuple[str, ...] = ()  # findings that a person has set, and the sentence follows
-    against_set: tuple[str, ...] = ()  # findings that a person has set, and the sentence contradicts
-    lateral_weight: float = 0.0  # attribution to the lateral view, relative to all regions
+    as_set: tuple[str, ...] = ()  # findings of which the sentence says what a person has set
+    against_set: tuple[str, ...] = ()  # findings of which it contradicts what a person has set
+    lateral_weight: float = 0.0  # fraction of the attribution that is the lateral view's; the regions have the rest
     possible: tuple[str, ...] = ()  # findings that it denies although they have twice their usual probability
 
     @property

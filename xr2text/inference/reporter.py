@@ -168,7 +168,7 @@ class Reporter:
 
     @contextmanager
     def _in_turn(self) -> Iterator[None]:
-        """One report at a time, with as many threads as there are free cores: two threads that share a core are far
+        """One report at a time, with no more threads than there are free cores: two threads that share a core are far
         slower than one. torch's thread count is that of the whole process."""
         with self._turn:
             torch.set_num_threads(min(self._threads, free_cores()))

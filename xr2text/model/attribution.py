@@ -27,8 +27,8 @@ def sentence_attribution(
     model: XR2Text, visual: VisualTokens, of_tokens: torch.Tensor, sentences: Iterable[Iterable[LocatedSentence]]
 ) -> list[list[torch.Tensor]]:
     """Where each sentence of each report was written from, [K + 1]: the regions and, last, the lateral view. For a
-    sentence that names findings, these are the places where the finding head sees them; asserted findings count before
-    denied ones. For any other sentence it is the mean of its tokens' [B, T, K + 1]."""
+    sentence that names findings, this is where the finding head sees those that it asserts, or, if it asserts none,
+    those that it denies. For any other sentence it is the mean of its tokens' [B, T, K + 1]."""
     names = model.config.findings
     of_findings = model.finding_head.attribution(visual).cpu() if names else None  # [B, F, K + 1]
 
@@ -45,7 +45,7 @@ def sentence_attribution(
 @torch.inference_mode()
 def read_tokens(model: XR2Text, generated: GeneratedReports) -> tuple[torch.Tensor, torch.Tensor]:
     """Reads the finished reports in one teacher-forced pass: where each token was written from, [B, T, K + 1], see
-    `attention_by_place`, and its log-probability [B, T]."""
+    `attention_by_place`, and its log-probability after the tokens before it, [B, T] in nats."""
     context = model.decoder_context(generated.visual, generated.finding_logits)
     states, attention = model.decoder.hidden_states_and_attention(context, generated.token_ids)
     log_p = F.linear(states, *model.decoder.output_layer()).float().log_softmax(-1)  # [B, T, V]

@@ -48,7 +48,7 @@ class ImageEncoder(nn.Module):
         self.grid = (image_size // config.stride, image_size // config.stride)
         self.norm = nn.LayerNorm(self.width)
         self.frozen_modules: list[nn.Module] = []
-        self.momenta: list[tuple[nn.BatchNorm2d, float]] = []  # of layers that are computed twice
+        self.momenta: list[tuple[nn.BatchNorm2d, float]] = []  # of what gradient checkpointing computes twice
         if config.frozen_groups:
             self._freeze_groups(config.frozen_groups)
 
@@ -87,7 +87,8 @@ class ImageEncoder(nn.Module):
         self.momenta = [(norm, norm.momentum) for norm in self.backbone.modules() if isinstance(norm, nn.BatchNorm2d)]
 
     def _update_statistics(self, update: bool) -> None:
-        """Switches the statistics' updates off while a backward pass computes the same batch again."""
+        """Switches updates of the normalisation statistics on or off. They are off in a backward pass, which computes
+        the same batch again."""
         for norm, momentum in self.momenta:
             norm.momentum = momentum if update else 0.0
 
@@ -99,7 +100,7 @@ class ImageEncoder(nn.Module):
         maps = [maps[0], *(F.interpolate(level, self.grid, mode="bilinear") for level in maps[1:])]
         features = self.norm(torch.cat(maps, dim=1).flatten(2).transpose(1, 2))  # [B, N, C]
         if self.momenta and features.requires_grad:
-            features.register_hook(lambda _: self._update_statistics(False))  # called when the backward pass begins
+            features.register_hook(lambda _: self._update_statistics(False))  # the encoder's backward pass begins here
         return features, pooled
 
     def load_pretrained(self) -> None:
@@ -111,7 +112,7 @@ class ImageEncoder(nn.Module):
 def load_backbone_weights(backbone: nn.Module, name: str, source: str) -> None:
     """Loads timm's weights of a model ("timm"), or those of a file or of an installed package ("package:NAME"). Raises
     ConfigError where they are not to be found or do not fit the model."""
-    state, wanted = _read_weights(name, source), backbone.state_dict()  # possibly without the classifier's tensors
+    state, wanted = _read_weights(name, source), backbone.state_dict()  # `wanted` may lack the head, see `ImageEncoder`
     if not wanted.keys() <= state.keys():  # another library's names for the same tensors in the same order
         names = timm.create_model(name, pretrained=False).state_dict()
         state = dict(zip(names, state.values(), strict=False))

@@ -26,7 +26,7 @@ Interval = list[float]  # a proportion or area, and the ends of its interval of 
 @dataclass(frozen=True)
 class FindingMeasure:
     """How well the head knows a finding on studies that it was not trained on, at its threshold (the AUC has none).
-    None where there are too few cases to measure."""
+    None where there are no cases to measure by."""
 
     positives: int
     negatives: int
@@ -137,7 +137,7 @@ class FindingHead(nn.Module):
 
     def _scores(self, visual: VisualTokens) -> torch.Tensor:
         """The score of each finding from each region token and lateral token, [B, K*R + L, F]; -inf outside the
-        finding's regions."""
+        finding's regions, and for lateral tokens of studies without a lateral view."""
         regional = visual.tokens[:, self.global_queries :]  # [B, K*R, D]
         mask = self.region_mask.repeat_interleave(regional.shape[1] // len(REGIONS), 0)  # [K*R, F]
         scores = self.classify(regional).float() + mask

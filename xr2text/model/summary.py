@@ -1,4 +1,4 @@
-"""The parameters of a model, counted without its weights."""
+"""The number of parameters of a model, by part."""
 
 from pathlib import Path
 

@@ -20,7 +20,7 @@ from xr2text.model.lateral import LateralImages, LateralQueries
 
 @dataclass
 class XR2TextOutput(VisualTokens):
-    """The output of one forward pass.
+    """The output of one forward pass: the visual tokens, and what is predicted from them.
 
     Attributes:
         finding_logits: [B, F] in the order of `config.findings`; None where it is empty.
@@ -73,8 +73,8 @@ class XR2Text(nn.Module):
         labels: torch.Tensor | None = None,
         lateral: LateralImages | None = None,
     ) -> XR2TextOutput:
-        """Teacher forcing: images [B, 3, S, S] and labels [B, T] (token ids, IGNORED where padded) -> logits of the
-        report. `box` and `lateral` as for `encode_image`."""
+        """Teacher forcing: images [B, 3, S, S] and labels [B, T] (token ids, IGNORED where padded) -> the output,
+        with the report's logits. `box` and `lateral` as for `encode_image`."""
         visual = self.encode_image(pixel_values, box, lateral)
         finding_logits = self.predict_findings(visual)
         logits = None if labels is None else self.decoder(self.decoder_context(visual, finding_logits), labels)

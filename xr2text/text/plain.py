@@ -43,7 +43,8 @@ def plain_text(text: str) -> str:
 
 
 def _part_items(text: str) -> str:
-    """Starts a paragraph at each item of a list "1) ... 2) ...". A single number or letter is a word."""
+    """Starts a paragraph at each item of a list, such as "1) ... 2) ...", in place of its mark. A single number or
+    letter is a word."""
     marks = list(_ITEM.finditer(text))
     places = [_place(*mark.groups()) for mark in marks]
     listed, expected = [], None

@@ -107,7 +107,7 @@ def locate_sentences(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> 
 
 
 def _sections(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> dict[int, list[tuple[int, int]]]:
-    """(position, token) of the tokens of findings and impression, divided at the tokens that open them."""
+    """(position, token) of the tokens of findings and impression, by the id of the token that opens the section."""
     findings_id, impression_id = tokenizer.convert_tokens_to_ids([FINDINGS_TOKEN, IMPRESSION_TOKEN])
     sections: dict[int, list[tuple[int, int]]] = {findings_id: [], impression_id: []}
     current = findings_id

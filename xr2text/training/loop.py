@@ -20,7 +20,7 @@ from xr2text.training.state import Progress, StopRequest
 
 SAVE_SECONDS = 600  # seconds between two saved states within an epoch
 MAX_GRAD_NORM = 1.0  # gradients are clipped to it
-FIRST_PROJECTION = 50  # updates after which the duration is projected
+FIRST_PROJECTION = 50  # updates of a session after which the duration is projected
 
 
 class NonFiniteLossError(XR2TextError):
@@ -138,7 +138,8 @@ class Clock:
         self._saved, self._updates = time.monotonic(), 0
 
     def after_update(self) -> bool:
-        """Saves the state where it is time. Returns whether the run is to stop, on all processes alike."""
+        """Saves the state where it is time, or the run is to stop. Returns whether it is to stop; the same on all
+        processes."""
         now, self._updates = time.monotonic(), self._updates + 1
         if self._updates == 1:
             self._first = now

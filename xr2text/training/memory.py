@@ -46,7 +46,7 @@ def fit_batch(objective: Objective, data: ReportDataset, settings: TrainingConfi
 
 
 def _fits(objective: Objective, data: ReportDataset, settings: TrainingConfig, accelerator: Accelerator) -> bool:
-    """Whether two updates on the longest batch fit on every process. Weights, buffers and random state are restored."""
+    """Whether two updates on the longest batch fit on every process. Weights, buffers and random state stay as is."""
     batch = collate(data.longest_examples(settings.batch_size))
     before = {name: value.clone() for name, value in objective.named_buffers()}
     objective.alone, failed = True, 0.0  # does not wait for other processes, which may have failed

@@ -95,8 +95,8 @@ def _use_cores(processes: int) -> None:
 
 
 def _precision(choice: str) -> str:
-    """The mixed precision of this run: as configured, else as given to `accelerate launch`, else the best of this
-    hardware."""
+    """The mixed precision of this run: as configured, else as given to `accelerate launch`, else as the
+    hardware allows: bf16 or fp16 on a GPU, no on a CPU."""
     if choice == "fp16" and not torch.cuda.is_available():
         raise ConfigError("training.mixed_precision fp16 needs a GPU; a CPU takes no or bf16")
     if choice != "auto":

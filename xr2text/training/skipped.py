@@ -77,7 +77,7 @@ class Skipped:
 
 
 class SkippingSubset(Subset):
-    """The training examples of a stage. For a radiograph that cannot be read the next readable one takes its place, so
+    """The training examples of a stage. The next readable radiograph takes the place of one that cannot be read, so
     that batches keep their size; "skipped" has the reason (index: reason)."""
 
     def __init__(self, data: ReportDataset, indices: Sequence[int], skipped: Skipped):

@@ -130,10 +130,10 @@ def saved_states(output: Path) -> list[Path]:
 
 @contextmanager
 def only_run(output: Path, cache: str | None = None) -> Iterator[None]:
-    """Holds a lock on the run's folder `output`; with several processes, the first one holds it for all.
+    """Locks the run's folder `output` against other runs; with several processes, the first one locks it for all.
 
     Raises:
-        ConfigError: another run does, or it or the folder `cache` cannot be written.
+        ConfigError: another run has locked it, or it or the folder `cache` cannot be written.
     """
     if os.environ.get("RANK", "0") != "0":
         yield

@@ -36,7 +36,7 @@ from xr2text.training.state import Progress
 SAMPLES = 3  # scored studies in the training report
 LEAST_POSITIVES = 20  # below, a finding takes the common scaling, since its own would be chance
 SCORE_DIGITS = 3  # of the score: where two epochs differ by less, the one with the lower validation loss is kept
-LIKELY = 0.5  # threshold of a finding that is not assessed
+LIKELY = 0.5  # threshold of a finding that is not assessed: present where that is more likely than not
 THRESHOLDS = torch.linspace(0.02, 0.8, 79)
 
 
@@ -150,8 +150,8 @@ class Validator:
 def predict(
     model: XR2Text, loader: DataLoader, accelerator: Accelerator, read_reports: bool
 ) -> tuple[float | None, torch.Tensor | None, torch.Tensor]:
-    """Runs the model over the validation studies. Returns the mean cross-entropy per token where `read_reports`, the
-    finding head's logits [N, F] (None without a head) and the labels [N, F]."""
+    """Runs the model over the validation studies, each counted once. Returns the mean cross-entropy per token (None
+    without `read_reports`), the finding head's logits [N, F] (None without a head) and the labels [N, F]."""
     model.eval()
     sums, logits, finding_labels = [], [], []
     for batch in progress_bar(loader, "validation", accelerator):
@@ -182,7 +182,7 @@ def predict(
 
 @torch.inference_mode()
 def write_reports(generator: ReportGenerator, loader: DataLoader, accelerator: Accelerator) -> dict[int, ReportText]:
-    """Generates the reports of all studies. Returns them by example index, on every process."""
+    """Generates a report of each study. Returns the reports by example index, on every process."""
     generator.model.eval()
     reports: dict[int, ReportText] = {}
     for batch in progress_bar(loader, "writing reports", accelerator):

@@ -15,7 +15,7 @@ from xr2text.phantom.drawing import draw_phantom
 
 log = logging.getLogger(__name__)
 
-# Two radiographs of NIH ChestX-ray14 (free of restrictions), from torchxrayvision's tests.
+# Two radiographs of NIH ChestX-ray14, whose use NIH does not restrict, from torchxrayvision's tests.
 URL = "https://raw.githubusercontent.com/mlmed/torchxrayvision/f4087a0b0d0cdc6a5877fb5456965b6d29adb1e5/tests/"
 PUBLIC = {
     "00000001_000.png": "sha256:c8cbe59e6b9b186060dc68e63965658fa6b5b3ada6648d25c189b8b69b43cd4c",

@@ -271,7 +271,7 @@ def save_batch(session: Session, name: str) -> dict[str, str]:
 
 
 def worklist_answer(session: Session, message: dict[str, Any] | None = None) -> Answer:
-    """The worklist of the session; empty where there is no batch."""
+    """The worklist of the session; empty where there is neither a batch nor a message."""
     return {"worklist": gr.HTML(value=worklist_view(session.batch, message))} if session.batch or message else {}
 
 

@@ -91,7 +91,7 @@ def _forgetting(page: gr.Blocks) -> Callable[[Session], None]:
         page.state_holder.session_data.pop(session.key, None)
         page.state_holder.time_last_used.pop(session.key, None)
 
-    return forget  # a function, since gradio makes deep copies of the callback
+    return forget  # a plain function: gradio makes deep copies of the callback, which are cheap then
 
 
 def _bar(reporter: Reporter) -> gr.HTML:

@@ -32,7 +32,7 @@ class Rules(Settings):
         """The series, given with their `MainDicomTags`, that the rules accept.
 
         Raises:
-            ImageError: they take none; the message names the rule.
+            ImageError: the rules accept none; the message names the rule.
         """
         for rule, tag in (("modalities", "Modality"), ("body_parts", "BodyPartExamined"), ("stations", "StationName")):
             accepted = {value.upper() for value in getattr(self, rule)}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from xr2text.inference.reporter import Report, Reporter
 
 MAX_IMAGES = 8  # images of a study that are read at most
-VIEWS = ("PA", "AP", None, "lateral")  # in order of preference
+VIEWS = ("PA", "AP", None, "lateral")  # in the order in which a report is tried
 _TIMES = ("AcquisitionDate", "AcquisitionTime", "ContentTime", "InstanceNumber")
 _DICOM = Radiograph(np.zeros((1, 1), np.float32), "DICOM")  # stands in for an image that was not decoded
 

@@ -46,12 +46,12 @@ class Record(BaseModel):
     """The state of a study. Done, refused and failed studies have their answer; written ones have yet to be sent."""
 
     state: Literal["waiting", "claimed", "written", "done", "refused", "failed"] = "waiting"
-    token: str = ""  # random, new with each write
+    token: str = ""  # name of the worker that wrote this, and a random part, new with each write
     images: str = ""  # hash of the answered images
     attempts: int = 0
     version: int = 0  # of the documents; 0: there are none
     report: str = ""  # UID of the newest Structured Report
-    reported: bool = False  # the documents are of a report, not a refusal; never reset
+    reported: bool = False  # the study has had a report, not only refusals; never reset
     objects: list[str] = []  # Orthanc's ids of the newest documents
     reasons: list[str] = []
 
@@ -147,7 +147,7 @@ class Worker:
         self.heard = time.monotonic()
 
     def work_through(self, stop: Event) -> bool:
-        """Handles the studies that are due, for at most a poll's time. Returns whether there was any."""
+        """Handles the studies that are due; begins none after a poll's time. Returns whether more may be due."""
         until, study = time.monotonic() + self.config.poll_seconds, None
         while time.monotonic() < until and not stop.is_set() and (study := self._next()) is not None:
             try:
@@ -227,7 +227,7 @@ class Worker:
         return Task(study, label, facts["LastUpdate"], images, _digest(images), reason, record, tag)
 
     def _write(self, task: Task, **changes: object) -> bool:
-        """Writes the task's record with `changes`. Returns false where somebody else has changed it."""
+        """Writes the task's record with `changes`. False where another has changed it, or the study is gone."""
         token = f"{self.name}-{secrets.token_hex(4)}"
         record = task.record.model_copy(update={**changes, "token": token})
         tag = self.orthanc.write_record(task.study, record.model_dump_json(), task.tag)
@@ -289,7 +289,9 @@ class Worker:
         }  # fmt: skip
 
     def _send(self, objects: list[str]) -> bool:
-        """Makes Orthanc send the documents. False where it could not; then no other study is sent for a while."""
+        """Makes Orthanc send the documents. False where it could not; then nothing is sent for `lease_seconds`."""
+        if time.monotonic() < self._send_after:
+            return False
         try:
             self.orthanc.send(objects, self.config.send_to)
         except UnavailableError:
@@ -306,7 +308,7 @@ class Worker:
             log.warning("study %s: the claim could not be given back", task.label)
 
     def _failed(self, task: Task, error: Exception) -> None:
-        """Records a fault. It is final where it is a known error or came again; else the study is tried once more."""
+        """Records a fault. It is final as an XR2TextError or at attempt FAULTS; else the study is tried again."""
         if isinstance(error, XR2TextError):
             reason, final = str(error), True
         else:  # its text may quote patient data

@@ -141,7 +141,7 @@ class _Match:
 
 
 _BREAK = re.compile(r"\n\s*\n|\n\s*(?=(?:[-*•]|\d{1,2}[.)])\s|[A-Z][a-z])")
-_CLOSED = re.compile(r"(?<=[.?!])[)\]>\"']+(?=\s+[A-Z])")  # a closing bracket or quotation mark after it
+_CLOSED = re.compile(r"(?<=[.?!])[)\]>\"']+(?=\s+[A-Z])")  # closing brackets and quotes after a sentence's end
 _HEDGE = re.compile(rf"\b(?:{MAYBE}|borderline|questionabl[ey]|perhaps|suspected)\b")
 
 

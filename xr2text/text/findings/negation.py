@@ -36,7 +36,7 @@ _BOUNDARIES = [
     *(f"{joint} {word}" for joint in (",", "and", ", and") for word in ("this is", "these are", "it is", *_IMPROBABLE)),
 ]
 
-_CAUSE = "§"  # stands for a word that begins the next statement
+_CAUSE = "§"  # stands for a word after which the next statement begins
 _DENIED_BEFORE = _IMPROBABLE + _phrases("""
     no, not, without, negative for, free of, free from, clear of, absence of, absent, nor, neither, lack of, resolution
     of, resolved, removal of, removed, never, non, none, rather than, unremarkable for, clearing of, rules out,

@@ -1,6 +1,6 @@
 """Where a report places a finding: its side and regions, by the words that belong to it.
 
-The words between a finding's neighbours in its sentence are its own, up to the next "and", "with" or comma.
+The words between a finding's neighbours in its sentence belong to it, up to the next joint: "and", "with", a comma.
 """
 
 import re
@@ -65,7 +65,8 @@ def _zones(sentence: str, span: Span, spans: Sequence[Span]) -> tuple[str, str]:
 
 
 def _nearby_words(sentence: str, span: Span, spans: Sequence[Span]) -> tuple[str, str, str]:
-    """The words before, in and after a finding, up to the next "and", "with" or comma."""
+    """The words before, in and after a finding, up to the neighbouring findings or a joint, such as "and" or a
+    comma."""
     before, after = _zones(sentence, span, spans)
     return _JOINT.split(before)[-1], sentence[slice(*span)], _JOINT.split(after)[0]
 

@@ -106,8 +106,8 @@ def report_view(report: Report, changed: Sequence[tuple[str, str]] = ()) -> dict
 
 
 def _rank(reading: FindingReading) -> tuple:
-    """Sorts findings: those that the model sees first, then those that it assesses, each by probability. What a person
-    has set does not change the order."""
+    """Sorts findings: those that the model sees and assesses, then the others that it assesses, then the rest, each by
+    probability. What a person has set does not change the order."""
     seen = reading.probability >= reading.threshold
     return not (seen and reading.assessed), not reading.assessed, -reading.probability
 
