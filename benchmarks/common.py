@@ -26,7 +26,7 @@ def machine(device: str = "cpu") -> str:
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """The duration of a call; on a GPU, until its work is done."""
+    """The duration of a call in seconds, with the work that it gives to a GPU."""
     _wait()
     started = time.perf_counter()
     call()
@@ -35,7 +35,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def median_seconds(call: Callable[[], object], count: int) -> float:
-    """The median duration of `count` calls, after one that is not counted."""
+    """The median duration in seconds of `count` calls, after one that is not counted."""
     call()
     return statistics.median(seconds(call) for _ in range(count))
 
@@ -65,7 +65,7 @@ def publish(title: str, text: str, out: Path | None) -> None:
 
 
 def frontal_files(root: Path, count: int) -> list[Path]:
-    """Frontal radiographs of the Indiana collection, evenly spread over it; repeated where it has fewer."""
+    """`count` frontal radiographs of the Indiana collection, taken at equal steps; repeated where it has fewer."""
     table = read_table(root / "indiana_projections.csv", ("projection", "filename"))
     files = [root / "images" / name for name in table.loc[table["projection"] == "Frontal", "filename"]]
     files = [file for file in files[:: max(1, len(files) // count)] if file.is_file()]

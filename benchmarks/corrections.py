@@ -36,7 +36,7 @@ SIZE = 512  # pixels
 
 
 def write_corrections(folder: Path, count: int) -> None:
-    """Writes corrections as the page keeps them, every fifth for validation; OTHERS more are for the split test."""
+    """Writes corrections as the page keeps them, every fifth for validation; OTHERS more make up the split test."""
     (folder / "images").mkdir(parents=True)
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
@@ -61,7 +61,7 @@ def scores(checkpoint: Checkpoint, studies: list[Study], work: Path) -> str:
 
 
 def trained(checkpoint: str, corrections: Path, run: Path, *settings: str) -> float:
-    """Runs the training. Returns its minutes."""
+    """Trains on the corrections. Returns the minutes that it took."""
     places = [f"data.root={corrections}", f"output={run}", f"training.init_from={checkpoint}", "data.cache=null"]
     launch = [sys.executable, "-m", "accelerate.commands.launch", "-q", "train.py", "--config", "configs/finetune.yaml"]
     started = time.monotonic()

@@ -89,7 +89,7 @@ def estimate_memory(config: Config) -> dict[str, int]:
 
 
 def save_memory(model: XR2Text, settings: TrainingConfig) -> None:
-    """Does what `training.setup.prepare_model` does, which would need more libraries."""
+    """Sets up what saves memory, as `training.optim.prepare_model` does; no part is frozen."""
     if settings.gradient_checkpointing != "none":
         model.enable_gradient_checkpointing(text=settings.gradient_checkpointing == "all")
     if settings.bf16_weights:

@@ -39,7 +39,7 @@ def what(image: GateImage) -> str:
 
 
 def measure(gate: Gate) -> str:
-    """A row for each source and alteration of its images, and one for each way to spoil a radiograph."""
+    """A row for each source and kind of image (`what`), and one for each way to spoil a radiograph."""
     counts: dict[tuple[str, str], Counter] = {}
     frontal, unusual, views = [], 0, Counter()
     for image in measured_images(np.random.default_rng(1)):
@@ -76,7 +76,7 @@ def measure(gate: Gate) -> str:
 
 
 def of_view(views: Counter, label: int, name: str) -> str:
-    """How many images of a class are called by its name."""
+    """The share of a class's images that the gate calls by its name, and their number, in words."""
     number = sum(count for (given, _), count in views.items() if given == label)
     return f"{views[label, name] / number:.1%} of {number}"
 

@@ -142,7 +142,7 @@ def reports(size: str, batch_size: int) -> str:
 
 @torch.inference_mode()
 def compact(size: str) -> str:
-    """The shipped checkpoint on phantoms, in batches and one by one, and the training of the compact config."""
+    """The shipped checkpoint on phantoms, alone and in a batch, and the training of the compact config."""
     from benchmarks.common import CHECKPOINT
     from benchmarks.models import sized_config
     from benchmarks.training_speed import measure, our_training
@@ -202,7 +202,7 @@ def run_row(name: str, size: str) -> None:
 
 
 def measured(name: str, size: str, limit: float) -> str:
-    """Starts a row's process and waits for it, for at most its limit."""
+    """Starts a row's process and waits for it, at most `limit` seconds. Returns its result, or why there is none."""
     command = [sys.executable, "-m", "benchmarks.gpu", "--row", name, "--size", size]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True

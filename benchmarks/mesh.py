@@ -74,7 +74,7 @@ SAME: dict[str, tuple[str, ...]] = {
 
 
 def indexed_terms(mesh: str, problems: str) -> set[str]:
-    """MeSH headings, and each heading with each of its qualifiers, in lower case."""
+    """The terms of MeSH and Problems in lower case: headings, and each heading with each of its qualifiers."""
     terms = {term.strip() for term in problems.lower().split(";")}
     for term in mesh.lower().replace("aorta, thoracic", "aorta").split(";"):
         heading, *qualifiers = (part.strip() for part in term.split("/"))
@@ -83,7 +83,7 @@ def indexed_terms(mesh: str, problems: str) -> set[str]:
 
 
 def read_indexed(root: Path) -> tuple[pd.Series, pd.DataFrame]:
-    """Text and indexed terms of the indexed studies, by their number."""
+    """The texts of the indexed studies, and which findings of SAME people indexed in them; both by study number."""
     reports = read_table(root / "indiana_reports.csv", ("uid", "MeSH", "Problems", "findings", "impression"))
     reports = reports[reports["Problems"].str.lower() != "no indexing"].set_index("uid")
     reports.index = reports.index.astype(str)

@@ -54,8 +54,8 @@ def our_generator(config: Config, device: str) -> ReportGenerator:
 
 
 def stock_model(config: ModelConfig, device: str, vocab_size: int | None = None) -> VisionEncoderDecoderModel:
-    """Swin and BART's decoder of the same sizes as ours: Swin-Base where ours has it, else the Swin whose parameters
-    are nearest to those of our encoder and projection. It has no text encoder."""
+    """A Swin encoder and a BART decoder of our decoder's sizes, without a text encoder. The Swin is Swin-Base where
+    ours is one, else the one whose number of parameters is nearest to that of our encoder and projection."""
     decoder = BartConfig(
         vocab_size=vocab_size or vocabulary(config), d_model=config.width, encoder_layers=0,
         decoder_layers=config.decoder.layers, encoder_attention_heads=config.heads,
@@ -100,7 +100,7 @@ def parameters(model: nn.Module) -> int:
 
 
 def random_batch(config: Config, device: str) -> dict[str, torch.Tensor]:
-    """A batch as `data.dataset.collate` makes it: noise for images, reports of random words of the longest length.
+    """A batch as `data.dataset.collate` makes it: noise for images, and random reports of the longest length.
 
     Shapes: B batch, S image side, T tokens, K regions, F findings, H x W patch grid.
     """

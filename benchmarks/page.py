@@ -91,7 +91,7 @@ class PageReader:
         return self._answer()
 
     def light_up(self, number: int) -> None:
-        """Moves into a sentence, whose region then lights up."""
+        """Clicks a sentence, whose region then lights up."""
         self.browser.find_elements(By.CSS_SELECTOR, "#reader .words")[number].click()
 
     def save_picture(self, file: Path, width: int = 1280, height: int = 800) -> None:

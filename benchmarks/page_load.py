@@ -169,7 +169,7 @@ def hostile_table(ways: dict[str, tuple[Counter, list[float]]]) -> str:
 
 
 def time_drops(reader: PageReader, files: list[Path]) -> str:
-    """Seconds from the drop of each file to the report and the picture on the page; the first file is not counted."""
+    """Measures the seconds from a file's drop to the report and the picture on the page; the first is not counted."""
     reader.ask(files[0])
     waited = [seconds(lambda file=file: reader.ask(file)) for file in tqdm(files[1:], desc="dropped into the page")]
     return (

@@ -70,7 +70,8 @@ class Contest:
         search_stock(self.stock, images, self.beams, tokens)
 
     def drawer(self, threads: int) -> Callable[[Radiograph], object]:
-        """Gate, report, attribution and the picture of the overlays, with this many threads."""
+        """A function of a radiograph: gate, report, attribution and the picture of the overlays. Sets the number of
+        threads."""
         torch.set_num_threads(threads)
         reporter = Reporter(self.checkpoint, "cpu", self.gate)
         return lambda radiograph: paint(make_canvas(reporter.report(radiograph, force=True)))

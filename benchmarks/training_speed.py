@@ -104,7 +104,7 @@ class Speed:
 
     @property
     def share(self) -> str:
-        """The fraction of the GPU's peak."""
+        """The percentage of the GPU's peak, or "not known"."""
         peak = known_peak(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
         return f"{100 * self.tflops / peak:.0f} %" if peak else "not known"
 

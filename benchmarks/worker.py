@@ -109,7 +109,8 @@ def answered(study: str) -> bool:
 
 
 def throughput(images: list[Path], count: int, checkpoint: str) -> tuple[float, list[float], list[str]]:
-    """Films per hour of `count` workers from the first answer on, memory of the first worker in MiB, and states."""
+    """Films per hour of `count` workers from two answers each on, memory of the first worker after each part in MiB,
+    and states."""
     with tempfile.TemporaryDirectory() as name, archive(Path(name)):
         sent = [film(image, Path(name)) for image in images]
         for start in range(0, len(sent), 100):

@@ -82,7 +82,7 @@ def _turned(pixels: Pixels, label: int) -> Pixels:
 
 
 def _varied(pixels: Pixels, random: Random) -> Pixels:
-    """Varies an image as another hospital might: cropped, marked, framed, tilted, blurred, noisy, with another
+    """Varies an image as another hospital might give it: cropped, marked, framed, tilted, blurred, noisy, with another
     contrast."""
     height, width = pixels.shape
     most = random.choice([0.05, 0.12])
@@ -110,7 +110,7 @@ def _varied(pixels: Pixels, random: Random) -> Pixels:
 
 
 def _marked(pixels: Pixels, random: Random) -> Pixels:
-    """Draws tubes and wires across an image, or the letters and arrows of a publication."""
+    """Draws one to four marks on an image: tubes and wires across it, or the letters and arrows of a publication."""
     size, pixels = np.array(pixels.shape[::-1]), np.round(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
     for _ in range(random.integers(1, 5)):
         ends, shade = random.uniform(0, 1, (2, 2)) * size, int(random.integers(150, 256))
@@ -138,7 +138,8 @@ def _piece(pixels: Pixels, random: Random) -> Pixels:
 def _frontal(
     source: str, pixels: Pixels, fitted: bool, random: Random, variants: int, upright: int = 1
 ) -> Iterator[GateImage]:
-    """Frontal radiographs upright, repeated for fitting, and in some of the seven other orientations."""
+    """A frontal radiograph upright, for fitting with `upright` varied copies, and in `variants` of the seven other
+    orientations."""
     yield GateImage(source, 0, pixels)
     for _ in range(upright if fitted else 0):
         yield GateImage(source, 0, _varied(pixels, random))

@@ -72,7 +72,7 @@ class Launcher:
 
 def train_together(config: str, runs: dict[Path, list[str]], jobs: int) -> None:
     """Trains a config with the overrides of each folder, `jobs` at a time. If one fails or is stopped, or this process
-    is stopped, the others save their states and end."""
+    is asked to stop, the others save their states and end."""
     launcher, pool = Launcher(jobs), ThreadPoolExecutor(jobs)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     calls = [pool.submit(trained, [config], changes, folder, launch=launcher) for folder, changes in runs.items()]

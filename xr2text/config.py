@@ -134,7 +134,7 @@ class LossConfig(Settings):
     focal: Weight = 0.0  # token focal loss
     load_balance: Weight = 0.0  # region regularisation: keeps the router, over a batch, from forgetting regions
     mask_kl: Weight = 0.0  # draws each region's attention over its mask (data.segmentation)
-    soft_iou: Weight = 0.0  # makes its shape that of the mask
+    soft_iou: Weight = 0.0  # makes the shape of that attention the mask's
     findings: Weight = 0.0  # binary cross-entropy of the finding head
     occlusion: Weight = 0.0  # the same on copies with a region in black, where findings of that region cannot be seen
     rdrop: Weight = 0.0  # symmetric KL between two passes of the decoder under different dropout
@@ -180,7 +180,7 @@ class TrainingConfig(Settings):
         Literal["auto", "no", "fp16", "bf16"], BeforeValidator(lambda value: "no" if value is False else value)
     ] = "auto"
     gradient_checkpointing: Literal["none", "encoder", "all"] = "none"  # whose activations are computed twice
-    recombined: Fraction = 0.0  # fraction of the reports that are recombined; above 0, all are arranged and reworded
+    recombined: Fraction = 0.0  # fraction of reports that get others' findings; above 0, all are rewritten
     group_by_length: bool = False  # batches of reports of similar length, which need less padding
     # A part whose rate is 0 is frozen.
     lr_encoder: float = Field(1.0e-4, ge=0)
@@ -339,7 +339,7 @@ def _in_words(fault: dict[str, Any], known: list[str]) -> str:
 
 
 def _nearest(wrong: str, names: list[str]) -> str | None:
-    """The known key whose last part is most alike and, of several, the most alike as a whole; None where no key is."""
+    """The known key with the most similar last part, of several the most similar as a whole; None where none is."""
     last = {name: name.rsplit(".", 1)[-1] for name in names}
     near = difflib.get_close_matches(wrong.rsplit(".", 1)[-1], last.values(), 1)
     alike = [name for name in names if last[name] in near]

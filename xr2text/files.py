@@ -58,7 +58,7 @@ def replace_folder(folder: Path) -> Iterator[Path]:
 
 
 def remove_drafts(folder: Path) -> None:
-    """Removes the drafts of killed processes."""
+    """Removes the drafts of killed processes: those older than ABANDONED."""
     for draft in folder.rglob(f".*{DRAFT}"):
         try:
             if time.time() - draft.stat().st_mtime > ABANDONED:

@@ -31,7 +31,7 @@ def worker_map(processes: int) -> Iterator[Callable[..., Iterator]]:
 
 
 def _leave_with_parent() -> None:
-    """Ends a worker when its parent is killed; it would wait for ever for its next items."""
+    """Ends a worker when its parent is killed; otherwise it would wait for ever for its next items."""
 
     def watch() -> None:
         multiprocessing.parent_process().join()

@@ -83,7 +83,7 @@ def run_prepare(args: argparse.Namespace) -> int:
         raise ConfigError("data.cache names no folder to prepare; give one in the config or by --cache")
     if args.download and (config.data.source != "openi" or config.data.root is None):
         raise ConfigError("--download fetches Open-i's archives: it needs data.source openi and a data.root")
-    state = PartialState(cpu=True, timeout=timedelta(hours=24))  # the slowest process may need so much longer
+    state = PartialState(cpu=True, timeout=timedelta(hours=24))  # how long the fastest process may wait for the slowest
     with written_to(config.data.cache):
         if state.is_main_process:
             if args.download:

@@ -8,12 +8,12 @@ from xr2text.errors import XR2TextError
 HELP = "put the page on the Hugging Face Hub as a Space"
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "checkpoints/xr2text-iu"
-# README.md is the page's card; it links to the documents.
+# README.md is the Space's card. It links to the documents, and these to one another.
 PATTERNS = (
     "app.py", "requirements.txt", "README.md", "LICENSE", "xr2text/**/*", "checkpoints/xr2text-gate/*", f"{MODEL}/*",
     "docs/*.md", "benchmarks/*.md", "benchmarks/*.png",
 )  # fmt: skip
-# In these, files of an earlier deployment are deleted.
+# Files of an earlier deployment that match these are deleted.
 FOLDERS = ["xr2text/*", "checkpoints/*", "docs/*", "configs/*", "benchmarks/*"]
 VARIABLE = "XR2TEXT_CHECKPOINT"  # a variable of the Space, read by app.py
 
@@ -89,7 +89,8 @@ def deploy(space_id: str, model: str | None = None, private: bool = False, root:
     except HFValidationError as error:
         names = space_id if model is None else f"{space_id} or {model}"
         raise DeployError(f"{names!r} is no name on the Hub: it must be OWNER/NAME") from error
-    # Not logged in, or refused by the Hub. HfHubHTTPError's bases are of its HTTP library: the Hub is unreachable.
+    # Not logged in, or refused by the Hub. HfHubHTTPError's bases are also its HTTP library's errors, such as those of
+    # a Hub that cannot be reached.
     except (OSError, *HfHubHTTPError.__bases__) as error:
         hint = "`hf auth login` or HF_TOKEN gives a token that may write"
         raise DeployError(f"the Hugging Face Hub did not take it: {error}; {hint}") from error

@@ -1,4 +1,4 @@
-"""The command's parser. Errors that a person can mend are printed as a sentence."""
+"""The command line: parses the arguments and runs a command. Errors that a person can mend are printed as sentences."""
 
 import argparse
 import sys

@@ -32,7 +32,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def written_to(path: Path | str) -> Iterator[None]:
-    """Turns an OSError inside into a sentence that names `path`."""
+    """Turns an OSError inside into an XR2TextError, a sentence that names `path`."""
     try:
         yield
     except OSError as error:

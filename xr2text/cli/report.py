@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if len(findings := dict(args.finding)) < len(set(args.finding)):
         raise XR2TextError("--finding: one finding is set to both present and absent")
     documents = ["txt", "json", *([] if args.no_overlay else ["png"]), *(["maps"] if args.maps else []), *args.also]
-    contents: deque[bytes | Path] = deque()  # files of the current batch
+    contents: deque[bytes | Path] = deque()  # of the files in the current batch; a path where it cannot be read
 
     def images() -> Iterator[tuple[bytes | Path, Path | None]]:
         for file in files:
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _share(files: list[Path]) -> tuple["PartialState | None", list[Path]]:
-    """This process's part of the files, and accelerate's state of the launch; None where this is the only process.
+    """accelerate's state of the launch, None where this is the only process, and this process's part of the files.
     Files of one name go to one process, which numbers their folders."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return None, files
@@ -130,7 +130,7 @@ def set_finding(text: str) -> tuple[str, str]:
 
 def _one_study(reporter: "Reporter", files: list[Path]) -> tuple[list[Path], Path]:
     """The frontal and the lateral file of two files. Raises ImageError where a file cannot be read, or where not
-    exactly one is a lateral view."""
+    exactly one is a lateral view; XR2TextError where there are not two."""
     from xr2text.imaging.radiograph import ImageError
     from xr2text.imaging.read import read_radiograph
 
@@ -179,7 +179,7 @@ def _content(file: Path) -> bytes | Path:
 
 
 def radiograph_files(paths: Iterable[Path]) -> list[Path]:
-    """The radiographs among `paths`: files as they are named, and of a folder those below it, sorted by path.
+    """The files to read: those of `paths` as they are named, and of a folder the radiographs below it, sorted by path.
 
     Raises:
         XR2TextError: a folder holds none.

@@ -3,8 +3,9 @@ once.
 
     FOLDER/images-256px/3f/9a....png    the image on the model's canvas without its padding, grey, 8 bits, lossless
 
-An entry is named by the path of the original. It records the original's version and the recipe by which it was made, so
-that an entry that is out of date is replaced. Its pixels are, bit for bit, those that the original would give.
+An entry's name is a hash of the original's key, such as its path. It records the original's version and the recipe by
+which it was made, so that an entry that is out of date is replaced. Its pixels are, bit for bit, those that the
+original would give.
 
 Shapes: S side of the canvas.
 """

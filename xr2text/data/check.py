@@ -137,7 +137,7 @@ def obstacles(config: Config, splits: dict[str, StudyTable]) -> list[str]:
     found = [f"there is no study for {split}" for split in ("train", "val") if not splits[split]]
     if val and not any(text.strip() for text in val.column("source_findings").to_pylist()):
         found.append("no validation study has findings, so no report can be scored")
-    if train and config.training.init_from is None:  # a checkpoint knows findings that these studies may lack
+    if train and config.training.init_from is None:  # a checkpoint may know what these studies lack
         if config.generation.impression and not train.text_lengths("impression").any():
             found.append("no training study has an impression, which generation.impression=true needs")
         unknown = [name for name in config.model.findings if name not in train.label_names]
@@ -211,7 +211,7 @@ def _check_images(check: Check, config: Config, unreadable: pd.DataFrame) -> Non
 
 
 def _duplicates(images: pd.DataFrame) -> list[str]:
-    """Images that stand in two studies. Across splits, they make scores too good."""
+    """Sentences about images that several studies share. Across splits, they make scores too good."""
     content = images["digest"].where(images["digest"] != "", images["image"].map(lambda image: image.key))
     shared = images[content.duplicated(keep=False)].groupby(content, sort=False)
     users = [dict(zip(group["study"], group["split"], strict=True)) for _, group in shared]

@@ -16,7 +16,7 @@ from xr2text.text.sections import ReportText
 
 
 class Difficulty(NamedTuple):
-    """How much a report contains.
+    """The difficulty of a report: how much it asserts.
 
     Attributes:
         findings: distinct findings that are present or uncertain, support devices left out; 0: a normal study.

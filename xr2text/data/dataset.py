@@ -1,4 +1,4 @@
-"""The training dataset: a frontal radiograph, the lateral one beside it, and their report.
+"""The dataset of training and validation: a frontal radiograph, the lateral one beside it, and their report.
 
 Shapes: E examples, B batch, M of it with a lateral view, S image side, T tokens, F findings, K regions, H x W patch
 grid.
@@ -141,9 +141,9 @@ class ReportDataset(Dataset):
         return [len(self._token_ids(study.report)) for study, _ in self.examples]
 
     def longest_examples(self, count: int) -> list[dict]:
-        """The examples with the longest reports in tokens, for a trial of memory. They are searched among the longest
-        texts, and their radiographs can be read; where there are too few, the first is repeated. Raises DataError where
-        there is none."""
+        """The `count` examples with the longest reports in tokens, for a trial of memory. They are searched among the
+        longest texts, and their radiographs can be read; where there are too few, the first is repeated. Raises
+        DataError where there is none."""
         texts = np.argsort(-report_lengths(self.examples, self.impression), kind="stable")[: 8 * count].tolist()
         found = []
         for index in sorted(texts, key=lambda index: -len(self._token_ids(self.examples[index][0].report))):
@@ -160,8 +160,8 @@ class ReportDataset(Dataset):
     def _report(
         self, study: Study, labels: torch.Tensor, random: np.random.Generator
     ) -> tuple[list[int], torch.Tensor]:
-        """Token ids of a report and its findings [F]: the study's report with `labels`, or a recombined one with what
-        it asserts."""
+        """Token ids of a report and its findings [F]: the study's report with `labels` or, with a recombiner, a
+        rewritten one with what it asserts for certain."""
         if self.recombiner is None or not study.findings:
             return self._token_ids(study.report), labels
         report = self.recombiner.reword(study.report, random)

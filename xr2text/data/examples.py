@@ -1,4 +1,4 @@
-"""The training examples: which radiographs represent which studies.
+"""The examples of training and evaluation: which radiographs represent which studies.
 
 Shapes: E examples, N studies.
 """

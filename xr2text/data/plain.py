@@ -56,7 +56,7 @@ SIDED_SENTENCES = {
 
 def plain_findings(sentence: str, sided: bool) -> str:
     """Replaces a sentence by plain sentences for the findings that it asserts, with their sides where `sided`. A
-    sentence that asserts nothing, or says more, is returned as it is."""
+    sentence that asserts nothing, or also denies or doubts a finding, is returned as it is."""
 
     def say(name: str, sides: set[str | None]) -> str:
         if not sided or name not in SIDED_SENTENCES or None in sides:
@@ -74,7 +74,7 @@ def plain_impression(sentence: str) -> str:
 
 def _plain_names(sentence: str) -> dict[str, set[str | None]]:
     """The findings that a sentence asserts, each with its sides, in the order of `PLAIN_SENTENCES`. A general finding
-    is left out beside its special kind. Empty where the sentence also says something else."""
+    is left out beside its special kind. Empty where the sentence also denies or doubts one."""
     sides, mentions = defaultdict(set), find_mentions(sentence)
     for mention in mentions:
         sides[mention.finding].add(mention.side)

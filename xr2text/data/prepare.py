@@ -29,7 +29,7 @@ def prepare_images(
     progress: bool = True,
 ) -> Prepared:
     """Makes the cache entries, where missing or out of date, of all radiographs that training, validation or evaluation
-    show. A run that was stopped goes on where it was.
+    show. What a stopped run has made is not made again.
 
     Args:
         rank, count: this share among all, which may be on several machines that see the same folder.

@@ -1,8 +1,8 @@
-"""Augmentation of reports: training reports are sorted, completed, reworded, and given findings of other reports.
+"""Augmentation of reports: training reports are given findings of others, reworded, simplified, completed and sorted.
 
-From a few thousand reports a decoder learns by heart which sentences go together, and ignores its finding tokens. In
-reports with sentences combined at random, only the finding tokens predict the next sentence. The order of sentences is
-fixed: if a sentence could stand anywhere, it would be improbable at each place, and beam search would leave it out.
+From a few thousand reports a decoder learns by heart which sentences go together, and hardly uses its finding tokens.
+In reports with sentences combined at random, only the finding tokens predict the next sentence. The order of sentences
+is fixed: if a sentence could stand anywhere, it would be improbable at each place, and beam search would leave it out.
 Normal sentences are exchanged: otherwise the most probable report is one that a radiologist dictated many times.
 """
 
@@ -24,7 +24,7 @@ from xr2text.text.sections import ReportText, split_sentences
 MOST_FINDINGS = 3  # findings added to a report
 PLAIN, SIDED = 0.5, 0.5  # fraction of reports in plain sentences; fraction of these that name sides
 OPACITIES = {"atelectasis", "consolidation", "edema", "lung lesion", "pneumonia"}  # of the lungs, as in CheXpert
-USUALLY_DENIED = 0.2  # a finding denied in at least this fraction of reports is denied in every report
+USUALLY_DENIED = 0.2  # a finding denied in at least this fraction of reports is denied where a report does not name it
 SIZE = re.compile(r"\d\s?(?:mm|cm|millimet\w+|centimet\w+)\b", re.IGNORECASE)
 # Words of what a frontal view alone does not show: earlier studies, the patient's history, the other view.
 BEYOND = re.compile(
@@ -39,7 +39,7 @@ class Recombiner:
     """Rewrites training reports: findings first, usual denials complete, and sentences of several reports combined."""
 
     def __init__(self, reports: Iterable[ReportText]):
-        donors, places = defaultdict(list), defaultdict(list)  # by asserted finding; by asserted or denied findings
+        donors, places = defaultdict(list), defaultdict(list)  # by asserted finding; by that, or by the denied findings
         denials, assertions, denied, count = defaultdict(list), defaultdict(list), Counter(), 0
         for report in reports:
             sentences = split_sentences(report.findings)
@@ -66,8 +66,8 @@ class Recombiner:
         self._places = {named: mean(found) for named, found in places.items()}
 
     def arrange(self, report: ReportText) -> ReportText:
-        """Sorts the sentences: assertions first, then denials, each at its average place in the training reports. A
-        sentence that names no finding stays behind the one before it."""
+        """Sorts the sentences: assertions first, then denials, each at its average place in the training reports. Any
+        other sentence stays behind the one before it."""
         place, placed = 1.0, []
         for sentence in split_sentences(report.findings):
             if _asserted(sentence):
@@ -91,9 +91,9 @@ class Recombiner:
         return ReportText(" ".join(sentences), report.impression)
 
     def reword(self, report: ReportText, random: np.random.Generator) -> ReportText:
-        """Exchanges sentences and keeps the findings. A denial becomes one from any report that denies the same. A
-        sentence about what the study does not show becomes one that asserts the same, or is left out where it asserts
-        nothing."""
+        """Exchanges sentences and keeps the findings. In the findings section, a denial becomes one from any report
+        that denies the same. A sentence about what the study does not show becomes one that asserts the same, or is
+        left out where it asserts nothing."""
 
         def reword(sentences: Iterable[str], denials: dict[frozenset[str], list[str]]) -> str:
             reworded = []
@@ -111,8 +111,8 @@ class Recombiner:
 
     def simplify(self, report: ReportText, random: np.random.Generator) -> ReportText:
         """Makes some reports say of each finding only that it is present, or on which side. A finding head often sees
-        no more, and a decoder that is given no side must not learn to invent one. Sentences with a size are always
-        dropped."""
+        no more, and a decoder that is given no side must not learn to invent one. A sentence with a size is
+        always replaced so, or dropped: no report names a size."""
         plain, sided = random.random() < PLAIN, random.random() < SIDED
 
         def simplify(section: str, say: Callable[[str], str]) -> str:
@@ -135,7 +135,7 @@ class Recombiner:
 
 
 def certain_findings(report: ReportText, findings: Sequence[str]) -> list[float]:
-    """[F], the findings that a decoder is given for a training report: 1 certainly present, 0 not, NaN unknown."""
+    """[F], the findings that a decoder is given for a training report: 1 present for certain, 0 not, NaN unknown."""
     said, _ = read_report(report)
     said = dict.fromkeys(SIDED_FINDINGS, 0) | said  # a finding without a side is on no side
     return [float(said[name] == 1) if name in said else math.nan for name in findings]
@@ -156,7 +156,8 @@ def _insert(report: ReportText, donor: ReportText, finding: str) -> ReportText:
 
 
 def _with_impression(report: ReportText) -> list[str]:
-    """The sentences of the findings, preceded by those of the impression that assert further findings."""
+    """The sentences of the findings, preceded by those of the impression that assert only further findings. Denials of
+    these are left out."""
     sentences = split_sentences(report.findings)
     for sentence in split_sentences(report.impression):
         asserted = _asserted(sentence)

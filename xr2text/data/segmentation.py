@@ -41,8 +41,8 @@ def segmented_studies(folder: str | Path) -> list[Study]:
 
 
 def held_out(studies: Sequence[Study], keys: Sequence[str] | None = None) -> list[Study]:
-    """The studies of `segmented_studies` that a training does not see. With `keys`: those that an earlier training on
-    fewer radiographs did not see."""
+    """The studies of `segmented_studies` that a training does not see. With `keys`: those that its checkpoint lists
+    by `study_key`, since its folder may have held fewer radiographs."""
     if keys is None:
         return list(studies[HELD_OUT - 1 :: HELD_OUT])
     return [study for study in studies if study_key(study) in keys]

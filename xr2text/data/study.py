@@ -54,7 +54,7 @@ class ImageFile:
             raise UnreadableImageError(f"{self}: {error}") from error
 
     def version(self) -> str:
-        """Changes whenever the file does. Raises UnreadableImageError where there is none."""
+        """The version of the file: its size and its time of change. Raises UnreadableImageError where there is none."""
         try:
             state = self.path.stat()
         except OSError as error:

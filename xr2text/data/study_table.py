@@ -76,7 +76,7 @@ class StudyTable(Sequence[Study]):
         return {split: self.select(np.flatnonzero(names == split)) for split in SPLITS}
 
     def column(self, name: str, measure: Callable[[pa.ChunkedArray], Any] = lambda values: values) -> pa.ChunkedArray:
-        """[N] values of a column, or the results of `measure` on it."""
+        """[N] values of a column, or what `measure`, which works value by value, makes of them."""
         return measure(self.dataset.data.column(name)).take(pa.array(self.rows))
 
     def ids(self) -> list[str]:
@@ -105,7 +105,7 @@ class StudyTable(Sequence[Study]):
 
     @property
     def label_names(self) -> list[str]:
-        """Every finding that is known, present or absent, of at least one study."""
+        """Every finding whose label is known in at least one study."""
         names = list(self.dataset.features["labels"])
         return [name for name, unknown in zip(names, np.isnan(self.labels(names)).all(0), strict=True) if not unknown]
 

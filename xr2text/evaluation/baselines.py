@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 WORD = re.compile(r"\w+")
 CENTRAL, FREQUENT = 30, 10  # finalists for the constant report
-SIMILARITIES = 2**25  # values in memory at a time, 8 bytes each
+SIMILARITIES = 2**25  # similarities in memory at a time, 8 bytes each
 
 
 def best_constant(

@@ -15,7 +15,7 @@ _DOUBLED_WORD = re.compile(r"\b(\w+) \1\b", re.IGNORECASE)
 @dataclass(frozen=True)
 class TrainingText:
     """The words of the training reports, and which follow each other. A byte-level decoder can spell words that do not
-    exist."""
+    exist, and join words at will."""
 
     words: frozenset[str]  # in lower case, of at least two reports: a single report's may be mistyped, or a name
     pairs: frozenset[tuple[str, str]]  # words and marks (.,;:) that somewhere follow each other

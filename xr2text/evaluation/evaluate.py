@@ -107,8 +107,8 @@ def evaluate(
 def _head_metrics(
     model: XR2Text, studies: Sequence[Study], predictions: Predictions, picture: Path | None = None
 ) -> dict:
-    """Metrics of the finding head, and its calibration as a picture where `picture` is given; empty for a model without
-    a head."""
+    """Metrics of the finding head, and its calibration as a picture where `picture` is given; empty without a head or
+    known labels."""
     head = _head_tables(model.config.findings, studies, predictions)
     if head is None:
         return {}
@@ -236,7 +236,7 @@ def _examples(
 def _head_tables(
     findings: Sequence[str], studies: Sequence[Study], predictions: Predictions
 ) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """Labels known to the source, and the finding head's probabilities; None where either is missing. Findings of one
+    """The known labels, and the finding head's probabilities; None where either is missing. Findings of one
     side are left out where the head has the general finding, which would count twice."""
     if predictions.probabilities is None or not any(name in study.labels for study in studies for name in findings):
         return None

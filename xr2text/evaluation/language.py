@@ -37,7 +37,7 @@ _NUMBERING = (
     *((f". {number}. ", ". ") for number in range(2, 6)),
     *((f" {number}. ", ". ") for number in range(2, 6)),
 )
-METEOR_SECONDS = 300.0  # seconds for Java to start and load METEOR's tables (about 15), and to score many studies
+METEOR_SECONDS = 300.0  # for Java to start and load METEOR's tables, which takes about 15 s; many studies get more
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class R2GenVocabulary:
 
     @classmethod
     def from_reports(cls, train_reports: Iterable[str], dataset: str = "iu_xray") -> "R2GenVocabulary":
-        """Counts the words of train reports, given uncleaned as the source has them."""
+        """The frequent words of train reports, which are given uncleaned, as the source has them."""
         counts = Counter(word for report in train_reports for word in clean_r2gen(report, dataset).split())
         least = R2GEN_RULES[dataset].min_count
         return cls(frozenset(word for word, count in counts.items() if count >= least), dataset)

@@ -101,7 +101,7 @@ def iou(region_map: np.ndarray, mask: np.ndarray) -> float:
 
 
 def _move(image: np.ndarray, right: float, down: float, scale: float) -> np.ndarray:
-    """Moves and scales the content of an image; its edge rows and columns are repeated where it leaves the frame."""
+    """Moves and scales the content of an image; its edge rows and columns fill the part that it leaves."""
     height, width = image.shape
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), 0, scale)
     matrix[:, 2] += right * width, down * height

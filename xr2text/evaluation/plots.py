@@ -26,7 +26,7 @@ from xr2text.text.findings.labeler import NO_FINDING
 NOTICE = "Research software, not a medical device."
 # From Okabe and Ito's palette, told apart by colour-blind readers: the model, retrieval, constant.
 SYSTEM_COLOURS = ("#56B4E9", "#E69F00", DIM)
-EXAMPLES = 5  # studies with the lowest F1, and with the highest
+EXAMPLES = 5  # number of studies with the lowest F1, and with the highest
 STYLE = {
     "figure.facecolor": PAPER, "axes.facecolor": PAPER, "axes.edgecolor": PAPER, "axes.axisbelow": True,
     "grid.color": TRACK, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
@@ -69,11 +69,8 @@ def finding_bars(metrics: Metrics) -> Figure:
 
 
 def reliability_figure(bins: CalibrationBins) -> Figure:
-    """A reliability diagram: how often a finding is present by its predicted probability, and how often each
-    probability occurs.
-
-    A reliability diagram (Niculescu-Mizil and Caruana, ICML 2005): on the diagonal the probabilities hold.
-    """
+    """A reliability diagram (Niculescu-Mizil and Caruana, ICML 2005): how often findings are present, by predicted
+    probability, and how often each probability occurs. On the diagonal the probabilities hold."""
     filled = bins.counts > 0
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.5, 8.5), layout="constrained")
@@ -97,7 +94,7 @@ def reliability_figure(bins: CalibrationBins) -> Figure:
 class FindingMatch:
     """The positive findings of a study's two reports, without "no finding"."""
 
-    tp: tuple[str, ...]  # of both
+    tp: tuple[str, ...]  # findings in both
     fn: tuple[str, ...]  # findings in the reference only
     fp: tuple[str, ...]  # findings in the generated report only
 
@@ -129,7 +126,7 @@ class Example:
 
 
 def worst_and_best(matches: Sequence[FindingMatch], ties: np.ndarray) -> dict[str, list[int]]:
-    """The studies shown under each heading: sorted by F1, then by the number of right findings, then by `ties` [N]."""
+    """The studies shown under each heading: by F1, then by right findings less wrong ones, then by `ties` [N]."""
 
     def rank(index: int) -> tuple[float, int, float]:
         match = matches[index]

@@ -45,8 +45,8 @@ Batch = tuple[torch.Tensor, torch.Tensor, LateralImages | None]  # frontal image
 
 
 class PredictionError(XR2TextError):
-    """Predictions that are damaged or belong to another model or data set; the message names the folder or the
-    study."""
+    """Predictions that are damaged or of another model, split or setting, or a study that cannot be predicted. The
+    message names the folder or the study."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ AVERAGES = {f"{way}_{count}": f"{way}-average, {count} findings" for count in (1
 
 
 def markdown_table(metrics: Metrics) -> str:
-    """The whole evaluation in Markdown: the model beside the baselines and the published systems.
+    """All tables of an evaluation in Markdown: the model beside the baselines and the published systems.
 
     Its first line says what was scored. Then come the language scores under the protocol r2gen with the findings' F1,
     the other two protocols, the findings one by one, and the finding head where there is one.

@@ -80,8 +80,8 @@ def encapsulated_pdf(
 
 
 def draft_figure(report: "Report") -> Image.Image:
-    """`overlay_figure` with the report's sentences to its right, each in the colour of its region, and the notes of
-    every document. It is made higher where they need more lines."""
+    """`overlay_figure` with the report's sentences to its right, each with its region in that region's colour. Below
+    them stand its origin, its doubts and the notice. The figure is made higher where they need more lines."""
     lines: list[tuple[str, int, Any]] = []
 
     def write(text: str, size: int, colour: Any = INK) -> None:
@@ -140,7 +140,7 @@ def _common(
 
 
 def _burned_in(*sources: Source | None) -> str:
-    """ "YES" where the header of a shown radiograph says that text is burnt into it."""
+    """ "YES" where the header of a shown radiograph says that text is burnt into it, else "NO"."""
     said = [given.header.BurnedInAnnotation for given in sources if given is not None and given.header is not None]
     return "YES" if "YES" in said else "NO"
 

@@ -19,7 +19,7 @@ IDENTITY = (
     "ReferringPhysicianName",
 )  # fmt: skip
 SEXES = ("M", "F", "O", "")
-_UNDECODED = re.compile("[\x00-\x1f\x7f\ufffd]")  # replacement of bytes in another character set
+_UNDECODED = re.compile("[\x00-\x1f\x7f\ufffd]")  # what is left of bytes in another character set
 OTHER_STUDY = "By its header the lateral view is of another study than the frontal one."
 
 

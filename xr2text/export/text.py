@@ -23,8 +23,8 @@ def origin(report: "Report") -> str:
 
 
 def unknown(report: "Report") -> tuple[str, ...]:
-    """Sentences about findings that the report speaks of but the model does not know well enough, and about denied
-    findings that are possible."""
+    """One sentence on the findings that the report speaks of but the model does not know well enough, and one on denied
+    findings that are possible; each only where there are any."""
     of_names = {
         "Not assessed by this model, whatever the text says of it": "not_assessed",
         "Denied, though at least twice as likely as in the usual study": "possible",

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 SHIFT, SCALE, TURN = 0.06, 0.12, 8  # largest shift (fraction of a side), scaling and rotation (degrees)
-LOG_GAMMA, GAIN, OFFSET = 0.35, 0.2, 0.08  # largest change of exposure
+LOG_GAMMA, GAIN, OFFSET = 0.35, 0.2, 0.08  # largest changes of the exposure
 
 
 def augment(

@@ -65,11 +65,11 @@ _OTHER_BODY_PARTS = {part.upper(): part for part in re.findall("[a-z]+", """
 _LATERAL = {"LL", "RL", "LAT", "LLAT", "RLAT", "LATERAL"}
 
 _ADULT = 16  # years
-_UNITS = {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}  # units of an age string (PS3.5 6.2), per year
+_UNITS = {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}  # units of an age string (PS3.5 6.2): how many make a year
 
 MIRRORED = "The file says that its picture is mirrored; it was turned over, so that the patient's right is on the left."
-# Patient orientation (PS3.3 C.7.6.1.1.1) of mirrored frontal images: rows point to the left, columns to
-# the feet. The gate recognises images that are only turned.
+# Patient orientation (PS3.3 C.7.6.1.1.1) of a mirrored frontal image -> the change after which its rows point to the
+# left and its columns to the feet. Images that are only turned are left to the gate.
 _UNMIRRORED = {
     "RF": lambda pixels: pixels[:, ::-1],
     "LH": lambda pixels: pixels[::-1],
@@ -232,7 +232,7 @@ def _view(dataset: Dataset) -> str | None:
         # PS3.16 CID 4010: "postero-anterior", "antero-posterior", "left lateral", ...
         meaning = str(dataset.ViewCodeSequence[0].get("CodeMeaning") or "").upper()
         words = set(meaning.replace("POSTERO-ANTERIOR", "PA").replace("ANTERO-POSTERIOR", "AP").split())
-    if words & _LATERAL and "DECUBITUS" not in words:  # a decubitus view is frontal
+    if words & _LATERAL and "DECUBITUS" not in words:  # a lateral decubitus view is taken from the front
         return "lateral"
     return next((view for view in ("PA", "AP") if view in words), None)
 

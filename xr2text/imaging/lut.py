@@ -73,8 +73,8 @@ def _modality_lut(dataset: Dataset, values: np.ndarray) -> tuple[np.ndarray, boo
 def _voi_lut(
     dataset: Dataset, values: np.ndarray, padding: np.ndarray | None
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """PS3.3 C.11.2: applies the first table, else the first window, giving [0, 1], or None where neither fits; and
-    notes.
+    """PS3.3 C.11.2: applies the first table, else the first window. Returns values in [0, 1], or None where neither
+    fits, and notes.
 
     pydicom's own functions work in float64 and wrap tables of 8 bits with more than 256 entries.
     """
@@ -117,7 +117,7 @@ def fits(unit: np.ndarray, values: np.ndarray, padding: np.ndarray | None = None
 
 
 def _window(dataset: Dataset, values: np.ndarray) -> np.ndarray | None:
-    """Applies the first window, giving [0, 1]; None where there is no usable window."""
+    """Applies the first window: values in [0, 1], or None where there is no usable window."""
     centre, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
     function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
     if centre is None or width is None or width <= 0 or (function == "LINEAR" and width < 1):

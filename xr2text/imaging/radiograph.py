@@ -104,7 +104,8 @@ def array_to_unit(array: np.ndarray) -> np.ndarray:
 
 
 def to_unit(values: np.ndarray, full: float | None) -> np.ndarray:
-    """Scales float32 [H, W] to [0, 1] by `full`, the largest value of the container, where the image uses its range.
+    """Scales float32 [H, W] to [0, 1]: by `full`, the container's largest value, where the image uses its range; else
+    by percentiles.
 
     Containers of up to 8 bits are always taken at their word: such images are made to be looked at.
     """

@@ -81,10 +81,10 @@ def stored_values(dataset: Dataset) -> tuple[np.ndarray, str]:
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         raise ImageError("This DICOM image has a colour palette, which is not accepted; please export it in grey.")
     syntax = dataset.file_meta.TransferSyntaxUID
-    # pylibjpeg-rle, if installed, crashes on some damaged streams.
+    # pylibjpeg-rle, if installed, crashes the program on some damaged streams.
     plugin = "pydicom" if syntax == RLELossless else ""
     if syntax.is_encapsulated and not plugin:
-        # The decoder allocates the size in the code stream, which may differ from the header's.
+        # The decoder allocates what the code stream declares, which may differ from the header.
         frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
         if _coded_size(frame) != (dataset.Columns, dataset.Rows):
             raise damaged("DICOM")

@@ -265,7 +265,7 @@ def _consolidation(anatomy: Anatomy, side: str, present: frozenset[str], rng: np
 def _nodule(
     anatomy: Anatomy, side: str, rng: np.random.Generator, avoid: list[np.ndarray], patch: Opacity | None
 ) -> Opacity:
-    """The first position, out of a fixed number of tries, where nothing else drawn on this side covers the nodule."""
+    """A nodule at the first of 40 tried places that nothing else drawn on this side covers, else at the last."""
     radius = rng.uniform(0.025, 0.043)  # 17 to 30 mm on a detector of 35 cm
     for _ in range(40):
         detail = ("upper", "lower")[rng.integers(2)]

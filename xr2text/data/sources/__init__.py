@@ -46,7 +46,7 @@ _RULES = [*sorted(Path(text.__file__).parent.rglob("*.py")), Path(anatomy.__file
 VERSION = 5  # increased when the index's columns or the readers' output change
 _TABLES = ("*.csv", "*.csv.gz", "*.json", "*.jsonl", "*.zip", "*.parquet", "*.arrow", "*/*.parquet", "*/*.arrow",
            "*.xml", "ecgen-radiology/*.xml", "../mimic-cxr-reports.zip")  # fmt: skip
-# Folders whose time changes when images or reports come or go; in MIMIC-CXR, when patients do.
+# Folders whose time of change is updated when images or reports come or go; in MIMIC-CXR, when patients do.
 _FOLDERS = ("*/", "images/*/", "files/*/", "mimic-cxr-reports/files/*/", "../mimic-cxr-reports/files/*/")
 
 
@@ -130,8 +130,8 @@ def _root(config: DataConfig) -> Path:
 
 
 def _each_in_one_split(config: DataConfig, studies: Iterable[Study], faults: Faults) -> Iterator[Study]:
-    """Passes the studies on and reports faults: a study that appears twice, a patient in two splits, an image listed
-    twice."""
+    """Passes the studies on and reports faults: a study that appears twice, a study or a patient in two splits, an
+    image listed twice."""
     source = f"data.source {config.source!r}"
     seen: dict[str, str] = {}
     patients: dict[str, tuple[str, str]] = {}

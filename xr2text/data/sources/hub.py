@@ -44,7 +44,7 @@ def hub_studies(root: Path, config: DataConfig, faults: Faults) -> Iterator[Stud
 
 
 def shuffled_splits(count: int) -> list[str]:
-    """A fixed shuffle of `count` rows into exactly 80 / 10 / 10 %: 30,633 rows give 24,506, 3,063 and 3,064."""
+    """The splits of `count` rows by a fixed shuffle, 80 / 10 / 10 %, exact: of 30,633 rows 24,506, 3,063 and 3,064."""
     order = np.random.default_rng(0).permutation(count)
     train, val = int(0.8 * count), int(0.1 * count)
     splits = np.full(count, "test", dtype=object)
@@ -84,7 +84,8 @@ def _open(file: Path) -> Shard:
 
 
 def _files(root: Path) -> list[Path]:
-    """The table's files: a single file, those of a folder, or those of a dataset on the Hub, which is fetched once."""
+    """The table's files: a single file, those of a folder, or those of a dataset on the Hub, fetched once into its
+    cache."""
     if root.is_file():
         return [root]
     if not root.is_dir():

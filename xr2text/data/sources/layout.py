@@ -91,7 +91,7 @@ def _checked(item: dict, where: str) -> dict:
 
 
 def patient_of(item: dict) -> str:
-    """The patient of an R2Gen entry: Indiana's study number in an id such as "CXR2384_IM-0942", else its subject or
-    id."""
+    """The patient of an R2Gen entry: its uid, else Indiana's study number in an id such as "CXR2384_IM-0942", else its
+    subject or id."""
     number = re.match(r"CXR(\d+)_", str(item["id"]))
     return str(item.get("uid") or (number and number[1]) or item.get("subject_id") or item["id"])

@@ -33,7 +33,7 @@ def manifest_studies(root: Path, config: DataConfig, faults: Faults) -> Iterator
 
 def _splits(studies: list[list[dict[str, str]]]) -> Callable[[str], str]:
     """A function from a patient to the split where the table names none: hashed. Where that leaves nobody for
-    validation, a tenth of the patients with findings, at least one, are taken."""
+    validation, a tenth of the patients, at least one, is taken from those with findings."""
     split_of = {_patient(rows[0]): rows[0]["split"] or hashed_split(_patient(rows[0])) for rows in studies}
     if "val" not in split_of.values() and not any(rows[0]["split"] for rows in studies):
         reported = {_patient(rows[0]) for rows in studies if rows[0]["findings"].strip()}

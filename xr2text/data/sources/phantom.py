@@ -11,7 +11,7 @@ FIRST_SEED = {"train": 0, "val": 10_000_000}
 
 
 def phantom_studies(config: DataConfig) -> Iterator[Study]:
-    """`data.phantoms` studies for training and a tenth as many for validation."""
+    """`data.phantoms` studies for training and a tenth as many, rounded up, for validation."""
     for split, first in FIRST_SEED.items():
         count = config.phantoms if split == "train" else -(-config.phantoms // 10)
         for seed in range(first, first + count):
