@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     files = radiograph_files(args.files)
     if args.lateral is not None and len(files) != 1:
         raise XR2TextError(f"--lateral goes with one frontal FILE; there are {len(files)}")
-    state, files = _share(files)
+    state = _launch()
     if len(findings := dict(args.finding)) < len(set(args.finding)):
         raise XR2TextError("--finding: one finding is set to both present and absent")
     documents = ["txt", "json", *([] if args.no_overlay else ["png"]), *(["maps"] if args.maps else []), *args.also]
@@ -75,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
     if args.study:
         files, args.lateral = _one_study(reporter, files)
     lateral = None if args.lateral is None else _lateral(args.lateral, args.identity)
+    files = _share(files, state)
     reports = reporter.reports(images(), force=args.force, findings=findings)
     folders, refused = ReportFolders(args.out), 0
     for file, report in tqdm(zip(files, reports, strict=True), "", len(files), unit="file"):
@@ -100,24 +101,33 @@ def run(args: argparse.Namespace) -> int:
             reason = f"the report could not be written: {error}"
         refused += 1
         tqdm.write(f"{file}: {reason}", file=sys.stderr)
-    if state is not None:
-        state.wait_for_everyone()  # a process that exits with 1 would end the others
-        state.destroy_process_group()
+    _leave(state)
     if refused:
         print(f"{refused} of {len(files)} files without all that was asked for", file=sys.stderr)
     return int(refused > 0)
 
 
-def _share(files: list[Path]) -> tuple["PartialState | None", list[Path]]:
-    """accelerate's state of the launch, None where this is the only process, and this process's part of the files.
-    Files of one name go to one process, which numbers their folders."""
+def _launch() -> "PartialState | None":
+    """accelerate's state of the launch; None where this is the only process."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return None, files
+        return None
     from xr2text.evaluation.predict import processes
 
-    state = processes()
-    mine = [file for file in files if crc32(os.fsencode(_stem(file))) % state.num_processes == state.process_index]
-    return state, mine
+    return processes()
+
+
+def _leave(state: "PartialState | None") -> None:
+    """Ends the launch: all wait for each other, since a process that exits with 1 would end the others."""
+    if state is not None:
+        state.wait_for_everyone()
+        state.destroy_process_group()
+
+
+def _share(files: list[Path], state: "PartialState | None") -> list[Path]:
+    """This process's part of the files. Files of one name go to one process, which numbers their folders."""
+    if state is None:
+        return files
+    return [file for file in files if crc32(os.fsencode(_stem(file))) % state.num_processes == state.process_index]
 
 
 def set_finding(text: str) -> tuple[str, str]:
