@@ -19,10 +19,10 @@ import yaml
 from safetensors.torch import load_file
 
 from xr2text.model.checkpoint import Checkpoint
+from xr2text.training import validate
 from xr2text.training.objective import Objective
 from xr2text.training.report import best_epoch
 from xr2text.training.state import saved_states
-from xr2text.training.validate import predict
 
 ROOT = Path(__file__).parents[2]
 CURVE = ("train ", "region ", "validation", "bleu", "combined", "finding")
@@ -46,16 +46,23 @@ def test_the_last_epoch_is_kept_where_that_is_asked_for(run, write_config, tmp_p
 def test_epochs_whose_scores_choose_nothing_are_validated_on_fewer_studies(
     run, write_config, monkeypatch, metric, validated
 ):
-    sizes = []
+    sizes = {"predict": [], "write_reports": []}
 
-    def counted(model, loader, *args):
-        sizes.append(len(loader.dataset))
-        return predict(model, loader, *args)
+    def counting(name):
+        function = getattr(validate, name)
 
+        def counted(model, loader, *args):
+            sizes[name].append(len(loader.dataset))
+            return function(model, loader, *args)
+
+        return counted
+
+    for name in sizes:
+        monkeypatch.setattr(f"xr2text.training.validate.{name}", counting(name))
     monkeypatch.setattr("xr2text.training.data.WATCHED_STUDIES", 1)
-    monkeypatch.setattr("xr2text.training.validate.predict", counted)
+    monkeypatch.setattr("xr2text.training.data.WATCHED_REPORTS", 1)
     run(write_config(), f"training.metric_for_best_model=[{metric}]", "training.epochs=3")
-    assert sizes == validated
+    assert sizes == {"predict": validated, "write_reports": validated}
 
 
 def test_a_run_ends_with_a_checkpoint_its_card_its_history_and_its_report(run, write_config, tmp_path):

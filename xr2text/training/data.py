@@ -24,7 +24,7 @@ from xr2text.imaging.transform import ImageTransform
 from xr2text.training.skipped import Skipped, SkippingSubset
 
 SCORED_REPORTS = 200  # validation studies whose reports are written and scored after each epoch
-WATCHED_STUDIES = 200  # validation studies of an epoch whose scores choose nothing
+WATCHED_STUDIES, WATCHED_REPORTS = 200, 40  # the same, after an epoch whose scores choose nothing: studies, reports
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +34,14 @@ class TrainingData:
     Attributes:
         train, val: examples; `val` has each study once.
         scored: the validation examples whose reports are written and scored after each epoch.
-        watched: the validation examples that are used after an epoch whose scores choose nothing.
+        watched: validation examples, and those whose reports are written, after an epoch whose scores choose nothing.
         curriculum: the stages over `train`.
     """
 
     train: ReportDataset
     val: ReportDataset
     scored: Subset
-    watched: Subset
+    watched: tuple[Subset, Subset]
     curriculum: Curriculum
 
 
@@ -83,10 +83,9 @@ def prepare_data(
     train, val = examples("train"), examples("val")
     reported = [index for index, (study, _) in enumerate(val.examples) if study.source_findings.strip()]
     watched = reported if reported and settings.losses.learn_reports else range(len(val))
-    return TrainingData(
-        train, val, Subset(val, reported[:SCORED_REPORTS]), Subset(val, watched[:WATCHED_STUDIES]),
-        build_curriculum(config, studies["train"]),
-    )  # fmt: skip
+    fewer = Subset(val, watched[:WATCHED_STUDIES]), Subset(val, reported[:WATCHED_REPORTS])
+    scored = Subset(val, reported[:SCORED_REPORTS])
+    return TrainingData(train, val, scored, fewer, build_curriculum(config, studies["train"]))
 
 
 def stage_loaders(config: Config, data: TrainingData, skipped: Skipped, accelerator: Accelerator) -> list[DataLoader]:

@@ -68,9 +68,10 @@ class Validator:
                 f"metric_for_best_model: finding_auc needs a finding with {MIN_POSITIVES} validation studies that have "
                 "it and one that does not; choose among combined, findings_f1, findings_f1_5 and epoch"
             )
-        self.loader, self.watched_loader, self.scored_loader = (
-            make_loader(part, config, accelerator) for part in (data.val, data.watched, data.scored)
-        )
+        self.loaders = {  # of the studies, and of those whose reports are written, where scores choose and else
+            chooses: [make_loader(part, config, accelerator) for part in parts]
+            for chooses, parts in ((True, (data.val, data.scored)), (False, data.watched))
+        }
 
     def __call__(self, progress: Progress) -> tuple[dict[str, float], list[Sample]]:
         """Returns scores by name, of which "score" decides the best epoch, and on the main process the first scored
@@ -78,7 +79,7 @@ class Validator:
         model, settings = self._evaluated_model(), self.config.training
         model.calibration = progress.calibration
         chooses = settings.metric_for_best_model != ["epoch"] or progress.epoch == settings.total_epochs
-        loader = self.loader if chooses else self.watched_loader
+        loader, scored_loader = self.loaders[chooses]
         loss, logits, labels = predict(model, loader, self.accelerator, settings.losses.learn_reports)
         scores = {} if loss is None else {"validation ce": loss}
         if settings.losses.findings:
@@ -92,7 +93,7 @@ class Validator:
         best = Checkpoint(model, start.tokenizer, self.config.generation, self.config.name, start.card, start.held_out)
         reports = {}
         if settings.losses.learn_reports:
-            reports = write_reports(best.generator, self.scored_loader, self.accelerator)
+            reports = write_reports(best.generator, scored_loader, self.accelerator)
             scores |= self._score(reports)
         if empty := sum(not report.findings for report in reports.values()):
             self.accelerator.print(f"{empty} of {len(reports)} written reports have no findings section")
