@@ -89,6 +89,16 @@ def train_together(config: str, runs: dict[Path, list[str]], jobs: int) -> None:
         signal.signal(signal.SIGTERM, before)
 
 
+def fold_runs(runs: Path, folds: int, overrides: list[str]) -> dict[Path, list[str]]:
+    """The folders of the cross-validation's trainings, with the overrides of each."""
+    return {
+        runs / "folds" / f"{fold + 1}-of-{folds}": [
+            *overrides, f"data.tuning_fraction={1 / folds}", f"data.tuning_fold={fold}"
+        ]
+        for fold in range(folds)
+    }  # fmt: skip
+
+
 def judged_fold(config_file: str, overrides: list[str], folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """Finding logits and labels [N, F] of the patients that this fold's training has left out."""
     config, accelerator = load_config(config_file, overrides), Accelerator()
@@ -123,12 +133,7 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(str(error))
     if not first.training.losses.findings:
         parser.error(f"{args.configs[0]} teaches no finding head: training.losses.findings has no weight")
-    folds = {
-        args.runs / "folds" / f"{fold + 1}-of-{args.folds}": [
-            *args.set, f"data.tuning_fraction={1 / args.folds}", f"data.tuning_fold={fold}"
-        ]
-        for fold in range(args.folds)
-    }  # fmt: skip
+    folds = fold_runs(args.runs, args.folds, args.set)
     train_together(args.configs[0], {args.runs: args.set, **folds}, args.jobs)
     folder = trained(args.configs, args.set, args.runs)
     parts = [

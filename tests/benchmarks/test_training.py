@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from benchmarks import estimate_memory, plain_classifier, training_speed
+from benchmarks import estimate_memory, finding_head, plain_classifier, training_speed
 from benchmarks.models import sized_config
 from xr2text.evaluation.clinical import score_head
 
@@ -59,6 +59,28 @@ def test_a_plain_classifier_is_trained_and_scored(tiny_training, tmp_path, monke
     monkeypatch.setattr(plain_classifier, "score_head", partial(score_head, min_positives=1))
     plain_classifier.main([*options, "--uncertain", "unknown", "--repeat", "0.9"])
     assert re.search(r"^\| mean \| \| 0\.\d{3} \| 0\.\d{3} \|$", out.read_text(), re.MULTILINE)
+
+
+def test_each_classifier_of_the_finding_head_is_scored_on_patients_left_out(
+    tiny_training, make_tiny, tmp_path, monkeypatch
+):
+    config, out = tmp_path / "config.yaml", tmp_path / "table.md"
+    tiny_training["model"]["haqt"]["lateral_queries"] = 2
+    tiny_training["model"]["findings"] = ["cardiomegaly"]
+    tiny_training["data"]["phantoms"] = 60
+    config.write_text(yaml.safe_dump(tiny_training | {"output": "none"}))
+    for fold in (1, 2):
+        folder = tmp_path / "folds" / f"{fold}-of-2" / "config" / "checkpoint"
+        make_tiny(("cardiomegaly",), lateral_queries=2).save_pretrained(folder)
+    options = [str(config), "--runs", str(tmp_path), "--folds", "2", "--out", str(out)]
+    with pytest.raises(SystemExit, match="no finding has 15 cases in each fold"):
+        finding_head.main(options)
+    monkeypatch.setattr(finding_head, "LEAST_CASES", 1)
+    finding_head.main(options)
+    text = out.read_text()
+    assert "60 studies with a lateral view, 2 folds" in text
+    areas = re.search(r"^\| mean \| \| (.*) \|$", text, re.MULTILINE)[1].split(" | ")
+    assert len(areas) == 5 and all(0 <= float(area) <= 1 for area in areas)
 
 
 def test_studies_with_rare_findings_are_shown_more_often():
