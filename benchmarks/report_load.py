@@ -36,12 +36,14 @@ def report(files: list[Path], out: Path, checkpoint: str, overlays: str) -> tupl
         process = subprocess.Popen(command, stdout=log, stderr=log)
     watched, times, memory = psutil.Process(process.pid), [], []
     with tqdm(total=len(files), desc=f"overlays {overlays}") as bar:
-        while process.poll() is None:
+        ended = False
+        while not ended:
+            ended = process.poll() is not None  # asked first, so that the last reports are counted
             written = sum(not folder.name.startswith(".") for folder in out.iterdir()) if out.is_dir() else 0
             times += [time.monotonic() - started] * (written - len(times))
             if written > bar.n:
                 bar.update(written - bar.n)
-            if len(memory) < written * PARTS // len(files) and watched.is_running():
+            if len(memory) < written * PARTS // len(files) and not ended:
                 memory.append(watched.memory_info().rss / 2**20)
             time.sleep(0.05)
     if process.returncode:
