@@ -17,11 +17,10 @@ from accelerate import Accelerator
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.common import machine, publish
-from scripts.recipe import fold_runs
+from scripts.recipe import fold_runs, load_fold
 from xr2text.config import load_config
-from xr2text.model.checkpoint import Checkpoint
 from xr2text.model.lateral import LateralImages
-from xr2text.training.data import load_split_studies, make_loader, prepare_data, progress_bar
+from xr2text.training.data import progress_bar
 
 COLUMNS = {"whole image": (0,), "tokens": (1,), "lateral view": (2,), "without the lateral view": (0, 1),
            "all three": (0, 1, 2)}  # fmt: skip
@@ -31,12 +30,9 @@ LEAST_CASES = 15  # of a finding, in each fold
 @torch.inference_mode()
 def fold_answers(config_file: str, overrides: list[str], folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits [A, N, F] of the studies with a lateral view that this fold's training has left out, and labels [N, F]."""
-    config, accelerator = load_config(config_file, overrides), Accelerator()
-    checkpoint = Checkpoint.from_pretrained(folder)
-    model = checkpoint.model.eval().to(accelerator.device)
-    data = prepare_data(config, load_split_studies(config), checkpoint.tokenizer, model.transform)
-    answers, labels = [], []
-    for batch in progress_bar(make_loader(data.val, config, accelerator), folder.parts[-3], accelerator):
+    accelerator, answers, labels = Accelerator(), [], []
+    model, loader = load_fold(config_file, overrides, folder, accelerator)
+    for batch in progress_bar(loader, folder.parts[-3], accelerator):
         lateral = LateralImages.of(batch)
         if lateral is None:
             continue
@@ -64,6 +60,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
     parser.add_argument("--out", type=Path, help="also write the table here")
     args = parser.parse_args(argv)
+    config = load_config(args.config)
+    if not (config.model.findings and config.model.haqt.lateral_queries):
+        parser.error(f"{args.config}: the model must have findings and read lateral views")
     folds = [
         fold_answers(args.config, overrides, run / Path(args.config).stem / "checkpoint")
         for run, overrides in fold_runs(args.runs, args.folds, []).items()
@@ -72,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
     lines = [f"{studies} studies with a lateral view, {args.folds} folds. {machine()}.\n",
              f"| finding | cases | {' | '.join(COLUMNS)} |", "|---|---:|" + "---:|" * len(COLUMNS)]  # fmt: skip
     rows = []
-    for place, name in enumerate(load_config(args.config).model.findings):
+    for place, name in enumerate(config.model.findings):
         found = [areas(*fold, place) for fold in folds]
         if None not in found:
             rows.append(np.mean(found, 0))

@@ -34,17 +34,18 @@ def report(files: list[Path], out: Path, checkpoint: str, overlays: str) -> tupl
     started = time.monotonic()
     with (out.parent / "log.txt").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
-    watched, times, memory = psutil.Process(process.pid), [], []
+    watched, times, memory, used = psutil.Process(process.pid), [], [], 0.0
     with tqdm(total=len(files), desc=f"overlays {overlays}") as bar:
         ended = False
         while not ended:
-            ended = process.poll() is not None  # asked first, so that the last reports are counted
+            used = watched.memory_info().rss / 2**20 or used  # 0 of a process that has just ended
+            ended = process.poll() is not None  # asked before counting, so that the last reports are counted
             written = sum(not folder.name.startswith(".") for folder in out.iterdir()) if out.is_dir() else 0
             times += [time.monotonic() - started] * (written - len(times))
             if written > bar.n:
                 bar.update(written - bar.n)
-            if len(memory) < written * PARTS // len(files) and not ended:
-                memory.append(watched.memory_info().rss / 2**20)
+            if len(memory) < written * PARTS // len(files):
+                memory.append(used)
             time.sleep(0.05)
     if process.returncode:
         raise SystemExit((out.parent / "log.txt").read_text()[-2000:])

@@ -21,12 +21,14 @@ from queue import SimpleQueue
 
 import torch
 from accelerate import Accelerator
+from torch.utils.data import DataLoader
 
 import train
 from scripts.ablation import trained
 from xr2text.config import load_config
 from xr2text.errors import XR2TextError
 from xr2text.model.checkpoint import Checkpoint
+from xr2text.model.xr2text import XR2Text
 from xr2text.parallel import usable_cores
 from xr2text.training.card import findings_table
 from xr2text.training.data import load_split_studies, make_loader, prepare_data
@@ -99,14 +101,22 @@ def fold_runs(runs: Path, folds: int, overrides: list[str]) -> dict[Path, list[s
     }  # fmt: skip
 
 
-def judged_fold(config_file: str, overrides: list[str], folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Finding logits and labels [N, F] of the patients that this fold's training has left out."""
-    config, accelerator = load_config(config_file, overrides), Accelerator()
-    checkpoint = Checkpoint.from_pretrained(folder)
+def load_fold(
+    config_file: str, overrides: list[str], folder: Path, accelerator: Accelerator
+) -> tuple[XR2Text, DataLoader]:
+    """The model of a fold's training, and the studies of the patients that it has left out."""
+    config, checkpoint = load_config(config_file, overrides), Checkpoint.from_pretrained(folder)
     model = checkpoint.model.to(accelerator.device)
     data = prepare_data(config, load_split_studies(config), checkpoint.tokenizer, model.transform)
-    loader = make_loader(data.val, config, accelerator)
-    _, logits, labels = predict(model, loader, accelerator, read_reports=False)
+    return model, make_loader(data.val, config, accelerator)
+
+
+def judged_fold(config_file: str, overrides: list[str], folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Finding logits and labels [N, F] of the patients that this fold's training has left out."""
+    accelerator = Accelerator()
+    _, logits, labels = predict(
+        *load_fold(config_file, overrides, folder, accelerator), accelerator, read_reports=False
+    )
     return logits, labels
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -142,9 +142,7 @@ def test_of_two_views_of_a_study_the_lateral_is_found(run, tmp_path, capsys, mon
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["frontal"]
     shutil.rmtree(tmp_path / "out")
     for index in range(2):  # in a launch both processes read the two files, and one writes the report
-        state = SimpleNamespace(
-            num_processes=2, process_index=index, device="cpu", wait_for_everyone=int, destroy_process_group=int
-        )
+        state = Mock(num_processes=2, process_index=index, device="cpu")
         monkeypatch.setattr("xr2text.cli.report._launch", lambda state=state: state)
         assert run(tmp_path / "lateral.png", tmp_path / "frontal.png", "--study", "--no-overlay") == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["frontal"]
@@ -217,22 +215,18 @@ def test_it_is_a_program(tiny_checkpoint, png, tmp_path):
     assert not (tmp_path / "phantom" / "maps.npz").exists()
 
 
-def launched(*options) -> subprocess.CompletedProcess:
-    """The command in a launch of two processes."""
-    return subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "xr2text",
-         "report", *map(str, options), "--no-overlay"],
-        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
-        env={name: value for name, value in os.environ.items() if name != "ACCELERATE_USE_CPU"},
-    )  # fmt: skip
-
-
 @pytest.mark.slow
 def test_processes_share_the_files(tiny_checkpoint, png, tmp_path):
     """The one with a refusal among its files waits for the other."""
     bad = tmp_path / "bad.png"
     bad.write_text("not an image")
-    done = launched(bad, png, png, png, "--out", tmp_path / "out", "--checkpoint", tiny_checkpoint)
+    files = [str(file) for file in (bad, png, png, png)]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "xr2text",
+         "report", *files, "--out", str(tmp_path / "out"), "--no-overlay", "--checkpoint", str(tiny_checkpoint)],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
+        env={name: value for name, value in os.environ.items() if name != "ACCELERATE_USE_CPU"},
+    )  # fmt: skip
     refused = re.findall(r"(\d) of \d files without", done.stderr)
     assert refused == ["1"], done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["phantom", "phantom-2", "phantom-3"]

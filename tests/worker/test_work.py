@@ -311,6 +311,7 @@ def test_documents_that_cannot_be_sent_wait(archive, clock):
     clock.now += 61
     once(worker)
     assert archive.state().state == "done" and archive.sent == archive.state().objects
+    assert len(archive.sent) == 1 and len(archive.written()) == 2
 
 
 def test_documents_under_another_study_are_taken_back(archive, clock, monkeypatch):

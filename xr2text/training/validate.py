@@ -68,7 +68,8 @@ class Validator:
                 f"metric_for_best_model: finding_auc needs a finding with {MIN_POSITIVES} validation studies that have "
                 "it and one that does not; choose among combined, findings_f1, findings_f1_5 and epoch"
             )
-        self.loaders = {  # of the studies, and of those whose reports are written, where scores choose and else
+        # By whether the scores choose: the studies to validate on, and those whose reports are written.
+        self.loaders = {
             chooses: [make_loader(part, config, accelerator) for part in parts]
             for chooses, parts in ((True, (data.val, data.scored)), (False, data.watched))
         }
