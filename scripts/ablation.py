@@ -1,12 +1,12 @@
 """Ablations: trains a config without one of its parts at a time, and scores each training on its validation studies.
 
     python -m scripts.ablation configs/iu_xray.yaml --out runs/ablation.md --set model.image_size=128 \\
-        training.epochs=3 data.tuning_fraction=0.3333
-    python -m scripts.ablation configs/iu_xray.yaml configs/iu_xray_reports.yaml --variants "all parts" --seeds 3 \\
+        training.epochs=3 training.losses.ce=0 data.tuning_fraction=0.3333
+    python -m scripts.ablation configs/iu_xray.yaml --variants "all parts" --seeds 3 \\
         --score data.source=r2gen data.split_file=null --out benchmarks/iu_seeds.md
 
-Of several configs each goes on from the one before. Trainings that learn no reports are scored by their finding head,
-on the studies that they validate on, and by their maps. A stopped call goes on where it was: what `--runs` holds is not
+Trainings that learn no reports are scored by their finding head, on the studies that they validate on, and by their
+maps. A stopped call goes on where it was: what `--runs` holds is not
 trained or scored again. After a change of the code or the settings, remove that folder.
 """
 
@@ -15,7 +15,6 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -58,49 +57,27 @@ VARIANTS = {
     "without load balance": ("training.losses.load_balance=0",),
     "with R-Drop": ("training.losses.rdrop=0.5", "model.dropout=0.1"),
     "reports as they are written": ("training.recombined=0",),
-    "reports in the same training": (
-        "training.losses.ce=1",
-        "training.losses.label_smoothing=0.05",
-        "training.lr_decoder=1.0e-3",
-        "training.recombined=0.7",
-    ),
 }
 Figure = tuple[float, tuple[float, float] | None]  # value, 95 % bootstrap interval
 
 
 def changes_of(name: str, config: str, overrides: list[str]) -> list[str]:
-    """A variant's changes of a config. Only configs that train the image part for two epochs or more get another
-    curriculum."""
-    training, changes = load_config(config, overrides).training, VARIANTS[name]
-    if "curriculum" in "".join(changes) and (training.image_part_frozen or training.total_epochs < 2):
+    """A variant's changes of a config. A single epoch has no other curriculum."""
+    epochs, changes = load_config(config, overrides).training.total_epochs, VARIANTS[name]
+    if "curriculum" in "".join(changes) and epochs < 2:
         return []
-    return [change.format(epochs=training.total_epochs, rest=training.total_epochs - 1) for change in changes]
+    return [change.format(epochs=epochs, rest=epochs - 1) for change in changes]
 
 
-def trained(
-    configs: list[str],
-    overrides: list[str],
-    output: Path,
-    changes: Callable[[str], list[str]] = lambda _: [],
-    launch: Callable[[list[str]], None] | None = None,
-) -> Path:
-    """The checkpoint of the last run. Each run is started, or resumed, unless its checkpoint is there.
-
-    Args:
-        changes: further overrides of each config.
-        launch: runs train.py with these options; None: in this process.
-    """
-    start: list[str] = []
-    for config in configs:
-        run = output / Path(config).stem
+def trained(config: str, overrides: list[str], output: Path, launch: Callable[[list[str]], None] | None = None) -> Path:
+    """The checkpoint of a training, which is started, or resumed, unless its checkpoint is there. `launch` runs
+    train.py with these options; None: in this process."""
+    run = output / Path(config).stem
+    if not (run / "checkpoint").is_dir():
+        resume = ["--resume"] if (run / "states").is_dir() else []
+        (launch or train.main)(["--config", config, "--set", *overrides, f"output={run}", *resume])
         if not (run / "checkpoint").is_dir():
-            resume = ["--resume"] if (run / "states").is_dir() else []
-            (launch or train.main)(
-                ["--config", config, "--set", *overrides, *changes(config), *start, f"output={run}", *resume]
-            )
-            if not (run / "checkpoint").is_dir():
-                raise SystemExit(f"{run} is not finished, as said above; the same call goes on from there")
-        start = [f"training.init_from={run / 'checkpoint'}"]
+            raise SystemExit(f"{run} is not finished, as said above; the same call goes on from there")
     return run / "checkpoint"
 
 
@@ -121,9 +98,9 @@ def report_figures(config: Config, checkpoint: Path, out: Path) -> dict[str, Fig
     }
 
 
-def scored(config: Config, checkpoint: Path, out: Path, reports: bool) -> dict[str, Figure]:
+def scored(config: Config, checkpoint: Path, out: Path) -> dict[str, Figure]:
     """Figures of a training; undefined ones are left out."""
-    if reports:
+    if config.training.losses.learn_reports:
         figures = report_figures(config, checkpoint, out)
     else:
         figures = {"AUC": (best_epoch(pd.read_csv(checkpoint.parent / "history.csv")).get("finding_auc"), None)}
@@ -134,12 +111,9 @@ def scored(config: Config, checkpoint: Path, out: Path, reports: bool) -> dict[s
     return {name: figure for name, figure in figures.items() if figure[0] is not None}
 
 
-def differs(configs: list[str], overrides: list[str], name: str) -> bool:
-    """Whether a variant changes the training of any of the configs."""
-    return any(
-        load_config(config, [*overrides, *changes_of(name, config, overrides)]) != load_config(config, overrides)
-        for config in configs
-    )
+def differs(config: str, overrides: list[str], name: str) -> bool:
+    """Whether a variant changes the training of a config."""
+    return load_config(config, [*overrides, *changes_of(name, config, overrides)]) != load_config(config, overrides)
 
 
 def cell(runs: list[Figure]) -> str:
@@ -165,34 +139,32 @@ def table(results: dict[str, list[dict[str, Figure]]]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("configs", nargs="+", help="YAML files, see configs/")
+    parser.add_argument("config", help="a YAML file, see configs/")
     parser.add_argument(
         "--set", nargs="*", action="extend", default=[], metavar="KEY=VALUE", help="overrides of it, for all variants"
     )
     parser.add_argument("--score", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for the scoring alone")
     parser.add_argument(
-        "--variants", nargs="+", choices=VARIANTS, metavar="NAME", help="all that differ from the configs, if not given"
+        "--variants", nargs="+", choices=VARIANTS, metavar="NAME", help="all that differ from the config, if not given"
     )
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"), metavar="DIR")
     parser.add_argument("--out", type=Path, help="also write the table here, after each training")
     args = parser.parse_args(argv)
-    base = load_config(args.configs[0], args.set)
+    base = load_config(args.config, args.set)
     command = shlex.join(["python", "-m", "scripts.ablation", *(sys.argv[1:] if argv is None else argv)])
     names = args.variants or [
-        name for name, changes in VARIANTS.items() if not changes or differs(args.configs, args.set, name)
+        name for name, changes in VARIANTS.items() if not changes or differs(args.config, args.set, name)
     ]
     results: dict[str, list[dict[str, Figure]]] = {}
     for seed in range(args.seeds):
         for name in names:
             overrides = [*args.set, f"training.seed={seed}"]
-            changes = partial(changes_of, name, overrides=overrides)
+            overrides += changes_of(name, args.config, overrides)
             output = args.runs / base.name / f"{name.replace(' ', '-')}-{seed}"
-            checkpoint = trained(args.configs, overrides, output, changes)
-            scoring = load_config(args.configs[0], [*overrides, *changes(args.configs[0]), *args.score])
-            last = load_config(args.configs[-1], [*overrides, *changes(args.configs[-1])])
-            reports = last.training.losses.learn_reports
-            figures = scored(scoring, checkpoint, output / "scores", reports)
+            checkpoint = trained(args.config, overrides, output)
+            scoring = load_config(args.config, [*overrides, *args.score])
+            figures = scored(scoring, checkpoint, output / "scores")
             results.setdefault(name, []).append(figures)
             text = (
                 f"{args.seeds} seed(s): 95 % bootstrap intervals for a single one, mean and standard "

@@ -1,13 +1,13 @@
-"""The whole recipe of a checkpoint: the trainings of its configs, then cross-validation of its finding head.
+"""The whole recipe of a checkpoint: its training, and cross-validation of its finding head.
 
-    python -m scripts.recipe configs/iu_xray.yaml configs/iu_xray_reports.yaml
+    python -m scripts.recipe configs/iu_xray.yaml
 
-Each config goes on from the one before. Then the first, which teaches the finding head, is trained once more for each
-fold of the patients, without it, and reads its studies: so each training study that has a report is judged by a model
-that never saw its patient. On a CPU two of these trainings run at a time, since two threads wait for each other within
-one. Scaling, threshold and measures of the findings that come of all of them are written into
-the checkpoint, and the table of its model card is printed. A stopped call goes on where it was: what RUNS/CONFIG holds
-is not trained again, also where train.py has put it there. After a change of the code or the settings, remove it.
+The config is trained once on all patients, and once without each fold of them, then without learning reports. Each fold
+reads the studies that it has not seen: so each training study that has a report is judged by a model that never saw its
+patient. Scaling, threshold and measures of the findings that come of all folds are written into the checkpoint, and the
+table of its model card is printed. On a CPU two trainings run at a time, since two threads wait for each other within
+one. A stopped call goes on where it was: what RUNS/CONFIG holds is not trained again, also where train.py has put it
+there. After a change of the code or the settings, remove it.
 """
 
 import argparse
@@ -33,6 +33,11 @@ from xr2text.parallel import usable_cores
 from xr2text.training.card import findings_table
 from xr2text.training.data import load_split_studies, make_loader, prepare_data
 from xr2text.training.validate import fit_calibration, predict
+
+NO_REPORTS = (
+    *(f"training.losses.{term}=0" for term in ("ce", "focal", "rdrop")),
+    "training.metric_for_best_model=[epoch]",
+)  # for the folds: the finding head learns nothing of reports
 
 
 class Launcher:
@@ -72,12 +77,12 @@ class Launcher:
             process.terminate()
 
 
-def train_together(config: str, runs: dict[Path, list[str]], jobs: int) -> None:
-    """Trains a config with the overrides of each folder, `jobs` at a time. If one fails or is stopped, or this process
-    is asked to stop, the others save their states and end."""
+def train_together(config: str, runs: dict[Path, list[str]], jobs: int) -> list[Path]:
+    """Trains a config with the overrides of each folder, `jobs` at a time, and gives their checkpoints. If one fails or
+    is stopped, or this process is asked to stop, the others save their states and end."""
     launcher, pool = Launcher(jobs), ThreadPoolExecutor(jobs)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    calls = [pool.submit(trained, [config], changes, folder, launch=launcher) for folder, changes in runs.items()]
+    calls = [pool.submit(trained, config, changes, folder, launcher) for folder, changes in runs.items()]
     try:
         for call in as_completed(calls):
             call.result()
@@ -89,13 +94,14 @@ def train_together(config: str, runs: dict[Path, list[str]], jobs: int) -> None:
         launcher.stop()
         pool.shutdown()
         signal.signal(signal.SIGTERM, before)
+    return [call.result() for call in calls]
 
 
 def fold_runs(runs: Path, folds: int, overrides: list[str]) -> dict[Path, list[str]]:
     """The folders of the cross-validation's trainings, with the overrides of each."""
     return {
         runs / "folds" / f"{fold + 1}-of-{folds}": [
-            *overrides, f"data.tuning_fraction={1 / folds}", f"data.tuning_fold={fold}"
+            *overrides, *NO_REPORTS, f"data.tuning_fraction={1 / folds}", f"data.tuning_fold={fold}"
         ]
         for fold in range(folds)
     }  # fmt: skip
@@ -122,15 +128,10 @@ def judged_fold(config_file: str, overrides: list[str], folder: Path) -> tuple[t
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("configs", nargs="+", help="YAML files; the first teaches the finding head")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of all of them")
+    parser.add_argument("config", help="a YAML file, see configs/")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of it")
     parser.add_argument("--folds", type=int, default=3)
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=1 if torch.cuda.is_available() else 2,
-        help="trainings of the first config at a time",
-    )
+    parser.add_argument("--jobs", type=int, default=1 if torch.cuda.is_available() else 2, help="trainings at a time")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
     args = parser.parse_args(argv)
     if args.jobs < 1:
@@ -138,17 +139,15 @@ def main(argv: list[str] | None = None) -> None:
     if args.folds < 2:
         parser.error("--folds: at least 2, so that there are patients to train on")
     try:
-        first, *_ = [load_config(config, args.set) for config in args.configs]
+        config = load_config(args.config, args.set)
     except XR2TextError as error:
         parser.error(str(error))
-    if not first.training.losses.findings:
-        parser.error(f"{args.configs[0]} teaches no finding head: training.losses.findings has no weight")
+    if not config.training.losses.findings:
+        parser.error(f"{args.config} teaches no finding head: training.losses.findings has no weight")
     folds = fold_runs(args.runs, args.folds, args.set)
-    train_together(args.configs[0], {args.runs: args.set, **folds}, args.jobs)
-    folder = trained(args.configs, args.set, args.runs)
+    folder, *judges = train_together(args.config, {args.runs: args.set, **folds}, args.jobs)
     parts = [
-        judged_fold(args.configs[0], overrides, trained(args.configs[:1], overrides, run))
-        for run, overrides in folds.items()
+        judged_fold(args.config, overrides, judge) for overrides, judge in zip(folds.values(), judges, strict=True)
     ]
     logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
     checkpoint = Checkpoint.from_pretrained(folder)
