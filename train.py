@@ -16,7 +16,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from xr2text.config import Config, load_config
+from xr2text.config import Config, TrainingConfig, load_config
 from xr2text.errors import XR2TextError
 from xr2text.model.xr2text import XR2Text
 from xr2text.training.card import finish_run
@@ -26,7 +26,6 @@ from xr2text.training.memory import fit_batch
 from xr2text.training.objective import Objective
 from xr2text.training.optim import average_weights, build_optimizer, build_schedule, prepare_model, stage_spans
 from xr2text.training.report import write_epoch
-from xr2text.training.seen import see_all
 from xr2text.training.setup import (
     describe_run,
     first_checkpoint,
@@ -73,7 +72,7 @@ def train(config: Config, command: str, resume: bool) -> None:
     stages = data.curriculum.stages
     accelerator.print(data.curriculum.table())
     skipped = Skipped(data.train, config.data.max_skip_fraction)
-    objective = build_objective(model, data, skipped, config, accelerator)
+    objective = build_objective(model, data, settings, accelerator)
     loaders = stage_loaders(config, data, skipped, accelerator)
 
     # The optimiser; its schedule counts the real updates of all stages.
@@ -120,17 +119,14 @@ def train(config: Config, command: str, resume: bool) -> None:
 
 
 def build_objective(
-    model: XR2Text, data: TrainingData, skipped: Skipped, config: Config, accelerator: Accelerator
+    model: XR2Text, data: TrainingData, settings: TrainingConfig, accelerator: Accelerator
 ) -> Objective:
     """The model with its loss, on its device. A batch that cannot fit is halved now, not found at the longest report of
-    the first epoch; what a frozen model sees is computed now, once."""
-    settings = config.training
+    the first epoch."""
     objective = Objective(model, settings.losses)
     prepare_model(model, settings)
     objective.to(accelerator.device)
     fit_batch(objective, data.train, settings, accelerator)
-    if settings.image_part_frozen:
-        objective.seen = see_all(model, data.train, skipped, config, accelerator)
     return objective
 
 

@@ -39,7 +39,7 @@ from xr2text.training.optim import average_weights
 BATCH, RATE, DECAY = 32, 4e-4, 0.995
 UNCERTAIN = {"present": 1.0, "half": 0.5, "unknown": torch.nan}  # labels of an uncertain finding
 FRONTAL_IMAGES = (
-    "data.segmentation=null", "model.haqt.lateral_queries=0",
+    "data.segmentation=null", "model.haqt.lateral_queries=0", "training.recombined=0",
     *(f"training.losses.{term}=0" for term in ("mask_kl", "soft_iou", "occlusion")),
 )  # fmt: skip
 

@@ -206,11 +206,6 @@ class TrainingConfig(Settings):
         return self
 
     @property
-    def image_part_frozen(self) -> bool:
-        """Whether only the decoder is trained."""
-        return not (self.lr_encoder or self.lr_projection)
-
-    @property
     def bf16_weights(self) -> bool:
         """Whether weights and gradients are in bfloat16. To be asked only when `mixed_precision` has been resolved from
         "auto"."""
@@ -253,7 +248,7 @@ class Config(Settings):
                 f"{self.model.decoder.max_positions} tokens"
             )
         regional = haqt.projection == "haqt_arr"
-        moving = not self.training.image_part_frozen
+        moving = self.training.lr_encoder or self.training.lr_projection
         for terms, given, wrong in (
             (IMAGE_TERMS, moving, "lr_encoder and lr_projection are 0: all that it would train is frozen"),
             (("mask_kl", "soft_iou", "load_balance"), regional, "haqt.projection linear has no regions"),

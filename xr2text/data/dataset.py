@@ -69,9 +69,6 @@ class ReportDataset(Dataset):
         self.training, self.seed, self.epoch, self.recombined = training, seed, 0, recombined
         self.augmentation = augmentation
         self.recombiner = Recombiner(study.report for study in studies) if recombined else None
-        # Set once a frozen model has encoded all radiographs: index and error of the unreadable ones. Examples then
-        # have no radiographs.
-        self.unreadable: dict[int, str] | None = None
         # [E, F]: 1 present or uncertain, 0 absent, NaN where nothing is known
         self.finding_labels = torch.from_numpy(np.abs(studies.labels(self.findings))[self.examples.rows])
 
@@ -89,18 +86,14 @@ class ReportDataset(Dataset):
         ids, reported = self._report(study, self.finding_labels[index], random)
         count = len(self.findings)
         places = finding_regions(study, self.findings) if self.with_finding_regions else _no_regions(count)
-        example = {
+        return {
             "labels": ids,  # T of them
             "finding_labels": self.finding_labels[index],  # [F], of the radiograph
             "reported_findings": reported,  # [F], of the tokens
             "finding_regions": torch.from_numpy(places),  # [F, K]
             "index": index,
+            **self._images(study, image, random),
         }
-        if self.unreadable is None:
-            return example | self._images(study, image, random)
-        if index in self.unreadable:
-            raise UnreadableImageError(self.unreadable[index])
-        return example
 
     def _images(self, study: Study, image: Image, random: np.random.Generator) -> dict:
         canvas, box, masks = self._view(image, random, self._masks(study))
@@ -200,18 +193,17 @@ def finding_regions(study: Study, findings: list[str]) -> np.ndarray:
 
 
 def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
-    """A batch: labels [B, T], finding_labels and reported_findings [B, F],
-    finding_regions [B, F, K] bool and index [B]; where examples hold radiographs, pixel_values [B, 3, S, S],
-    box [B, 4] and segmentation_targets [B, K, H, W], NaN where a region is not outlined, and where one has a
-    lateral view, lateral_pixel_values [M, 3, S, S], lateral_box [M, 4] and lateral_rows [M]; skipped (index:
-    reason) only where examples stand for radiographs that cannot be read."""
+    """A batch: labels [B, T], finding_labels and reported_findings [B, F], finding_regions [B, F, K] bool, index [B],
+    pixel_values [B, 3, S, S], box [B, 4] and segmentation_targets [B, K, H, W], NaN where a region is not outlined;
+    where an example has a lateral view, lateral_pixel_values [M, 3, S, S], lateral_box [M, 4] and lateral_rows [M];
+    skipped (index: reason) only where examples stand for radiographs that cannot be read."""
     stacked = (
         "finding_labels", "reported_findings", "finding_regions", "pixel_values", "box", "segmentation_targets",
     )  # fmt: skip
-    batch = {name: torch.stack([example[name] for example in examples]) for name in stacked if name in examples[0]}
+    batch = {name: torch.stack([example[name] for example in examples]) for name in stacked}
     batch["labels"] = pad_labels([example["labels"] for example in examples])
     batch["index"] = torch.tensor([example["index"] for example in examples])
-    laterals = [(*example["lateral"], row) for row, example in enumerate(examples) if example.get("lateral")]
+    laterals = [(*example["lateral"], row) for row, example in enumerate(examples) if example["lateral"]]
     if laterals:
         pixels, boxes, rows = zip(*laterals, strict=True)
         batch["lateral_pixel_values"], batch["lateral_box"] = torch.stack(pixels), torch.stack(boxes)

@@ -94,10 +94,8 @@ def stage_loaders(config: Config, data: TrainingData, skipped: Skipped, accelera
     return [make_loader(examples, config, accelerator, shuffle=True) for examples in shown]
 
 
-def make_loader(
-    data: Dataset, config: Config, accelerator: Accelerator, shuffle: bool = False, spread: bool = True
-) -> DataLoader:
-    """A loader of batches, shared among the processes; without `spread`, each process gets all batches, on the CPU."""
+def make_loader(data: Dataset, config: Config, accelerator: Accelerator, shuffle: bool = False) -> DataLoader:
+    """A loader of batches, shared among the processes."""
     settings, sampler = config.training, None
     if shuffle and settings.group_by_length:
         together = settings.batch_size * accelerator.num_processes
@@ -110,7 +108,7 @@ def make_loader(
         data, settings.batch_size, shuffle, sampler, collate_fn=collate, num_workers=config.data.workers,
         generator=generator,
     )  # fmt: skip
-    return accelerator.prepare(loader) if spread else loader
+    return accelerator.prepare(loader)
 
 
 def progress_bar(loader: DataLoader, what: str, accelerator: Accelerator) -> tqdm:

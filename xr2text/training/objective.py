@@ -16,7 +16,6 @@ from torch.distributed.nn.functional import all_reduce
 
 from xr2text.anatomy import REGIONS
 from xr2text.config import LossConfig
-from xr2text.data.dataset import LATERAL_DROPPED
 from xr2text.model.decoder import Context
 from xr2text.model.haqt_arr import VisualTokens
 from xr2text.model.lateral import LateralImages
@@ -54,7 +53,6 @@ class Objective(nn.Module):
         super().__init__()
         self.model, self.weights = model, weights
         self.alone = False  # True: the terms are of this process only, and it does not wait for others
-        self.seen: VisualTokens | None = None  # of all examples, where the image part is frozen, see `see_all`
         untrained = []
         if not weights.learn_reports:
             untrained += [self.model.decoder, self.model.finding_tokens]
@@ -66,7 +64,7 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch, progress: float) -> ObjectiveOutput:
         """The loss of a batch. `progress` is the fraction of all updates done."""
-        visual = self._see(batch)
+        visual = self.model.encode_image(batch["pixel_values"], batch["box"], LateralImages.of(batch))
         terms = (
             self._text_terms(visual, batch, progress)
             | self._region_terms(visual, batch)
@@ -76,21 +74,6 @@ class Objective(nn.Module):
         loss = sum(getattr(self.weights, name) * mean for name, mean in means.items())
         loss = loss + self._unused(visual)
         return ObjectiveOutput(loss, means, visual.region_weights)
-
-    def _see(self, batch: Batch) -> VisualTokens:
-        if self.seen is None:
-            return self.model.encode_image(batch["pixel_values"], batch["box"], LateralImages.of(batch))
-        rows, device = batch["index"].cpu(), batch["index"].device
-
-        def pick(values: torch.Tensor) -> torch.Tensor:
-            values = values[rows].to(device)
-            return values.float() if values.is_floating_point() else values
-
-        visual = self.seen.each(pick)
-        if visual.lateral is not None:
-            kept = torch.rand(len(rows), device=device) >= LATERAL_DROPPED
-            visual.lateral.present = visual.lateral.present & kept
-        return visual
 
     def _text_terms(self, visual: VisualTokens, batch: Batch, progress: float) -> dict[str, Term]:
         """The terms of the reference report: one teacher-forced pass, or two for R-Drop."""
@@ -118,7 +101,7 @@ class Objective(nn.Module):
         return Context(context.tokens * kept[..., None], context.mask * kept)
 
     def _region_terms(self, visual: VisualTokens, batch: Batch) -> dict[str, Term]:
-        terms, weights, masks = {}, self.weights, batch.get("segmentation_targets")
+        terms, weights, masks = {}, self.weights, batch["segmentation_targets"]
         if weights.load_balance:
             mean = visual.region_weights.float().mean(0)  # [K]
             mean = all_reduce(mean) / self._processes() if self._processes() > 1 else mean
