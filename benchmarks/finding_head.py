@@ -61,8 +61,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="also write the table here")
     args = parser.parse_args(argv)
     config = load_config(args.config)
-    if not (config.model.findings and config.model.haqt.lateral_queries):
-        parser.error(f"{args.config}: the model must have findings and read lateral views")
+    if not (config.training.losses.findings and config.model.haqt.lateral_queries):
+        parser.error(f"{args.config}: the training must teach a finding head, and the model read lateral views")
     folds = [
         fold_answers(args.config, overrides, run / Path(args.config).stem / "checkpoint")
         for run, overrides in fold_runs(args.runs, args.folds, []).items()

@@ -68,6 +68,7 @@ def test_each_classifier_of_the_finding_head_is_scored_on_patients_left_out(
     tiny_training["model"]["haqt"]["lateral_queries"] = 2
     tiny_training["model"]["findings"] = ["cardiomegaly"]
     tiny_training["data"]["phantoms"] = 60
+    tiny_training["training"]["losses"] = {"findings": 1.0}
     config.write_text(yaml.safe_dump(tiny_training | {"output": "none"}))
     for fold in (1, 2):
         folder = tmp_path / "folds" / f"{fold}-of-2" / "config" / "checkpoint"

@@ -145,7 +145,7 @@ def test_a_report_may_be_all_a_persons_own(page, browser, png):
         browser.execute_script("document.querySelector('#reader .delete').focus()")
         webdriver.ActionChains(browser).send_keys(Keys.ENTER).perform()
         page.until(lambda left=left: page.ready == "report" and len(page.words) == left)
-        assert browser.switch_to.active_element.tag_name == "button"
+        page.until(lambda: browser.switch_to.active_element.tag_name == "button")
     assert not page.find("#reader .write").is_displayed() and page.find("#reader .finding").is_displayed()
     page.find("#reader .impression .add").click()
     webdriver.ActionChains(browser).send_keys("No acute disease").perform()
