@@ -6,8 +6,8 @@
         --score data.source=r2gen data.split_file=null --out benchmarks/iu_seeds.md
 
 Trainings that learn no reports are scored by their finding head, on the studies that they validate on, and by their
-maps. A stopped call goes on where it was: what `--runs` holds is not
-trained or scored again. After a change of the code or the settings, remove that folder.
+maps. A stopped call goes on where it was: what `--runs` holds is not trained or scored again. After a change of the
+code or the settings, remove that folder.
 """
 
 import argparse
