@@ -111,6 +111,28 @@ def test_what_is_typed_is_kept_though_another_study_comes_or_the_queue_is_full(p
     assert page.words == ["There is an old scar.", *written[1:]]
 
 
+def test_edits_arrive_in_their_order(page, browser, png):
+    page.read(png)
+    written = page.words
+    browser.execute_script(SLOW_FIRST)
+    for text in ("There is a scar", "There is an old scar"):
+        page.write_over(0, text)
+        browser.execute_script("document.activeElement.blur()")
+    page.until(lambda: page.ready == "report" and page.words == ["There is an old scar.", *written[1:]])
+
+
+# The first event takes five seconds more to reach the server, time enough for a second one to be there before.
+SLOW_FIRST = """
+const send = window.fetch;
+let first = true;
+window.fetch = async (url, ...rest) => {
+  if (first && String(url.url ?? url).includes("queue/join")) {
+    first = false;
+    await new Promise((go) => setTimeout(go, 5000));
+  }
+  return send(url, ...rest);
+};
+"""
 FULL = """
 window.asked = window.fetch;
 window.fetch = (url, ...rest) => String(url.url ?? url).includes("queue/join")

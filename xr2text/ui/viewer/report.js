@@ -2,8 +2,8 @@
 // What a person does is sent to the server, whose answer is shown: nothing here decides what the report says.
 let label = ""; // of the study that is shown
 let former = ["", ""]; // its two sections as the server last gave or was given them
-let sent = []; // edits on their way
-let unanswered = 0, lost = false, pause = 2, again = 0; // how many of them, whether one did not arrive, seconds, a timer
+const sent = []; // edits: the first is on its way, the others wait for its answer
+let pause = 2; // seconds until an edit that did not arrive is sent again
 
 // An action that the second click of a double one does not repeat, on what may lie there by then.
 const once = (action) => ({ detail }) => { if (detail < 2) action(); };
@@ -123,8 +123,7 @@ function sendNow() {
   if (!label || findings === former[0] && impression === former[1]) return false;
   const edit = { label, findings, impression, former_findings: former[0], former_impression: former[1] };
   former = [findings, impression];
-  sent.push(edit);
-  sendEdit(edit);
+  if (sent.push(edit) === 1) sendFirst();
   return true;
 }
 
@@ -137,29 +136,22 @@ function sendTyped() {
 
 const sendText = () => setTimeout(sendTyped); // once it is known what has the focus next
 
-function sendEdit(edit) {
-  unanswered++;
-  ask("edit", edit);
-}
+// One at a time: each edit is of the text that the one before has left.
+const sendFirst = () => ask("edit", sent[0]);
 
-// An edit was answered, or did not arrive. Then all that were on their way are sent again, each after a longer pause:
-// the server carries over what is new to it, and what it has already changes nothing.
+// The first edit was answered, or did not arrive. Then it is sent again, each time after a longer pause; what the server
+// has of it already changes nothing.
 function edited(arrived) {
-  unanswered--;
   if (!arrived) {
-    lost = true;
     writeStatus({ text: `Your text has not reached the server; it is sent again in ${pause} s.`, tone: "bad", details: [] });
-  }
-  if (unanswered) return;
-  if (lost) {
-    clearTimeout(again);
-    again = setTimeout(() => { lost = false; sent.forEach(sendEdit); }, 1000 * pause);
+    setTimeout(sendFirst, 1000 * pause);
     pause = Math.min(64, 2 * pause);
     return;
   }
+  sent.shift();
   if (pause > 2 && !props.value?.status) writeStatus({ text: "Your text has reached the server.", tone: "good", details: [] });
-  sent = [];
   pause = 2;
+  if (sent.length) sendFirst();
 }
 
 function findingRow(finding) {
